@@ -1,0 +1,4 @@
+//! Porthole: a camera service for single-board computers. The newest frame, to everyone, now.
+pub mod frame;
+pub mod ring;
+pub mod status;
