@@ -1,0 +1,483 @@
+//! Is this a whole JPEG? And if it lacks what cameras leave out, how is it made complete?
+//!
+//! Structure only: markers, lengths, tables, the end. Nothing is decoded, so a flipped bit in the picture data
+//! passes; a frame that is cut short, run into the next or overwritten with something else does not.
+//! Marker names and rules: ITU-T T.81, annex B.
+#![forbid(unsafe_code)]
+
+use memchr::memchr;
+
+use super::TooLarge;
+use super::huffman::STANDARD_DHT;
+use crate::frame::Resolution;
+
+const SOI: [u8; 2] = [0xff, 0xd8];
+/// A JFIF 1.01 header without thumbnail: marker, length, "JFIF\0", version, aspect ratio 1:1, no thumbnail.
+const JFIF: [u8; 18] = *b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00";
+
+/// Marker codes, the byte after 0xff.
+mod marker {
+    pub(super) const SOF0: u8 = 0xc0;
+    pub(super) const SOF2: u8 = 0xc2;
+    pub(super) const DHT: u8 = 0xc4;
+    pub(super) const RST0: u8 = 0xd0;
+    pub(super) const RST7: u8 = 0xd7;
+    pub(super) const EOI: u8 = 0xd9;
+    pub(super) const SOS: u8 = 0xda;
+    pub(super) const DQT: u8 = 0xdb;
+    pub(super) const DNL: u8 = 0xdc;
+    pub(super) const DRI: u8 = 0xdd;
+    pub(super) const APP0: u8 = 0xe0;
+    pub(super) const APP15: u8 = 0xef;
+    pub(super) const COM: u8 = 0xfe;
+}
+
+/// What is wrong with a frame that is no whole JPEG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Corrupt {
+    /// It does not begin as a JPEG.
+    #[error("does not begin with an SOI marker")]
+    NoStart,
+    /// It ends inside a segment or inside the picture data.
+    #[error("ends at byte {at} without an EOI marker")]
+    CutShort {
+        /// Where the data ended.
+        at: usize,
+    },
+    /// There is something else where a marker has to be, or a marker where it must not be.
+    #[error("bytes ff {found:02x} at {at} where they cannot be")]
+    Misplaced {
+        /// Offset of the marker.
+        at: usize,
+        /// Its code.
+        found: u8,
+    },
+    /// A segment whose length or content makes no sense.
+    #[error("segment ff {marker:02x} at {at} is malformed")]
+    Malformed {
+        /// Offset of the segment's marker.
+        at: usize,
+        /// Its code.
+        marker: u8,
+    },
+    /// The picture data comes before the frame header or quantization tables that it needs.
+    #[error("picture data without the headers it needs")]
+    Headless,
+    /// The frame header says another size than the camera agreed to.
+    #[error("is {found}, not {expected}")]
+    WrongSize {
+        /// What the header says.
+        found: Resolution,
+        /// What was agreed.
+        expected: Resolution,
+    },
+}
+
+/// A JPEG with a sound structure.
+#[derive(Clone, Copy, Debug)]
+pub struct Inspected<'a> {
+    /// The JFIF segment: its own, or the one it lacks.
+    jfif: &'a [u8],
+    /// All that follows SOI and its own JFIF segment, up to EOI.
+    rest: &'a [u8],
+    resolution: Resolution,
+    has_tables: bool,
+}
+
+/// How thoroughly to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Every marker up to the end of the picture.
+    Whole,
+    /// The headers alone: for cameras whose picture data breaks the rules and shows all the same.
+    Headers,
+}
+
+/// Looks at the structure of `data`, which may be followed by padding.
+///
+/// # Errors
+/// [`Corrupt`], with the first thing found wrong.
+pub fn inspect(data: &[u8], depth: Depth) -> Result<Inspected<'_>, Corrupt> {
+    if !data.starts_with(&SOI) {
+        return Err(Corrupt::NoStart);
+    }
+    let mut walk = Walk { data, at: SOI.len(), head: Head::default() };
+    loop {
+        match walk.segment()? {
+            Segment::Header => {}
+            Segment::Scan if depth == Depth::Headers => return walk.finish(data.len()),
+            Segment::Scan => walk.scan()?,
+            Segment::End => {
+                let end = walk.at;
+                return walk.finish(end);
+            }
+        }
+    }
+}
+
+impl<'a> Inspected<'a> {
+    /// Size of the picture.
+    pub fn resolution(&self) -> Resolution {
+        self.resolution
+    }
+
+    /// Bytes of the completed JPEG.
+    pub fn complete_len(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
+    /// Lets through a picture of the expected size, or one that a camera padded to whole blocks of 16 pixels.
+    ///
+    /// # Errors
+    /// [`Corrupt::WrongSize`] for any other.
+    pub fn of_size(self, expected: Option<Resolution>) -> Result<Self, Corrupt> {
+        let found = self.resolution;
+        match expected {
+            Some(expected)
+                if found.width.abs_diff(expected.width) >= 16
+                    || found.height.abs_diff(expected.height) >= 16 =>
+            {
+                Err(Corrupt::WrongSize { found, expected })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Copies the JPEG into `slot`, with a JFIF header and the standard Huffman tables where it has none.
+    /// Returns the bytes written.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when they do not fit; `slot` is then in disorder.
+    pub fn complete_into(&self, slot: &mut [u8]) -> Result<usize, TooLarge> {
+        let (need, room) = (self.complete_len(), slot.len());
+        let mut free = slot.get_mut(..need).ok_or(TooLarge { need, room })?;
+        for part in self.parts() {
+            let (here, after) = free.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            free = after;
+        }
+        Ok(need)
+    }
+
+    /// JFIF wants to be first (JFIF 1.02, page 2). The tables come early enough anywhere before the picture data,
+    /// and this early they yield to any that the camera defines itself.
+    fn parts(&self) -> [&[u8]; 4] {
+        [&SOI, self.jfif, if self.has_tables { &[] } else { &STANDARD_DHT }, self.rest]
+    }
+}
+
+/// What the headers have said so far.
+#[derive(Default)]
+struct Head {
+    resolution: Option<Resolution>,
+    /// Where the JFIF segment ends, if there is one and it comes first.
+    jfif_end: Option<usize>,
+    has_quantization: bool,
+    has_restarts: bool,
+    /// Bit `class * 4 + id` for each Huffman table defined.
+    tables: u8,
+    /// The same bits for each table a scan asks for.
+    tables_used: u8,
+    scans: u32,
+}
+
+enum Segment {
+    Header,
+    Scan,
+    End,
+}
+
+/// A position in the data, and what came before it.
+struct Walk<'a> {
+    data: &'a [u8],
+    at: usize,
+    head: Head,
+}
+
+impl<'a> Walk<'a> {
+    /// Steps over one marker segment.
+    fn segment(&mut self) -> Result<Segment, Corrupt> {
+        let at = self.at;
+        let code = self.marker()?;
+        match code {
+            marker::EOI if self.head.scans > 0 => return Ok(Segment::End),
+            // Markers without a length: none of them may stand between segments.
+            0x00..=0xbf | marker::RST0..=marker::EOI | 0xf0..=0xfd | 0xff => {
+                return Err(Corrupt::Misplaced { at, found: code });
+            }
+            _ => {}
+        }
+        let malformed = Corrupt::Malformed { at, marker: code };
+        let cut = Corrupt::CutShort { at: self.data.len() };
+        let length = self.data.get(self.at..self.at + 2).ok_or(cut)?;
+        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        let end = self.at + length;
+        let body = self.data.get(self.at..end).ok_or(cut)?.get(2..).ok_or(malformed)?;
+        self.at = end;
+        if code == marker::APP0 && at == SOI.len() && body.starts_with(b"JFIF\0") {
+            self.head.jfif_end = Some(end);
+        }
+        self.head.read(code, body).ok_or(malformed)?;
+        Ok(if code == marker::SOS { Segment::Scan } else { Segment::Header })
+    }
+
+    /// Reads a marker, which any number of 0xff may precede (B.1.1.2).
+    fn marker(&mut self) -> Result<u8, Corrupt> {
+        let cut = Corrupt::CutShort { at: self.data.len() };
+        let &first = self.data.get(self.at).ok_or(cut)?;
+        if first != 0xff {
+            return Err(Corrupt::Misplaced { at: self.at, found: first });
+        }
+        let fill = self.data[self.at..].iter().take_while(|&&b| b == 0xff).count();
+        let &code = self.data.get(self.at + fill).ok_or(cut)?;
+        self.at += fill + 1;
+        Ok(code)
+    }
+
+    /// Steps over the entropy-coded data of a scan to the marker that ends it.
+    fn scan(&mut self) -> Result<(), Corrupt> {
+        let mut next_restart = 0;
+        loop {
+            let rest = &self.data[self.at..];
+            let skip = memchr(0xff, rest).ok_or(Corrupt::CutShort { at: self.data.len() })?;
+            let at = self.at + skip;
+            match self.data.get(at + 1) {
+                None => return Err(Corrupt::CutShort { at: self.data.len() }),
+                Some(0x00) => self.at = at + 2,
+                Some(0xff) => self.at = at + 1,
+                Some(&code @ marker::RST0..=marker::RST7) => {
+                    if !self.head.has_restarts || code != marker::RST0 + next_restart {
+                        return Err(Corrupt::Misplaced { at, found: code });
+                    }
+                    next_restart = (next_restart + 1) % 8;
+                    self.at = at + 2;
+                }
+                Some(_) => {
+                    self.at = at;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn finish(self, end: usize) -> Result<Inspected<'a>, Corrupt> {
+        let head = self.head;
+        let resolution = head.resolution.ok_or(Corrupt::Headless)?;
+        let missing = head.tables_used & !head.tables;
+        // The standard tables have the numbers 0 and 1; nothing can stand in for 2 and 3.
+        if !head.has_quantization || missing & 0b1100_1100 != 0 {
+            return Err(Corrupt::Headless);
+        }
+        Ok(Inspected {
+            jfif: head.jfif_end.map_or(&JFIF, |jfif| &self.data[SOI.len()..jfif]),
+            rest: &self.data[head.jfif_end.unwrap_or(SOI.len())..end],
+            resolution,
+            has_tables: missing == 0,
+        })
+    }
+}
+
+impl Head {
+    /// Takes in one segment; `None` if it makes no sense.
+    fn read(&mut self, code: u8, body: &[u8]) -> Option<()> {
+        match code {
+            marker::APP0..=marker::APP15 | marker::COM | marker::DNL => {}
+            marker::DQT => self.has_quantization = !body.is_empty(),
+            marker::DHT => self.read_tables(body)?,
+            marker::DRI => self.has_restarts = u16::from_be_bytes(body.try_into().ok()?) > 0,
+            marker::SOS => self.read_scan(body)?,
+            marker::SOF0..=marker::SOF2 => self.read_frame(body)?,
+            // Arithmetic, lossless and hierarchical coding: no camera sends them, no browser shows them.
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn read_frame(&mut self, body: &[u8]) -> Option<()> {
+        let &[8, h1, h0, w1, w0, components, ref table @ ..] = body else { return None };
+        let resolution = Resolution::new(u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
+        let sound = resolution.pixels() > 0
+            && matches!(components, 1 | 3 | 4)
+            && table.len() == usize::from(components) * 3
+            && self.resolution.is_none();
+        self.resolution = Some(resolution);
+        sound.then_some(())
+    }
+
+    fn read_tables(&mut self, mut body: &[u8]) -> Option<()> {
+        while let Some((&id, rest)) = body.split_first() {
+            let counts = rest.get(..16)?;
+            let values: usize = counts.iter().map(|&n| usize::from(n)).sum();
+            if id & 0xec != 0 || values > 256 {
+                return None;
+            }
+            self.tables |= 1 << ((id >> 4) * 4 + (id & 3));
+            body = rest.get(16 + values..)?;
+        }
+        Some(())
+    }
+
+    fn read_scan(&mut self, body: &[u8]) -> Option<()> {
+        let (&components, rest) = body.split_first()?;
+        let components = usize::from(components);
+        if self.resolution.is_none() || !(1..=4).contains(&components) || rest.len() != components * 2 + 3 {
+            return None;
+        }
+        let (spectral_start, spectral_end) = (rest[components * 2], rest[components * 2 + 1]);
+        for selector in rest[..components * 2].chunks_exact(2) {
+            let (dc, ac) = (selector[1] >> 4, selector[1] & 15);
+            if dc > 3 || ac > 3 {
+                return None;
+            }
+            // A progressive scan carries DC or AC coefficients and has no use for the other table.
+            if spectral_start == 0 {
+                self.tables_used |= 1 << dc;
+            }
+            if spectral_end > 0 {
+                self.tables_used |= 1 << (4 + ac);
+            }
+        }
+        self.scans += 1;
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Resolution = Resolution::new(48, 32);
+
+    /// A small picture with enough detail that its scan holds stuffed bytes.
+    fn jpeg() -> Vec<u8> {
+        let (w, h) = (usize::from(SIZE.width), usize::from(SIZE.height));
+        let pixels: Vec<u8> = (0..w * h * 3).map(|i| (i * i / 7 % 251) as u8).collect();
+        let format = turbojpeg::PixelFormat::RGB;
+        let image = turbojpeg::Image { pixels: &pixels[..], width: w, pitch: w * 3, height: h, format };
+        turbojpeg::compress(image, 90, turbojpeg::Subsamp::Sub2x1).unwrap().to_vec()
+    }
+
+    /// `jpeg` without its segments of type `code`.
+    fn without(jpeg: &[u8], code: u8) -> Vec<u8> {
+        let (mut out, mut at) = (SOI.to_vec(), 2);
+        while jpeg[at + 1] != marker::SOS {
+            let end = at + 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
+            if jpeg[at + 1] != code {
+                out.extend_from_slice(&jpeg[at..end]);
+            }
+            at = end;
+        }
+        out.extend_from_slice(&jpeg[at..]);
+        out
+    }
+
+    fn complete(data: &[u8]) -> Vec<u8> {
+        let mut slot = vec![0; data.len() + 1000];
+        let n = inspect(data, Depth::Whole).unwrap().complete_into(&mut slot).unwrap();
+        slot.truncate(n);
+        slot
+    }
+
+    fn pixels(jpeg: &[u8]) -> Vec<u8> {
+        turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).unwrap().pixels
+    }
+
+    #[test]
+    fn a_whole_jpeg_goes_through_unchanged() {
+        let jpeg = jpeg();
+        assert!(jpeg.windows(2).any(|w| w == [0xff, 0x00]), "the sample has no stuffed bytes to step over");
+        assert_eq!(inspect(&jpeg, Depth::Whole).unwrap().resolution(), SIZE);
+        assert_eq!(complete(&jpeg), jpeg);
+    }
+
+    #[test]
+    fn padding_after_the_end_is_cut_off() {
+        let jpeg = jpeg();
+        for padding in [&[0u8; 100][..], &[0xff; 7], b"\xff\xd8\xff"] {
+            assert_eq!(complete(&[&jpeg[..], padding].concat()), jpeg);
+        }
+    }
+
+    #[test]
+    fn missing_tables_and_jfif_are_put_in() {
+        let jpeg = jpeg();
+        for bare in [without(&jpeg, marker::DHT), without(&jpeg, marker::APP0)] {
+            assert!(bare.len() < jpeg.len());
+            let whole = complete(&bare);
+            assert!(whole.starts_with(b"\xff\xd8\xff\xe0\x00\x10JFIF"));
+            assert_eq!(pixels(&whole), pixels(&jpeg));
+            assert_eq!(complete(&whole), whole, "a completed frame needs completing again");
+        }
+    }
+
+    #[test]
+    fn an_avi1_header_does_not_pass_for_jfif() {
+        let bare = without(&jpeg(), marker::APP0);
+        let avi1 = [&SOI[..], b"\xff\xe0\x00\x08AVI1\0\0", &bare[2..]].concat();
+        assert!(complete(&avi1).starts_with(b"\xff\xd8\xff\xe0\x00\x10JFIF"));
+    }
+
+    #[test]
+    fn every_truncation_is_seen() {
+        let jpeg = jpeg();
+        for cut in 0..jpeg.len() {
+            assert!(inspect(&jpeg[..cut], Depth::Whole).is_err(), "cut at {cut} of {}", jpeg.len());
+        }
+    }
+
+    #[test]
+    fn a_frame_run_into_the_next_is_seen() {
+        let jpeg = jpeg();
+        let torn = [&jpeg[..jpeg.len() * 2 / 3], &jpeg[..]].concat();
+        assert!(matches!(inspect(&torn, Depth::Whole), Err(Corrupt::Misplaced { found: 0xd8, .. })));
+    }
+
+    #[test]
+    fn restart_markers_must_come_in_order() {
+        let jpeg = jpeg();
+        let sos = jpeg.windows(2).position(|w| w == [0xff, marker::SOS]).unwrap();
+        let scan = sos + 2 + usize::from(u16::from_be_bytes([jpeg[sos + 2], jpeg[sos + 3]]));
+        let with = |restarts: &[u8], dri: &[u8]| {
+            let marks: Vec<u8> = restarts.iter().flat_map(|n| [0x55, 0xff, marker::RST0 + n]).collect();
+            [&jpeg[..sos], dri, &jpeg[sos..scan], &marks, &jpeg[scan..]].concat()
+        };
+        let dri = [0xff, marker::DRI, 0, 4, 0, 2];
+        assert!(inspect(&with(&[0, 1, 2, 3, 4, 5, 6, 7, 0], &dri), Depth::Whole).is_ok());
+        assert!(inspect(&with(&[0, 2], &dri), Depth::Whole).is_err(), "one restart interval is missing");
+        assert!(inspect(&with(&[0], &[]), Depth::Whole).is_err(), "no restart interval was announced");
+    }
+
+    #[test]
+    fn the_scan_is_taken_on_trust_when_asked() {
+        let mut jpeg = jpeg();
+        let last = jpeg.len() - 4;
+        jpeg[last..last + 2].copy_from_slice(&[0xff, 0xd8]);
+        assert!(inspect(&jpeg, Depth::Whole).is_err());
+        assert_eq!(inspect(&jpeg, Depth::Headers).unwrap().complete_len(), jpeg.len());
+    }
+
+    #[test]
+    fn a_slot_too_small_is_an_error_and_not_a_panic() {
+        let jpeg = jpeg();
+        let inspected = inspect(&jpeg, Depth::Whole).unwrap();
+        let mut slot = vec![0; jpeg.len() - 1];
+        assert_eq!(
+            inspected.complete_into(&mut slot),
+            Err(TooLarge { need: jpeg.len(), room: jpeg.len() - 1 })
+        );
+    }
+
+    #[test]
+    fn no_single_changed_byte_panics() {
+        let jpeg = jpeg();
+        for at in 0..jpeg.len() {
+            for value in [0x00, 0x01, 0x7f, 0xc0, 0xd0, 0xd9, 0xff] {
+                let mut changed = jpeg.clone();
+                changed[at] = value;
+                if let Ok(inspected) = inspect(&changed, Depth::Whole) {
+                    inspected.complete_into(&mut vec![0; jpeg.len() + 1000]).unwrap();
+                }
+            }
+        }
+    }
+}
