@@ -1,0 +1,382 @@
+//! The capture thread: one for each camera, from an audience to frames in the ring.
+//!
+//! It rests while nobody watches. Then it opens the source, publishes what comes, opens it again after a stall or
+//! a loss, and closes it when the audience has been gone for the linger time. Every wait ends when the bell rings.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+use std::{fmt, io};
+
+use log::{debug, info, warn};
+use tokio::sync::oneshot;
+
+use super::bell::Bell;
+use super::error::SourceError;
+use super::{Captured, Opening, Settings, Source};
+use crate::frame::{PixelFormat, Timestamp};
+use crate::jpeg::{Maker, Reject};
+use crate::ring::{Filled, Publisher};
+use crate::status::{CameraState, Encoding, Opened, Reporter};
+
+/// No frame for this long is a stall, at any rate above 2.5 a second. USB cameras hiccup for several hundred
+/// milliseconds when exposure or focus changes; more than this and viewers see a frozen picture.
+const STALL: Duration = Duration::from_secs(2);
+/// At low rates a stall is this many frames missing.
+const STALL_FRAMES: f32 = 5.0;
+/// The first frame may take this long: USB cameras power up, negotiate and set exposure first.
+const FIRST_FRAME: Duration = Duration::from_secs(5);
+/// A driver may take this long to open, start or stop a device before the thread counts as stuck in it.
+const DRIVER: Duration = Duration::from_secs(10);
+
+/// How a capture thread came to its end.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// It panicked; the message.
+    Panicked(String),
+}
+
+/// A running capture thread.
+#[derive(Debug)]
+pub struct CaptureThread {
+    name: String,
+    bell: Arc<Bell>,
+    ended: oneshot::Receiver<Ended>,
+    thread: JoinHandle<()>,
+}
+
+impl CaptureThread {
+    /// The camera's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tells the thread to close its source and end.
+    pub fn stop(&self) {
+        self.bell.stop();
+    }
+
+    /// Waits for the thread's end. Loses nothing when cancelled.
+    pub async fn ended(&mut self) -> Ended {
+        // The sender is dropped unused only by a panic that a panic message caused.
+        (&mut self.ended).await.unwrap_or_else(|_| Ended::Panicked("no message".into()))
+    }
+
+    /// Collects a thread that has ended.
+    pub fn join(self) {
+        // A panic was caught and reported by `ended`.
+        let _ = self.thread.join();
+    }
+}
+
+pub(super) fn spawn(
+    settings: Settings,
+    source: Box<dyn Source>,
+    publisher: Publisher,
+    reporter: Reporter,
+    bell: Arc<Bell>,
+) -> io::Result<CaptureThread> {
+    let (name, theirs) = (settings.name.clone(), Arc::clone(&bell));
+    let (end, ended) = oneshot::channel();
+    let thread = Builder::new().name(format!("camera {name}")).spawn(move || {
+        let mut capture = Capture {
+            stage: Stage {
+                maker: Maker::new(settings.jpeg),
+                publisher,
+                rate: Rate::default(),
+                reporter,
+                to_skip: 0,
+                last_reject: None,
+            },
+            settings,
+            bell: theirs,
+            failures: 0,
+        };
+        // The source is dropped, and a device closed, whatever happens.
+        let mut source = source;
+        let result = catch_unwind(AssertUnwindSafe(|| capture.run(source.as_mut())));
+        let _ = end.send(result.map_or_else(|panic| Ended::Panicked(message(&*panic)), |()| Ended::Stopped));
+    })?;
+    Ok(CaptureThread { name, bell, ended, thread })
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}
+
+/// Why a session with an open source ended.
+enum Over {
+    /// The service stops.
+    Stopped,
+    /// The audience left.
+    Unwatched,
+    /// No good frame came in time.
+    Stalled(String),
+    /// The source failed.
+    Failed(SourceError),
+}
+
+struct Capture {
+    settings: Settings,
+    stage: Stage,
+    bell: Arc<Bell>,
+    /// Attempts in a row that gave no frame.
+    failures: u32,
+}
+
+impl Capture {
+    fn run(&mut self, source: &mut dyn Source) {
+        while self.rest() {
+            self.stage.reporter.state(CameraState::Starting);
+            self.failures = 0;
+            while self.is_wanted() {
+                match self.session(source) {
+                    Over::Stopped | Over::Unwatched => break,
+                    Over::Stalled(why) => self.fault(CameraState::Stalled, why, Duration::ZERO),
+                    Over::Failed(error) => {
+                        let retry = error.retry_after(self.failures + 1);
+                        self.fault(error.state(), error.to_string(), retry);
+                    }
+                }
+            }
+            if !self.bell.is_stopped() {
+                info!("camera {}: closed, nobody watches", self.settings.name);
+            }
+            self.stage.publisher.clear();
+            self.stage.reporter.state(CameraState::Idle);
+        }
+    }
+
+    /// Waits, at no cost, until somebody wants frames. False when the service stops instead.
+    fn rest(&self) -> bool {
+        self.stage.reporter.counters().promise(None);
+        while !self.bell.is_stopped() {
+            if self.stage.publisher.audience().viewers > 0 {
+                return true;
+            }
+            if let Err(error) = self.bell.wait(&[], None) {
+                // ppoll on one valid descriptor fails only for want of kernel memory.
+                warn!("camera {}: waiting for viewers: {error}", self.settings.name);
+            }
+        }
+        false
+    }
+
+    /// Whether frames shall come: somebody watches, or did until a moment ago.
+    fn is_wanted(&self) -> bool {
+        !self.bell.is_stopped() && self.unwatched_at().is_none_or(|at| Timestamp::now() < at)
+    }
+
+    /// When the linger time ends, if nobody watches.
+    fn unwatched_at(&self) -> Option<Timestamp> {
+        let audience = self.stage.publisher.audience();
+        let left = audience.last_left.unwrap_or_default();
+        (audience.viewers == 0).then(|| left.after(self.settings.linger))
+    }
+
+    /// Opens the source and publishes its frames until something ends that; closes it.
+    fn session(&mut self, source: &mut dyn Source) -> Over {
+        self.promise(Timestamp::now().after(DRIVER));
+        let over = match source.open() {
+            Ok(opening) => {
+                self.opened(&opening);
+                self.frames(source, &opening)
+            }
+            Err(error) => Over::Failed(error),
+        };
+        self.promise(Timestamp::now().after(DRIVER));
+        source.close();
+        self.stage.reporter.counters().halted();
+        over
+    }
+
+    fn opened(&mut self, opening: &Opening) {
+        let Opening { driver, card, path, format, resolution, fps, frame_bytes } = opening.clone();
+        let size = resolution.map(|r| format!(" {r}")).unwrap_or_default();
+        info!("camera {}: opened {path} ({card}): {format}{size} at {fps:.1} fps", self.settings.name);
+        if self.failures > 0 {
+            self.stage.reporter.counters().reopens.add(1);
+        }
+        self.stage.publisher.reserve(frame_bytes);
+        self.stage.rate = Rate::default();
+        self.stage.to_skip = self.settings.skip_first;
+        let encoding = (format != PixelFormat::Mjpeg).then_some(Encoding {
+            quality: self.settings.jpeg.quality,
+            subsampling: self.settings.jpeg.subsampling.name(),
+        });
+        self.stage.reporter.opened(Opened { driver, card, path, format, resolution, fps, encoding });
+    }
+
+    fn frames(&mut self, source: &mut dyn Source, opening: &Opening) -> Over {
+        let patience = STALL.max(Duration::from_secs_f32(STALL_FRAMES / opening.fps.max(0.001)));
+        let mut good_until = Timestamp::now().after(FIRST_FRAME.max(patience));
+        loop {
+            if self.bell.is_stopped() {
+                return Over::Stopped;
+            }
+            let unwatched = self.unwatched_at();
+            if unwatched.is_some_and(|at| Timestamp::now() >= at) {
+                return Over::Unwatched;
+            }
+            let until = unwatched.map_or(good_until, |at| at.min(good_until));
+            self.promise(until);
+            let mut taken = None;
+            let stage = &mut self.stage;
+            match source.next(&self.bell, until, &mut |captured| taken = Some(stage.take(captured))) {
+                Ok(_) => {}
+                Err(error) => return Over::Failed(error),
+            }
+            match taken {
+                Some(Taken::Published) => {
+                    self.is_live();
+                    good_until = Timestamp::now().after(patience);
+                }
+                Some(Taken::Skipped) => good_until = Timestamp::now().after(patience),
+                Some(Taken::Rejected) | None if Timestamp::now() >= good_until => {
+                    return Over::Stalled(self.stall(opening, patience));
+                }
+                Some(Taken::Rejected) | None => {}
+            }
+        }
+    }
+
+    fn is_live(&mut self) {
+        if self.failures > 0 {
+            info!("camera {}: live again", self.settings.name);
+            self.failures = 0;
+        }
+    }
+
+    fn stall(&self, opening: &Opening, patience: Duration) -> String {
+        let seconds = patience.as_secs_f32();
+        match &self.stage.last_reject {
+            Some(reject) => format!(
+                "{}: no whole picture for {seconds} s, the last one {reject}; \
+                 try another cable or USB port, or validate = false if the picture is good all the same",
+                opening.path
+            ),
+            None => format!(
+                "{}: no frame for {seconds} s; reopening it. If that goes on, try another cable or USB port",
+                opening.path
+            ),
+        }
+    }
+
+    /// Reports a fault, and waits before the next attempt.
+    fn fault(&mut self, state: CameraState, why: String, retry: Duration) {
+        self.failures += 1;
+        if self.failures == 1 {
+            warn!("camera {}: {state}: {why}", self.settings.name);
+        } else {
+            debug!("camera {}: {state} after attempt {}: {why}", self.settings.name, self.failures);
+        }
+        self.stage.last_reject = None;
+        self.stage.publisher.clear();
+        self.stage.reporter.fault(state, why);
+        let until = Timestamp::now().after(retry);
+        self.promise(until);
+        while self.is_wanted() && Timestamp::now() < until {
+            // A ring may be a viewer who came or the stop; a failed wait counts as the whole of it.
+            if self.bell.wait(&[], Some(until)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn promise(&self, until: Timestamp) {
+        self.stage.reporter.counters().promise(Some(until));
+    }
+}
+
+/// What became of a captured picture.
+enum Taken {
+    /// It is the newest frame.
+    Published,
+    /// It was whole, and held back while exposure settles.
+    Skipped,
+    /// It was not fit to be shown.
+    Rejected,
+}
+
+/// From a captured picture to a published frame.
+struct Stage {
+    maker: Maker,
+    publisher: Publisher,
+    reporter: Reporter,
+    rate: Rate,
+    /// Frames still to hold back while exposure settles.
+    to_skip: u32,
+    last_reject: Option<Reject>,
+}
+
+impl Stage {
+    fn take(&mut self, captured: Captured<'_>) -> Taken {
+        let counters = self.reporter.counters();
+        counters.dropped.add(captured.missed.into());
+        if captured.damaged {
+            counters.corrupt.add(1);
+            return Taken::Rejected;
+        }
+        if self.to_skip > 0 {
+            self.to_skip -= 1;
+            return Taken::Skipped;
+        }
+        let (maker, rate, reporter) = (&mut self.maker, &mut self.rate, &self.reporter);
+        let published = self.publisher.publish(|slot| {
+            let made = maker.make(&captured.picture, slot)?;
+            if let Some(took) = made.encoding {
+                counters.encode.record(took);
+            }
+            // Before the viewers have it: what they see must not be ahead of what the status says.
+            counters.frame(captured.at, rate.tick(captured.at));
+            reporter.state(CameraState::Live);
+            Ok(Filled { len: made.len, captured_at: captured.at, resolution: made.resolution })
+        });
+        match published {
+            Ok(_) => Taken::Published,
+            Err(reject) => {
+                match reject {
+                    Reject::TooLarge(_) | Reject::Encode(_) => counters.dropped.add(1),
+                    _ => counters.corrupt.add(1),
+                }
+                debug!("frame held back: {reject}");
+                self.last_reject = Some(reject);
+                Taken::Rejected
+            }
+        }
+    }
+}
+
+/// Frames a second over the last few.
+#[derive(Default)]
+struct Rate {
+    times: [Timestamp; Rate::WINDOW],
+    seen: usize,
+}
+
+impl Rate {
+    /// Frames looked back on: about a second.
+    const WINDOW: usize = 32;
+
+    /// Counts a frame captured at `at`; returns the rate of the last ones.
+    fn tick(&mut self, at: Timestamp) -> f32 {
+        self.times[self.seen % Self::WINDOW] = at;
+        self.seen += 1;
+        let intervals = self.seen.min(Self::WINDOW) - 1;
+        let oldest = self.times[(self.seen - 1 - intervals) % Self::WINDOW];
+        let span = at.since(oldest).as_secs_f32();
+        if span > 0.0 { intervals as f32 / span } else { 0.0 }
+    }
+}
+
+impl fmt::Debug for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capture").field("camera", &self.settings.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! What can go wrong with a source, in words that end with what to do about it.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::frame::{PixelFormat, Resolution};
+use crate::status::CameraState;
+
+/// Why a source gives no pictures.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SourceError {
+    #[error("{path}: no such device; plug the camera in, or pick one that `porthole cameras` lists")]
+    Absent { path: String },
+
+    #[error("no camera found ({looked}); plug one in, or name another source")]
+    NoCamera { looked: String },
+
+    #[error(
+        "{path}: permission denied; add the user this runs as to the group that owns it, usually `video`"
+    )]
+    Denied { path: String },
+
+    #[error("{path}: in use by {holder}; stop that, and the picture comes back by itself")]
+    Busy { path: String, holder: String },
+
+    #[error("{path}: {call}: {source}; {remedy}")]
+    Call {
+        path: String,
+        call: &'static str,
+        #[source]
+        source: io::Error,
+        remedy: &'static str,
+    },
+
+    #[error("{path}: unplugged ({source}); plug it back in, and the picture comes back by itself")]
+    Gone {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("{path}: is {what}, not a camera; {remedy}")]
+    NotACamera { path: String, what: &'static str, remedy: String },
+
+    #[error(
+        "{path}: gives raw sensor data ({fourcc}); a CSI camera needs its ISP: \
+         use source = \"exec:rpicam-vid -t 0 -n --codec mjpeg -o -\", or run porthole under libcamerify"
+    )]
+    RawSensor { path: String, fourcc: String },
+
+    #[error("{path}: offers no format this can show, only {offered}; pick another device")]
+    NoFormat { path: String, offered: String },
+
+    #[error("{path}: does not offer {format}, only {offered}; set format to one of these, or to \"auto\"")]
+    WrongFormat { path: String, format: PixelFormat, offered: String },
+
+    #[error("{path}: does not offer {resolution}, only {offered}; set width and height to one of these")]
+    WrongSize { path: String, resolution: Resolution, offered: String },
+
+    #[error("{path}: not enough USB bandwidth; choose mjpeg, a smaller size or rate, or another USB port")]
+    Bandwidth { path: String },
+
+    #[error("exec: `{command}` {what}{said}; run it by hand to see why")]
+    Exec { command: String, what: String, said: String },
+
+    #[error("file: {path}: {source}; check the path, and that this user may read it")]
+    File {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("file: {path}: holds no JPEG; make one with `ffmpeg -i clip.mp4 -c:v mjpeg -f mjpeg clip.mjpeg`")]
+    NoFrames { path: String },
+
+    #[error("waiting for frames failed: {source}; this is a fault of the system, see the kernel log")]
+    Wait {
+        #[from]
+        source: io::Error,
+    },
+}
+
+impl SourceError {
+    /// What a failed call on a video device means.
+    pub(super) fn of_call(path: &str, call: &'static str, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT | Errno::ENXIO | Errno::ENODEV) if call == "open" => Self::Absent { path },
+            Some(Errno::EACCES | Errno::EPERM) if call == "open" => Self::Denied { path },
+            Some(Errno::EBUSY) => {
+                let holder = holder(&path).unwrap_or_else(|| "another program".into());
+                Self::Busy { path, holder }
+            }
+            Some(Errno::ENODEV) => Self::Gone { path, source },
+            Some(Errno::ENOSPC) => Self::Bandwidth { path },
+            _ => {
+                let remedy =
+                    "unplug the camera and plug it in again; if that does not help, see the kernel log";
+                Self::Call { path, call, source, remedy }
+            }
+        }
+    }
+
+    /// The state a camera is in that failed so.
+    pub(super) fn state(&self) -> CameraState {
+        match self {
+            Self::NotACamera { .. }
+            | Self::RawSensor { .. }
+            | Self::NoFormat { .. }
+            | Self::WrongFormat { .. }
+            | Self::WrongSize { .. }
+            | Self::Bandwidth { .. } => CameraState::Unsupported,
+            _ => CameraState::Lost,
+        }
+    }
+
+    /// How long to wait before the `attempt`th new try (1 for the first).
+    ///
+    /// Looking for a node is one cheap call, so a camera that was plugged back in is found at once. Everything
+    /// else wakes up a device or starts a program, and is tried less and less often, up to every two seconds.
+    pub(super) fn retry_after(&self, attempt: u32) -> Duration {
+        const FIRST: Duration = Duration::from_millis(100);
+        const LAST: Duration = Duration::from_secs(2);
+        match self {
+            Self::Absent { .. } | Self::NoCamera { .. } | Self::Gone { .. } => FIRST,
+            _ => FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LAST),
+        }
+    }
+}
+
+/// The program that has `path` open, as `name (PID n)`. Only programs of the same user can be looked into.
+fn holder(path: &str) -> Option<String> {
+    let device = std::fs::canonicalize(path).ok()?;
+    let me = std::process::id().to_string();
+    for process in std::fs::read_dir("/proc").ok()?.flatten() {
+        let pid = process.file_name().to_string_lossy().into_owned();
+        if pid == me || !pid.bytes().all(|b| b.is_ascii_digit()) {
+            continue;
+        }
+        let Ok(mut descriptors) = std::fs::read_dir(process.path().join("fd")) else { continue };
+        if descriptors.any(|fd| fd.is_ok_and(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == device)))
+        {
+            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some(format!("{} (PID {pid})", name.trim()));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errnos_mean_what_they_mean_at_that_call() {
+        let of = |call, errno: Errno| SourceError::of_call("/dev/video7", call, errno.into());
+        assert!(matches!(of("open", Errno::ENOENT), SourceError::Absent { .. }));
+        assert!(matches!(of("open", Errno::EACCES), SourceError::Denied { .. }));
+        assert!(matches!(of("VIDIOC_STREAMON", Errno::EBUSY), SourceError::Busy { .. }));
+        assert!(matches!(of("VIDIOC_STREAMON", Errno::ENOSPC), SourceError::Bandwidth { .. }));
+        assert!(matches!(of("VIDIOC_DQBUF", Errno::ENODEV), SourceError::Gone { .. }));
+        let error = of("VIDIOC_DQBUF", Errno::EIO);
+        assert!(error.to_string().starts_with("/dev/video7: VIDIOC_DQBUF: Input/output error"), "{error}");
+    }
+
+    #[test]
+    fn absent_devices_are_looked_for_often_and_others_less_and_less() {
+        let absent = SourceError::Absent { path: String::new() };
+        assert_eq!(absent.retry_after(1), absent.retry_after(1000));
+        let busy = SourceError::Busy { path: String::new(), holder: String::new() };
+        let delays: Vec<_> = [1, 2, 3, 6, 7, 40].map(|n| busy.retry_after(n).as_millis()).into();
+        assert_eq!(delays, [100, 200, 400, 2000, 2000, 2000]);
+    }
+}

@@ -1,0 +1,314 @@
+//! The pictures: how each format lies in memory, what it shows, and how a frame is spoilt.
+//!
+//! When a frame is due and into which buffer it goes is `stream.rs`'s business.
+//!
+//! Every frame tells its number. MJPEG: a comment of [`STAMP`] bytes ahead of all tables, `FF FE 00 2A` then
+//! `"FKCM1 "`, 10 digits number, a blank, 20 digits CLOCK_MONOTONIC nanoseconds of completion (also the
+//! buffer's timestamp), three newlines. Raw formats: a bar code of 30 squares from the top left corner, white
+//! for 1: the bits 1 0, 24 of the number, 4 of the exclusive or of its six nibbles. A square is 16 pixels
+//! wide, 8 in pictures narrower than 480; those below 240 have none.
+use std::io::Write;
+use std::sync::OnceLock;
+
+use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor};
+
+use crate::table::{Counter, Knob, Table, now_ns};
+
+const STAMP: usize = 44;
+/// The texture repeats after so many pixels.
+const SPAN: u32 = 256;
+/// So many different JPEGs are shown in turn.
+const CLIP: usize = 8;
+const QUALITY: u8 = 75;
+
+/// A pixel format. Without planes it is JPEG.
+#[derive(PartialEq)]
+pub(crate) struct Pixel {
+    pub(crate) fourcc: [u8; 4],
+    pub(crate) name: &'static str,
+    planes: &'static [Plane],
+}
+
+/// Samples that repeat every so many pixels, in every so many lines.
+#[derive(PartialEq)]
+struct Plane {
+    samples: &'static [u8],
+    pixels: u32,
+    lines: u32,
+}
+
+const fn pixel(fourcc: &[u8; 4], name: &'static str, planes: &'static [Plane]) -> Pixel {
+    Pixel { fourcc: *fourcc, name, planes }
+}
+
+const fn plane(samples: &'static [u8], pixels: u32, lines: u32) -> Plane {
+    Plane { samples, pixels, lines }
+}
+
+/// The Bayer format is only there to be listed.
+static PIXELS: [Pixel; 11] = [
+    pixel(b"MJPG", "Motion-JPEG", &[]),
+    pixel(b"JPEG", "JFIF JPEG", &[]),
+    pixel(b"YUYV", "YUYV 4:2:2", &[plane(b"YUYV", 2, 1)]),
+    pixel(b"UYVY", "UYVY 4:2:2", &[plane(b"UYVY", 2, 1)]),
+    pixel(b"YVYU", "YVYU 4:2:2", &[plane(b"YVYU", 2, 1)]),
+    pixel(b"VYUY", "VYUY 4:2:2", &[plane(b"VYUY", 2, 1)]),
+    pixel(b"NV12", "Y/UV 4:2:0", &[plane(b"Y", 1, 1), plane(b"UV", 2, 2)]),
+    pixel(b"YU12", "Planar YUV 4:2:0", &[plane(b"Y", 1, 1), plane(b"U", 2, 2), plane(b"V", 2, 2)]),
+    pixel(b"RGB3", "24-bit RGB 8-8-8", &[plane(b"RGB", 1, 1)]),
+    pixel(b"GREY", "8-bit Greyscale", &[plane(b"Y", 1, 1)]),
+    pixel(b"pBAA", "10-bit Bayer BGBG/GRGR Packed", &[plane(b"BGBG*", 4, 1)]),
+];
+
+/// What the JPEG encoder is given.
+const UNCODED: [Plane; 3] = [plane(b"Y", 1, 1), plane(b"U", 1, 1), plane(b"V", 1, 1)];
+
+impl Pixel {
+    pub(crate) fn find(fourcc: &[u8]) -> Option<&'static Self> {
+        PIXELS.iter().find(|pixel| pixel.fourcc == fourcc)
+    }
+
+    pub(crate) fn is_jpeg(&self) -> bool {
+        self.planes.is_empty()
+    }
+}
+
+/// A pixel format at one size, as S_FMT answers it.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Format {
+    pub(crate) pixel: &'static Pixel,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// Of the first plane; 0 for JPEG.
+    pub(crate) stride: u32,
+    pub(crate) bytes: u32,
+}
+
+impl Format {
+    /// With `pad` unused bytes at the end of each line.
+    pub(crate) fn new(pixel: &'static Pixel, [width, height]: [u32; 2], pad: u32) -> Self {
+        let mut format = Self { pixel, width, height, stride: 0, bytes: (width * height * 2).max(4096) };
+        if let [first, ..] = pixel.planes {
+            format.stride = width * first.samples.len() as u32 / first.pixels + pad;
+            format.bytes =
+                pixel.planes.iter().map(|plane| format.extent(plane).iter().product::<u32>()).sum();
+        }
+        format
+    }
+
+    /// Bytes in a line of this plane, and lines.
+    fn extent(&self, plane: &Plane) -> [u32; 2] {
+        let first = &self.pixel.planes[0];
+        let (bytes, of_first) = (plane.samples.len() as u32, first.samples.len() as u32);
+        [self.stride * bytes * first.pixels / (plane.pixels * of_first), self.height / plane.lines]
+    }
+}
+
+/// Which frames a fault spoils (JPEGs: true) and how it is counted once delivered.
+const FAULTS: [(Knob, Counter, Option<bool>); 5] = [
+    (Knob::CorruptEvery, Counter::Corrupt, Some(true)),
+    (Knob::TruncateEvery, Counter::Truncated, Some(true)),
+    (Knob::ShortEvery, Counter::Short, Some(false)),
+    (Knob::EmptyEvery, Counter::Empty, None),
+    (Knob::ErrorEvery, Counter::Error, None),
+];
+
+/// A frame in a buffer.
+#[derive(Clone, Default)]
+pub(crate) struct Shot {
+    pub(crate) number: u64,
+    pub(crate) used: u32,
+    pub(crate) stamp_ns: u64,
+    pub(crate) faults: Vec<Counter>,
+}
+
+/// What the camera sees in one format. JPEGs are rendered when first needed, once.
+pub(crate) struct Scene {
+    pub(crate) format: Format,
+    /// For each plane a line of texture, `SPAN` pixels longer than the picture is wide.
+    lines: Vec<Vec<u8>>,
+    clip: [OnceLock<Jpeg>; CLIP],
+}
+
+impl Scene {
+    pub(crate) fn new(format: Format) -> Self {
+        let planes = if format.pixel.is_jpeg() { &UNCODED } else { format.pixel.planes };
+        let line = |plane: &Plane| {
+            let groups = (0..format.width + SPAN).step_by(plane.pixels as usize);
+            groups.flat_map(|x| plane.samples.iter().map(move |&sample| texture(sample, x))).collect()
+        };
+        Self { format, lines: planes.iter().map(line).collect(), clip: Default::default() }
+    }
+
+    /// Takes the picture with this number.
+    pub(crate) fn shoot(&self, number: u64, table: &Table, out: &mut [u8]) -> Shot {
+        let jpeg = self.format.pixel.is_jpeg();
+        let faults = FAULTS.iter().filter(|(_, _, kind)| kind.is_none_or(|kind| kind == jpeg));
+        let faults = faults.filter(|(knob, ..)| table.spoils(*knob, number)).map(|fault| fault.1);
+        let faults: Vec<Counter> = faults.collect();
+        let mut used = self.format.bytes as usize;
+        let stamp_ns;
+        if jpeg {
+            let step = number as usize % CLIP;
+            let frame =
+                self.clip[step].get_or_init(|| Jpeg::render(&View { scene: self, step: step as u32 }));
+            let stamp_at;
+            (used, stamp_at) = frame.assemble(table, faults.contains(&Counter::Corrupt), out);
+            stamp_ns = now_ns();
+            let text = format!("\0\x2aFKCM1 {number:010} {stamp_ns:020}\n\n\n");
+            out[stamp_at..stamp_at + STAMP - 2].copy_from_slice(text.as_bytes());
+        } else {
+            self.paint(number, out);
+            stamp_ns = now_ns();
+        }
+        for fault in &faults {
+            match fault {
+                Counter::Truncated => used = used * 6 / 10,
+                Counter::Short => used /= 2,
+                Counter::Empty => used = 0,
+                _ => {}
+            }
+        }
+        Shot { number, used: used as u32, stamp_ns, faults }
+    }
+
+    fn paint(&self, number: u64, mut out: &mut [u8]) {
+        let Format { pixel, width, height, .. } = self.format;
+        let square = if width < 480 { 8 } else { 16 };
+        let coded = if width >= 30 * square && height >= square { square } else { 0 };
+        for (plane, texture) in pixel.planes.iter().zip(&self.lines) {
+            let [stride, lines] = self.format.extent(plane);
+            let (picture, rest) = out.split_at_mut((stride * lines) as usize);
+            out = rest;
+            let group = plane.samples.len();
+            let shown = (width / plane.pixels) as usize * group;
+            for (y, line) in picture.chunks_exact_mut(stride as usize).enumerate() {
+                let shift = (y as u64 + 4 * number) % u64::from(SPAN) / u64::from(plane.pixels);
+                line[..shown].copy_from_slice(&texture[shift as usize * group..][..shown]);
+            }
+            for line in picture.chunks_exact_mut(stride as usize).take((coded / plane.lines) as usize) {
+                let groups = line.chunks_exact_mut(group).take((30 * coded / plane.pixels) as usize);
+                for (at, samples) in groups.enumerate() {
+                    let white = bar(number, at as u32 * plane.pixels / square);
+                    for (sample, kind) in samples.iter_mut().zip(plane.samples) {
+                        *sample = match kind {
+                            b'U' | b'V' => 128,
+                            _ if white => 235,
+                            _ => 16,
+                        };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether this square of the bar code is white.
+fn bar(number: u64, square: u32) -> bool {
+    let number = number as u32 & 0xff_ffff;
+    let check = (0..6).fold(0, |check, nibble| check ^ number >> (4 * nibble) & 15);
+    (2 << 28 | number << 4 | check) >> (29 - square) & 1 != 0
+}
+
+/// Slanted stripes with some noise, which makes JPEGs of a webcam's size.
+fn texture(sample: u8, x: u32) -> u8 {
+    let x = x % SPAN;
+    let noise = x.wrapping_mul(0x9e37_79b1) >> 29;
+    (match sample {
+        b'U' | b'B' => 90 + x / 4,
+        b'V' | b'R' => 160 - x / 4,
+        _ => 30 + x.abs_diff(SPAN / 2) + noise,
+    }) as u8
+}
+
+/// A picture in the pieces that faults are made of.
+#[derive(Default)]
+struct Jpeg {
+    jfif: Vec<u8>,
+    tables: Vec<u8>,
+    huffman: Vec<u8>,
+    scan: Vec<u8>,
+}
+
+impl Jpeg {
+    fn render(view: &View) -> Self {
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes, QUALITY);
+        encoder.set_sampling_factor(SamplingFactor::F_2_1);
+        if let Err(error) = encoder.encode_image(view) {
+            eprintln!("fakecam: {error}");
+        }
+        let mut jpeg = Self::default();
+        let mut rest = bytes.get(2..).unwrap_or_default();
+        while let [0xff, kind, high, low, ..] = *rest {
+            let part = match kind {
+                0xda => break,
+                0xe0 => &mut jpeg.jfif,
+                0xc4 => &mut jpeg.huffman,
+                _ => &mut jpeg.tables,
+            };
+            let (segment, more) = rest.split_at(2 + usize::from(u16::from_be_bytes([high, low])));
+            part.extend_from_slice(segment);
+            rest = more;
+        }
+        jpeg.scan = rest.to_vec();
+        jpeg
+    }
+
+    /// Returns the length and where the rest of the stamp goes; whatever does not fit is cut off.
+    fn assemble(&self, table: &Table, corrupt: bool, out: &mut [u8]) -> (usize, usize) {
+        let jfif = if table.knob(Knob::StripJfif) == 0 { &self.jfif[..] } else { &[] };
+        let huffman = if table.knob(Knob::StripDht) == 0 { &self.huffman[..] } else { &[] };
+        let (scan, more_scan) = self.scan.split_at(self.scan.len() / 2);
+        let natural = 2 + jfif.len() + STAMP + self.tables.len() + huffman.len() + self.scan.len();
+        let room = out.len();
+        let mut pad = (table.knob(Knob::FrameBytes) as usize).min(room).saturating_sub(natural);
+        let mut rest = out;
+        let mut put = |bytes: &[u8]| _ = rest.write_all(bytes);
+        put(&[0xff, 0xd8]);
+        put(jfif);
+        put(&[0xff, 0xfe]);
+        put(&[0; STAMP - 2]);
+        while pad > 4 {
+            let length = pad.min(0xffff);
+            put(&[0xff, 0xfe]);
+            put(&(length as u16 - 2).to_be_bytes());
+            put(&vec![b' '; length - 4]);
+            pad -= length;
+        }
+        put(&self.tables);
+        put(huffman);
+        put(scan);
+        put(if corrupt { &[0xff, 0xd8, 0xff, 0xd8] } else { &[] });
+        put(more_scan);
+        put(&vec![0; room.min(table.knob(Knob::TailPad) as usize)]);
+        (room - rest.len(), 4 + jfif.len())
+    }
+}
+
+/// The scene at one moment, for the encoder.
+struct View<'a> {
+    scene: &'a Scene,
+    step: u32,
+}
+
+impl ImageBuffer for &View<'_> {
+    fn get_jpeg_color_type(&self) -> JpegColorType {
+        JpegColorType::Ycbcr
+    }
+
+    fn width(&self) -> u16 {
+        self.scene.format.width as u16
+    }
+
+    fn height(&self) -> u16 {
+        self.scene.format.height as u16
+    }
+
+    fn fill_buffers(&self, y: u16, buffers: &mut [Vec<u8>; 4]) {
+        let shift = (u32::from(y) + 16 * self.step) % SPAN;
+        for (buffer, line) in buffers.iter_mut().zip(&self.scene.lines) {
+            buffer.extend_from_slice(&line[shift as usize..][..self.scene.format.width as usize]);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The controls of every fake camera: one of each kind, some of each awkwardness.
+//!
+//! Their values live in the table, so that tests and all processes see the same camera.
+use std::ffi::c_char;
+
+use crate::interpose::{Answer, ensure};
+use crate::table::{Counter, Table};
+use crate::videodev::{self as vd, ctrl_flag as flag};
+
+enum Kind {
+    Integer,
+    Boolean,
+    /// An empty name is a hole.
+    Menu(&'static [&'static str]),
+    Button,
+    Integer64,
+    Heading,
+    Text(&'static str),
+    Bitmask,
+    IntegerMenu(&'static [i64]),
+}
+
+struct Control {
+    id: u32,
+    name: &'static str,
+    kind: Kind,
+    /// Minimum, maximum, step, default.
+    range: [i64; 4],
+    flags: u32,
+}
+
+const fn control(id: u32, name: &'static str, kind: Kind, range: [i64; 4], flags: u32) -> Control {
+    Control { id, name, kind, range, flags }
+}
+
+const SEALED: u32 = flag::READ_ONLY | flag::WRITE_ONLY;
+const FIXED_TEXT: u32 = flag::READ_ONLY | flag::HAS_PAYLOAD;
+const ACTION: u32 = flag::WRITE_ONLY | flag::EXECUTE_ON_WRITE;
+const STATUS: u32 = flag::READ_ONLY | flag::VOLATILE;
+const AUTO_WHITE_BALANCE: u32 = 0x98_090c;
+const WHITE_TEMPERATURE: u32 = 0x98_091a;
+const AUTO_EXPOSURE: u32 = 0x9a_0901;
+const EXPOSURE_TIME: u32 = 0x9a_0902;
+const FREQUENCIES: [&str; 3] = ["Disabled", "50 Hz", "60 Hz"];
+const EXPOSURES: [&str; 4] = ["", "Manual Mode", "", "Aperture Priority Mode"];
+const BIASES: [i64; 5] = [-2000, -1000, 0, 1000, 2000];
+
+/// In the order of their ids, as they are enumerated.
+const CONTROLS: [Control; 19] = [
+    control(0x98_0001, "User Controls", Kind::Heading, [0; 4], SEALED),
+    control(0x98_0900, "Brightness", Kind::Integer, [0, 255, 1, 128], 0),
+    control(0x98_0901, "Contrast", Kind::Integer, [0, 255, 1, 32], 0),
+    control(0x98_0902, "Saturation", Kind::Integer, [0, 100, 1, 64], 0),
+    control(AUTO_WHITE_BALANCE, "White Balance, Automatic", Kind::Boolean, [0, 1, 1, 1], flag::UPDATE),
+    control(0x98_0913, "Gain", Kind::Integer, [0, 255, 1, 0], 0),
+    control(0x98_0918, "Power Line Frequency", Kind::Menu(&FREQUENCIES), [0, 2, 1, 2], 0),
+    control(WHITE_TEMPERATURE, "White Balance Temperature", Kind::Integer, [2800, 6500, 10, 4600], 0),
+    control(0x98_0927, "Min Number of Capture Buffers", Kind::Integer, [1, 32, 1, 2], flag::READ_ONLY),
+    control(0x98_f903, "Integer 64 Bits", Kind::Integer64, [i64::MIN, i64::MAX, 1, 0], 0),
+    control(0x98_f905, "Serial Number", Kind::Text("FK-0042"), [0, 31, 1, 0], FIXED_TEXT),
+    control(0x9a_0001, "Camera Controls", Kind::Heading, [0; 4], SEALED),
+    control(AUTO_EXPOSURE, "Auto Exposure", Kind::Menu(&EXPOSURES), [0, 3, 1, 3], flag::UPDATE),
+    control(EXPOSURE_TIME, "Exposure Time, Absolute", Kind::Integer, [3, 2047, 1, 250], 0),
+    control(0x9a_0904, "Pan, Relative", Kind::Integer, [-3600, 3600, 1, 0], flag::WRITE_ONLY),
+    control(0x9a_0913, "Auto Exposure, Bias", Kind::IntegerMenu(&BIASES), [0, 4, 1, 2], 0),
+    control(0x9a_091b, "3A Lock", Kind::Bitmask, [0, 7, 0, 0], 0),
+    control(0x9a_091c, "Auto Focus, Start", Kind::Button, [0; 4], ACTION),
+    control(0x9a_091e, "Auto Focus, Status", Kind::Bitmask, [0, 7, 0, 2], STATUS),
+];
+
+/// Defaults, as after power-up.
+pub(crate) fn reset(table: &Table) {
+    for (slot, control) in CONTROLS.iter().enumerate() {
+        table.put_control(slot, control.id, control.range[3]);
+    }
+}
+
+fn find(id: u32) -> Answer<(usize, &'static Control)> {
+    CONTROLS.iter().enumerate().find(|(_, control)| control.id == id).ok_or(libc::EINVAL)
+}
+
+fn is_inactive(table: &Table, id: u32) -> bool {
+    match id {
+        WHITE_TEMPERATURE => table.control(AUTO_WHITE_BALANCE) != Some(0),
+        EXPOSURE_TIME => table.control(AUTO_EXPOSURE) != Some(1),
+        _ => false,
+    }
+}
+
+pub(crate) fn query(table: &Table, out: &mut vd::QueryExtCtrl) -> Answer {
+    let after = out.id & !(flag::NEXT | flag::NEXT_COMPOUND);
+    let next = CONTROLS.iter().map(|control| control.id).find(|&id| id > after);
+    let (_, control) = find(if out.id & flag::NEXT != 0 { next.unwrap_or(0) } else { out.id })?;
+    let (kind, elem_size) = match control.kind {
+        Kind::Integer => (1, 4),
+        Kind::Boolean => (2, 4),
+        Kind::Menu(_) => (3, 4),
+        Kind::Button => (4, 0),
+        Kind::Integer64 => (5, 8),
+        Kind::Heading => (6, 0),
+        Kind::Text(_) => (7, control.range[1] as u32 + 1),
+        Kind::Bitmask => (8, 4),
+        Kind::IntegerMenu(_) => (9, 4),
+    };
+    let inactive = if is_inactive(table, control.id) { flag::INACTIVE } else { 0 };
+    *out = vd::QueryExtCtrl { id: control.id, kind, elem_size, elems: 1, ..Default::default() };
+    (out.name, out.range, out.flags) = (vd::text(control.name), control.range, control.flags | inactive);
+    Ok(())
+}
+
+/// The older query, for values of 32 bits.
+pub(crate) fn query_old(table: &Table, out: &mut vd::QueryCtrl) -> Answer {
+    let mut full = vd::QueryExtCtrl { id: out.id, ..Default::default() };
+    query(table, &mut full)?;
+    let range = full.range.map(|limit| i32::try_from(limit).unwrap_or(0));
+    let vd::QueryExtCtrl { id, kind, name, flags, .. } = full;
+    *out = vd::QueryCtrl { id, kind, name, range, flags, reserved: [0; 2] };
+    Ok(())
+}
+
+pub(crate) fn menu(out: &mut vd::QueryMenu) -> Answer {
+    let index = out.index as usize;
+    *out = vd::QueryMenu { id: out.id, index: out.index, ..Default::default() };
+    match find(out.id)?.1.kind {
+        Kind::Menu(names) => {
+            let name = names.get(index).filter(|name| !name.is_empty());
+            out.label = vd::text(name.ok_or(libc::EINVAL)?);
+        }
+        Kind::IntegerMenu(values) => {
+            let value = values.get(index).ok_or(libc::EINVAL)?;
+            out.label[..8].copy_from_slice(&value.to_ne_bytes());
+        }
+        _ => return Err(libc::EINVAL),
+    }
+    Ok(())
+}
+
+fn read(table: &Table, id: u32) -> Answer<i64> {
+    let (slot, control) = find(id)?;
+    ensure(control.flags & flag::WRITE_ONLY == 0, libc::EACCES)?;
+    Ok(table.control_value(slot))
+}
+
+/// Returns what the camera made of the value. Like uvcvideo, refuses what an automatism governs.
+fn write(table: &Table, id: u32, value: i64) -> Answer<i64> {
+    let (slot, control) = find(id)?;
+    ensure(control.flags & flag::READ_ONLY == 0 && !is_inactive(table, id), libc::EACCES)?;
+    let [least, largest, step, _] = control.range;
+    let value = match control.kind {
+        Kind::Boolean => i64::from(value != 0),
+        Kind::Bitmask => value & largest,
+        Kind::Menu(_) | Kind::IntegerMenu(_) if !(least..=largest).contains(&value) => {
+            return Err(libc::ERANGE);
+        }
+        Kind::Menu(names) if names[value as usize].is_empty() => return Err(libc::EINVAL),
+        Kind::Integer => least + (value.clamp(least, largest) - least + step / 2) / step * step,
+        Kind::Button => {
+            table.add(Counter::Presses, 1);
+            0
+        }
+        _ => value,
+    };
+    table.put_control(slot, id, value);
+    Ok(value)
+}
+
+pub(crate) fn get(table: &Table, control: &mut vd::Control) -> Answer {
+    ensure(!matches!(find(control.id)?.1.kind, Kind::Integer64 | Kind::Text(_)), libc::EINVAL)?;
+    control.value = read(table, control.id)? as i32;
+    Ok(())
+}
+
+pub(crate) fn set(table: &Table, control: &mut vd::Control) -> Answer {
+    control.value = write(table, control.id, control.value.into())? as i32;
+    Ok(())
+}
+
+/// S_EXT_CTRLS and G_EXT_CTRLS: one control after the other, up to the first that fails.
+pub(crate) fn exchange(table: &Table, set: bool, call: &mut vd::ExtControls) -> Answer {
+    for index in 0..call.count {
+        call.error_idx = index;
+        // SAFETY: the caller promises that many controls at this address; the struct has alignment 1.
+        let control = unsafe { &mut *call.controls.add(index as usize) };
+        let (_, known) = find(control.id)?;
+        match known.kind {
+            Kind::Text(text) if !set => copy_text(text, known.range[1] as u32 + 1, control)?,
+            Kind::Integer64 if set => control.value = write(table, control.id, control.value)?,
+            Kind::Integer64 => control.value = read(table, control.id)?,
+            // The others use the lower half only.
+            _ if set => _ = write(table, control.id, (control.value as i32).into())?,
+            _ => control.value = read(table, control.id)? & 0xffff_ffff,
+        }
+    }
+    Ok(())
+}
+
+fn copy_text(text: &str, size: u32, control: &mut vd::ExtControl) -> Answer {
+    if control.size < size {
+        control.size = size;
+        return Err(libc::ENOSPC);
+    }
+    let to = control.value as *mut c_char;
+    // SAFETY: the caller promises `size` bytes at this address, and the text with its zero is no longer.
+    unsafe {
+        to.copy_from_nonoverlapping(text.as_ptr().cast(), text.len());
+        to.add(text.len()).write(0);
+    }
+    Ok(())
+}

@@ -1,0 +1,343 @@
+//! An open descriptor of a camera: its life, its frame thread, and the ioctls of streaming.
+//!
+//! The program holds one end of a socket pair, [`Queue`] the other:
+//! - the program's send queue is full from the start: never POLLOUT, a capture device is not writable;
+//! - one byte waits in it per finished frame: POLLIN exactly while DQBUF would succeed;
+//! - our end closes with the unread queue in it: POLLERR | POLLHUP for good, as after an unplug.
+//!
+//! One thread per open descriptor makes its frames and watches for the unplug; it lives from open to close.
+use std::ffi::c_int;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::content::Scene;
+use crate::device::{Device, is_capture};
+use crate::interpose::{Answer, ensure};
+use crate::locked;
+use crate::queue::{MOST_BUFFERS, Memory, Queue};
+use crate::table::{Counter, Knob, hang, now_ns};
+use crate::videodev as vd;
+
+/// No time to look again.
+const NEVER: u64 = u64::MAX;
+
+/// One open of a camera, shared by the duplicates of its descriptor. Dropping it closes the camera.
+pub(crate) struct Handle {
+    stream: Arc<Stream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(crate) struct Stream {
+    pub(crate) device: &'static Device,
+    /// The device's life at the time of the open.
+    life: u64,
+    /// The table's file. A stream with buffers holds its lock, so that all others get EBUSY, in any process.
+    claim: File,
+    state: Mutex<State>,
+    /// Wakes a DQBUF that blocks.
+    changed: Condvar,
+    closing: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    queue: Queue,
+    /// What is being streamed, if it is.
+    scene: Option<Arc<Scene>>,
+    /// Goes up with every stop: a frame begun before does not count any more.
+    stops: u64,
+    /// Frames since STREAMON, and when the previous one was due.
+    sequence: u32,
+    previous: u64,
+}
+
+impl Handle {
+    /// Opens the camera; returns also the program's descriptor.
+    pub(crate) fn open(device: &'static Device, flags: c_int) -> io::Result<(Self, OwnedFd)> {
+        let life = device.life();
+        device.hang(hang::OPEN);
+        let refusal = if device.is_plugged() { device.errno(Knob::OpenErrno) } else { Err(libc::ENOENT) };
+        refusal.map_err(io::Error::from_raw_os_error)?;
+        device.reset_controls_once();
+        let (mut program, peer) = UnixStream::pair()?;
+        program.set_nonblocking(true)?;
+        while program.write(&[0; 4096]).is_ok() {}
+        program.set_nonblocking(flags & libc::O_NONBLOCK != 0)?;
+        if flags & libc::O_CLOEXEC == 0 {
+            // SAFETY: clears a flag of a descriptor we own.
+            unsafe { libc::fcntl(program.as_raw_fd(), libc::F_SETFD, 0) };
+        }
+        let mut state = State::default();
+        state.queue.peer = Some(peer);
+        let stream = Arc::new(Stream {
+            device,
+            life,
+            claim: File::open(device.table.path())?,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            closing: AtomicBool::new(false),
+        });
+        let thread = Some(spawn(stream.clone())?);
+        device.table.add(Counter::Opens, 1);
+        device.table.put(Counter::LastOpenNs, now_ns());
+        Ok((Self { stream, thread }, program.into()))
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let table = &self.stream.device.table;
+        self.stream.closing.store(true, SeqCst);
+        table.wake();
+        _ = self.thread.take().map(JoinHandle::join);
+        self.stream.retire(&mut locked(&self.stream.state));
+        table.add(Counter::Closes, 1);
+    }
+}
+
+/// Starts the frame thread with all signals blocked: they are for the program's own threads.
+fn spawn(stream: Arc<Stream>) -> io::Result<JoinHandle<()>> {
+    // SAFETY: sets of signals are plain data, filled in before they are read.
+    unsafe {
+        let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        let thread = thread::Builder::new().name("fakecam".into()).spawn(move || stream.run());
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+        thread
+    }
+}
+
+/// The frame thread.
+impl Stream {
+    fn run(&self) {
+        let table = &self.device.table;
+        let mut canvas = Vec::new();
+        loop {
+            let seen = table.wakes();
+            if self.closing.load(SeqCst) {
+                return;
+            }
+            table.sleep(seen, self.tick(&mut canvas));
+        }
+    }
+
+    /// Makes a frame if one is due; returns when to look again unless woken before.
+    fn tick(&self, canvas: &mut Vec<u8>) -> u64 {
+        let table = &self.device.table;
+        let mut state = locked(&self.state);
+        if self.is_gone() {
+            self.retire(&mut state);
+            return NEVER;
+        }
+        let Some(scene) = state.scene.clone().filter(|_| table.knob(Knob::Stall) == 0) else { return NEVER };
+        let (now, period) = (now_ns(), self.device.period());
+        let on_time = state.previous + period;
+        let due = on_time.saturating_add_signed(jitter(on_time, table.knob(Knob::JitterUs)));
+        if now < due {
+            return due;
+        }
+        // Frames that the machine was too busy for never happened.
+        state.previous = on_time + now.saturating_sub(on_time) / period * period;
+        let number = table.add(Counter::Frames, 1);
+        let (sequence, stops) = (state.sequence, state.stops);
+        state.sequence += 1;
+        let Some((index, memory)) = state.queue.next_waiting() else {
+            table.add(Counter::Dropped, 1);
+            return 0;
+        };
+        drop(state);
+        canvas.resize(scene.format.bytes as usize, 0);
+        let shot = scene.shoot(number, table, canvas);
+        let written = memory.write(index, &canvas[..shot.used as usize]);
+        let mut state = locked(&self.state);
+        if written.is_ok() && state.stops == stops {
+            state.queue.finish(index, sequence, shot);
+            table.add(Counter::Produced, 1);
+            self.changed.notify_all();
+        }
+        0
+    }
+
+    fn is_gone(&self) -> bool {
+        self.device.life() != self.life
+    }
+
+    /// Everything that ends with an unplug or a close. Harmless when repeated.
+    fn retire(&self, state: &mut State) {
+        self.halt(state, None);
+        state.queue.free();
+        state.queue.peer = None;
+        self.release();
+        self.device.reset_controls_once();
+    }
+
+    fn halt(&self, state: &mut State, fd: Option<c_int>) {
+        if state.scene.take().is_some() {
+            self.device.table.put(Counter::Streaming, 0);
+        }
+        state.stops += 1;
+        state.queue.halt(fd);
+        self.changed.notify_all();
+    }
+}
+
+fn jitter(seed: u64, range_us: u32) -> i64 {
+    let range = i64::from(range_us) * 1000;
+    let random = (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16) as i64;
+    random % (2 * range + 1) - range
+}
+
+/// The ioctls.
+impl Stream {
+    /// Refuses every call once the camera is gone.
+    pub(crate) fn check_alive(&self, request: u32) -> Answer {
+        if !self.is_gone() {
+            return Ok(());
+        }
+        self.retire(&mut locked(&self.state));
+        if [vd::QUERYBUF, vd::QBUF, vd::DQBUF].contains(&request) {
+            self.device.errno(Knob::UnplugErrno)?;
+        }
+        Err(libc::ENODEV)
+    }
+
+    /// EBUSY while anybody has buffers.
+    pub(crate) fn check_idle(&self) -> Answer {
+        self.device.check_busy()?;
+        ensure(!locked(&self.state).queue.is_allocated(), libc::EBUSY)?;
+        self.claim()?;
+        self.release();
+        Ok(())
+    }
+
+    fn claim(&self) -> Answer {
+        // SAFETY: locks a file; touches no memory.
+        let result = unsafe { libc::flock(self.claim.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+        ensure(result == 0, libc::EBUSY)
+    }
+
+    fn release(&self) {
+        // SAFETY: unlocks a file; touches no memory.
+        unsafe { libc::flock(self.claim.as_raw_fd(), libc::LOCK_UN) };
+    }
+
+    pub(crate) fn request_buffers(&self, call: &mut vd::RequestBuffers) -> Answer {
+        is_capture(call.kind)?;
+        is_mmap(call.memory)?;
+        self.device.check_busy()?;
+        let mut state = locked(&self.state);
+        ensure(state.scene.is_none(), libc::EBUSY)?;
+        self.claim()?;
+        self.halt(&mut state, None);
+        state.queue.free();
+        call.count = call.count.min(MOST_BUFFERS as u32);
+        call.reserved = 0;
+        call.capabilities = vd::BUF_CAP_SUPPORTS_MMAP | vd::BUF_CAP_SUPPORTS_ORPHANED_BUFS;
+        if call.count == 0 {
+            self.release();
+            return Ok(());
+        }
+        let length = self.device.settings().format.bytes as usize;
+        state.queue.allocate(call.count as usize, length).map_err(|_| libc::ENOMEM)
+    }
+
+    pub(crate) fn map(&self, offset: i64, length: usize) -> Answer<Memory> {
+        self.check_alive(0)?;
+        locked(&self.state).queue.map(offset as usize, length)
+    }
+
+    pub(crate) fn query(&self, out: &mut vd::Buffer) -> Answer {
+        is_capture(out.kind)?;
+        locked(&self.state).queue.describe(out.index as usize, out)
+    }
+
+    pub(crate) fn enqueue(&self, out: &mut vd::Buffer) -> Answer {
+        is_capture(out.kind)?;
+        is_mmap(out.memory)?;
+        let queue = &mut locked(&self.state).queue;
+        queue.enqueue(out.index as usize)?;
+        queue.describe(out.index as usize, out)
+    }
+
+    pub(crate) fn dequeue(&self, fd: c_int, out: &mut vd::Buffer) -> Answer {
+        self.device.hang(hang::DQBUF);
+        is_capture(out.kind)?;
+        is_mmap(out.memory)?;
+        let table = &self.device.table;
+        let mut state = locked(&self.state);
+        let (index, shot) = loop {
+            if self.is_gone() {
+                drop(state);
+                return self.check_alive(vd::DQBUF);
+            }
+            ensure(state.scene.is_some(), libc::EINVAL)?;
+            if let Some((index, shot)) = state.queue.dequeue(fd) {
+                break (index, shot.clone());
+            }
+            // SAFETY: asks for flags; touches no memory.
+            let blocks = unsafe { libc::fcntl(fd, libc::F_GETFL) } & libc::O_NONBLOCK == 0;
+            ensure(blocks, libc::EAGAIN)?;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        if table.spoils(Knob::EioEvery, shot.number) {
+            table.add(Counter::Eio, 1);
+            state.queue.enqueue(index)?;
+            return Err(libc::EIO);
+        }
+        state.queue.describe(index, out)?;
+        out.flags |= shot.flags();
+        table.add(Counter::Dequeued, 1);
+        shot.faults.iter().for_each(|fault| _ = table.add(*fault, 1));
+        Ok(())
+    }
+
+    pub(crate) fn start(&self, kind: u32) -> Answer {
+        let (device, table) = (self.device, &self.device.table);
+        device.hang(hang::STREAMON);
+        is_capture(kind)?;
+        device.check_busy()?;
+        device.errno(Knob::StreamonErrno)?;
+        let mut state = locked(&self.state);
+        ensure(state.queue.is_allocated(), libc::EINVAL)?;
+        if state.scene.is_some() {
+            return Ok(());
+        }
+        let (scene, rate) = device.settings().scene_and_rate();
+        table.put(Counter::Fourcc, u32::from_le_bytes(scene.format.pixel.fourcc).into());
+        table.put(Counter::Width, scene.format.width.into());
+        table.put(Counter::Height, scene.format.height.into());
+        table.put(Counter::RateMilli, rate.into());
+        table.put(Counter::Streaming, 1);
+        table.put(Counter::LastStreamonNs, now_ns());
+        table.add(Counter::Streamons, 1);
+        state.scene = Some(scene);
+        state.sequence = 0;
+        state.previous = now_ns() + device.spec.start_ms * 1_000_000;
+        table.wake();
+        Ok(())
+    }
+
+    pub(crate) fn stop(&self, fd: c_int, kind: u32) -> Answer {
+        self.device.hang(hang::STREAMOFF);
+        is_capture(kind)?;
+        let mut state = locked(&self.state);
+        self.device.table.add(Counter::Streamoffs, state.scene.is_some().into());
+        self.halt(&mut state, Some(fd));
+        Ok(())
+    }
+}
+
+fn is_mmap(memory: u32) -> Answer {
+    ensure(memory == vd::MEMORY_MMAP, libc::EINVAL)
+}

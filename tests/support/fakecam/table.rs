@@ -1,0 +1,290 @@
+//! The table a test and the fake cameras share: knobs a test turns, counters and control values it reads.
+//!
+//! Belongs here: the layout of the mapped file, the names in it, waking the cameras, and the few lines a
+//! test needs to describe cameras to a child process. Does not belong here: what a knob does; the library
+//! beside this file decides that. Tests include this file on its own (`#[path = ".../table.rs"] mod table;`),
+//! so it uses nothing but std and libc.
+#![allow(dead_code, reason = "the library uses one half of this file, a test the other")]
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
+
+/// What a test can turn while the cameras run. 0, the initial value, is a healthy camera.
+///
+/// Frames are numbered from 0 over the life of the table (dropped ones included); that number is in the
+/// picture. A knob `...Every` set to N spoils the frames whose number + 1 is a multiple of N.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Knob {
+    /// 1: no frame, no error.
+    Stall,
+    /// 1: pulled out, open descriptors die for good, the node and its links are gone. 0: plugged in again.
+    Unplug,
+    /// What QUERYBUF, QBUF and DQBUF of a dead descriptor answer (0: ENODEV, as all other calls do).
+    UnplugErrno,
+    /// From the next replug on the node is `/dev/videoN` with this N (0: no change).
+    Renumber,
+    /// MJPEG: start-of-image markers in the middle of the scan.
+    CorruptEvery,
+    /// MJPEG: cut to 60 %, so no end-of-image marker.
+    TruncateEvery,
+    /// `bytesused` is 0.
+    EmptyEvery,
+    /// `V4L2_BUF_FLAG_ERROR`, content intact.
+    ErrorEvery,
+    /// Raw formats: half of the bytes.
+    ShortEvery,
+    /// The DQBUF that would return this frame fails with EIO; the buffer is queued again.
+    EioEvery,
+    /// MJPEG: this many zero bytes after the end-of-image marker.
+    TailPad,
+    /// MJPEG: 1 leaves out the Huffman tables.
+    StripDht,
+    /// MJPEG: 1 leaves out the JFIF segment.
+    StripJfif,
+    /// MJPEG: pad to about this many bytes.
+    FrameBytes,
+    /// 1: S_FMT and TRY_FMT answer EINVAL. 2: they always choose the smallest size.
+    RefuseFmt,
+    /// 1: S_FMT, REQBUFS and STREAMON answer EBUSY.
+    Busy,
+    /// What open answers (0: success).
+    OpenErrno,
+    /// What STREAMON answers (0: success).
+    StreamonErrno,
+    /// Frames per 1000 seconds, instead of the negotiated rate.
+    FpsMilli,
+    /// Each frame is early or late by up to this many microseconds.
+    JitterUs,
+    /// The call named by `HangWhere` sleeps this long; nothing interrupts it.
+    HangMs,
+    /// Which call hangs, see [`hang`].
+    HangWhere,
+}
+
+/// The values of [`Knob::HangWhere`].
+pub(crate) mod hang {
+    pub(crate) const DQBUF: u32 = 1;
+    pub(crate) const STREAMOFF: u32 = 2;
+    pub(crate) const OPEN: u32 = 3;
+    pub(crate) const STREAMON: u32 = 4;
+}
+
+/// What a test can read. Everything counts from the creation of the table unless it says "now".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counter {
+    /// Successful opens, and closes of the last descriptor of one; open now = `Opens` - `Closes`.
+    Opens,
+    Closes,
+    Streamons,
+    /// STREAMOFF calls that stopped a stream (a close or an unplug does not count here).
+    Streamoffs,
+    /// 1 while somebody streams now; the format streamed now or last, rate in frames per 1000 s.
+    Streaming,
+    Fourcc,
+    Width,
+    Height,
+    RateMilli,
+    /// Frames so far, each either `Produced` into a buffer, `Dropped` for want of one, or cut off by a stop.
+    Frames,
+    Produced,
+    Dropped,
+    /// DQBUF calls that returned a frame, and of those the spoilt ones (but `Eio`: calls that failed).
+    Dequeued,
+    Corrupt,
+    Truncated,
+    Empty,
+    Error,
+    Short,
+    Eio,
+    /// Presses of the button control.
+    Presses,
+    /// How often the camera has been pulled out.
+    Unplugs,
+    /// CLOCK_MONOTONIC nanoseconds of the last one.
+    LastOpenNs,
+    LastStreamonNs,
+}
+
+const KNOBS: usize = Knob::HangWhere as usize + 1;
+const COUNTERS: usize = Counter::LastStreamonNs as usize + 1;
+const CONTROLS: usize = 32;
+
+#[repr(C)]
+struct Layout {
+    /// Futex word: changes whenever a camera should look again.
+    wakes: AtomicU32,
+    /// The N of `/dev/videoN` since a renumbering, else 0.
+    minor: AtomicU32,
+    /// `Unplugs` + 1 at the time the controls were last reset to their defaults.
+    controls_reset: AtomicU32,
+    knobs: [AtomicU32; KNOBS],
+    counters: [AtomicU64; COUNTERS],
+    control_ids: [AtomicU32; CONTROLS],
+    control_values: [AtomicI64; CONTROLS],
+}
+
+/// One camera's table, mapped until the process ends.
+pub(crate) struct Table {
+    path: PathBuf,
+    layout: &'static Layout,
+}
+
+impl Table {
+    /// Makes a fresh table file, all zero. The file has to exist before a camera uses it.
+    pub(crate) fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        file.set_len(size_of::<Layout>() as u64)?;
+        Self::map(path, &file)
+    }
+
+    /// Opens a table made by [`Table::create`].
+    pub(crate) fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        if file.metadata()?.len() != size_of::<Layout>() as u64 {
+            return Err(io::Error::other("not a table of this version"));
+        }
+        Self::map(path, &file)
+    }
+
+    fn map(path: PathBuf, file: &File) -> io::Result<Self> {
+        let (access, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        let length = size_of::<Layout>();
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), length, access, shared, file.as_raw_fd(), 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: page-aligned, as long as the layout, never unmapped; any bytes are valid atomics.
+        Ok(Self { path, layout: unsafe { &*base.cast::<Layout>() } })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Turns a knob; the cameras notice at once.
+    pub(crate) fn set(&self, knob: Knob, value: u32) {
+        let (before, number) = (self.knob(knob), self.knob(Knob::Renumber));
+        if knob == Knob::Unplug && before != 0 && value == 0 && number != 0 {
+            self.layout.minor.store(number, SeqCst); // before the node is back
+        }
+        self.layout.knobs[knob as usize].store(value, SeqCst);
+        if knob == Knob::Unplug && before == 0 && value != 0 {
+            self.add(Counter::Unplugs, 1); // after the node is gone: no open can fall between
+        }
+        self.wake();
+    }
+
+    pub(crate) fn knob(&self, knob: Knob) -> u32 {
+        self.layout.knobs[knob as usize].load(SeqCst)
+    }
+
+    pub(crate) fn counter(&self, counter: Counter) -> u64 {
+        self.layout.counters[counter as usize].load(SeqCst)
+    }
+
+    /// The current value of a control, write-only ones included; none before a camera used the table.
+    pub(crate) fn control(&self, id: u32) -> Option<i64> {
+        let slot = self.layout.control_ids.iter().position(|known| known.load(SeqCst) == id)?;
+        Some(self.control_value(slot))
+    }
+}
+
+/// What the library needs of the table.
+impl Table {
+    /// Returns the count before.
+    pub(crate) fn add(&self, counter: Counter, by: u64) -> u64 {
+        self.layout.counters[counter as usize].fetch_add(by, SeqCst)
+    }
+
+    pub(crate) fn put(&self, counter: Counter, value: u64) {
+        self.layout.counters[counter as usize].store(value, SeqCst);
+    }
+
+    pub(crate) fn minor(&self) -> u32 {
+        self.layout.minor.load(SeqCst)
+    }
+
+    /// Whether a knob `...Every` spoils this frame.
+    pub(crate) fn spoils(&self, knob: Knob, frame: u64) -> bool {
+        let every = u64::from(self.knob(knob));
+        every != 0 && (frame + 1).is_multiple_of(every)
+    }
+
+    pub(crate) fn control_value(&self, slot: usize) -> i64 {
+        self.layout.control_values[slot].load(SeqCst)
+    }
+
+    pub(crate) fn put_control(&self, slot: usize, id: u32, value: i64) {
+        self.layout.control_ids[slot].store(id, SeqCst);
+        self.layout.control_values[slot].store(value, SeqCst);
+    }
+
+    /// True once for each time the camera is plugged in: the caller then resets the controls.
+    pub(crate) fn controls_need_reset(&self) -> bool {
+        let life = self.counter(Counter::Unplugs) as u32 + 1;
+        self.layout.controls_reset.swap(life, SeqCst) != life
+    }
+
+    /// Makes every [`Table::sleep`] return.
+    pub(crate) fn wake(&self) {
+        self.layout.wakes.fetch_add(1, SeqCst);
+        // SAFETY: the word is mapped for good; a wake has no further arguments.
+        unsafe { libc::syscall(libc::SYS_futex, self.layout.wakes.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    }
+
+    /// Read this before the state that decides on a sleep, so that no change is slept through.
+    pub(crate) fn wakes(&self) -> u32 {
+        self.layout.wakes.load(SeqCst)
+    }
+
+    /// Sleeps until this time on [`now_ns`]'s clock or until the next wake after `seen` was read.
+    pub(crate) fn sleep(&self, seen: u32, until: u64) {
+        let time = libc::timespec { tv_sec: (until / NANOS) as _, tv_nsec: (until % NANOS) as _ };
+        let (word, none) = (self.layout.wakes.as_ptr(), std::ptr::null::<u32>());
+        let (wait, any) = (libc::FUTEX_WAIT_BITSET, libc::FUTEX_BITSET_MATCH_ANY);
+        // SAFETY: the word is mapped for good, the time outlives the call.
+        unsafe { libc::syscall(libc::SYS_futex, word, wait, seen, &raw const time, none, any) };
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+/// CLOCK_MONOTONIC, the clock of buffer timestamps.
+pub(crate) fn now_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills in the struct it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * NANOS + time.tv_nsec as u64
+}
+
+/// One camera as text for the environment; the keys are listed in the library's `spec.rs`.
+#[derive(Clone, Debug)]
+pub(crate) struct Camera(String);
+
+impl Camera {
+    /// A camera at this path (`/dev/videoN`), governed by this table.
+    pub(crate) fn new(path: &str, table: &Table) -> Self {
+        Self(format!("path={path} table={}", table.path().display()))
+    }
+
+    pub(crate) fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.0 += &format!(" {key}={value}");
+        self
+    }
+}
+
+/// The environment that makes these cameras appear in a child process, for `Command::envs`.
+///
+/// Looks for the library where `cargo test` puts it: `examples/` beside the `deps/` of the running test.
+pub(crate) fn environment(cameras: &[Camera]) -> io::Result<[(&'static str, OsString); 2]> {
+    let library = std::env::current_exe()?.with_file_name("../examples/libfakecam.so").canonicalize()?;
+    let cameras: Vec<&str> = cameras.iter().map(|camera| camera.0.as_str()).collect();
+    Ok([("LD_PRELOAD", library.into()), ("FAKECAM", cameras.join(";").into())])
+}

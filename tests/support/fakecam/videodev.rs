@@ -1,0 +1,136 @@
+//! The kernel's side of the contract: `linux/videodev2.h` for 64-bit machines, as far as it is used here.
+//!
+//! Names are the kernel's without their `V4L2_` or `VIDIOC_` prefix. No behaviour belongs here.
+use std::ffi::c_int;
+
+macro_rules! structs {
+    ($( $(#[$attribute:meta])* $name:ident { $($field:ident: $type:ty),+ } )+) => { $(
+        $(#[$attribute])*
+        #[repr(C)]
+        pub(crate) struct $name { $(pub(crate) $field: $type),+ }
+
+        impl Default for $name {
+            fn default() -> Self {
+                // SAFETY: integers and pointers only, for which zero is a value.
+                unsafe { std::mem::zeroed() }
+            }
+        }
+    )+ };
+}
+
+structs! {
+    Capability {
+        driver: [u8; 16], card: [u8; 32], bus_info: [u8; 32],
+        version: u32, capabilities: u32, device_caps: u32, reserved: [u32; 3]
+    }
+    FmtDesc {
+        index: u32, kind: u32, flags: u32, description: [u8; 32],
+        pixelformat: u32, mbus_code: u32, reserved: [u32; 3]
+    }
+    /// `size`: width and height, or minimum, maximum and step of the width, then of the height.
+    FrmSizeEnum { index: u32, pixel_format: u32, kind: u32, size: [u32; 6], reserved: [u32; 2] }
+    /// `interval`: one fraction, or minimum, maximum and step.
+    FrmIvalEnum {
+        index: u32, pixel_format: u32, width: u32, height: u32, kind: u32,
+        interval: [[u32; 2]; 3], reserved: [u32; 2]
+    }
+    PixFormat {
+        width: u32, height: u32, pixelformat: u32, field: u32, bytesperline: u32, sizeimage: u32,
+        colorspace: u32, private: u32, flags: u32, ycbcr_enc: u32, quantization: u32, xfer_func: u32
+    }
+    Format { kind: u32, align: u32, pix: PixFormat, rest: [u32; 38] }
+    StreamParm { kind: u32, capability: u32, mode: u32, interval: [u32; 2], rest: [u32; 46] }
+    RequestBuffers { count: u32, kind: u32, memory: u32, capabilities: u32, reserved: u32 }
+    Buffer {
+        index: u32, kind: u32, bytesused: u32, flags: u32, field: u32, timestamp: libc::timeval,
+        timecode: [u32; 4], sequence: u32, memory: u32, offset: u64, length: u32, reserved: [u32; 2]
+    }
+    Control { id: u32, value: i32 }
+    /// `range`: minimum, maximum, step, default.
+    QueryCtrl { id: u32, kind: u32, name: [u8; 32], range: [i32; 4], flags: u32, reserved: [u32; 2] }
+    QueryExtCtrl {
+        id: u32, kind: u32, name: [u8; 32], range: [i64; 4], flags: u32,
+        elem_size: u32, elems: u32, nr_of_dims: u32, dims: [u32; 4], reserved: [u32; 32]
+    }
+    /// `label`: a name or, in its first 8 bytes, an integer.
+    QueryMenu { id: u32, index: u32, label: [u8; 32], reserved: u32 }
+    /// `value`: 32 or 64 bits of integer, or a pointer.
+    #[repr(packed)]
+    ExtControl { id: u32, size: u32, reserved: u32, value: i64 }
+    ExtControls {
+        which: u32, count: u32, error_idx: u32, request_fd: u32, reserved: u32, controls: *mut ExtControl
+    }
+}
+
+const fn request<T>(direction: u32, number: u32) -> u32 {
+    direction << 30 | (size_of::<T>() as u32) << 16 | (b'V' as u32) << 8 | number
+}
+
+pub(crate) const QUERYCAP: u32 = request::<Capability>(2, 0);
+pub(crate) const ENUM_FMT: u32 = request::<FmtDesc>(3, 2);
+pub(crate) const G_FMT: u32 = request::<Format>(3, 4);
+pub(crate) const S_FMT: u32 = request::<Format>(3, 5);
+pub(crate) const REQBUFS: u32 = request::<RequestBuffers>(3, 8);
+pub(crate) const QUERYBUF: u32 = request::<Buffer>(3, 9);
+pub(crate) const QBUF: u32 = request::<Buffer>(3, 15);
+pub(crate) const DQBUF: u32 = request::<Buffer>(3, 17);
+pub(crate) const STREAMON: u32 = request::<c_int>(1, 18);
+pub(crate) const STREAMOFF: u32 = request::<c_int>(1, 19);
+pub(crate) const G_PARM: u32 = request::<StreamParm>(3, 21);
+pub(crate) const S_PARM: u32 = request::<StreamParm>(3, 22);
+pub(crate) const G_CTRL: u32 = request::<Control>(3, 27);
+pub(crate) const S_CTRL: u32 = request::<Control>(3, 28);
+pub(crate) const QUERYCTRL: u32 = request::<QueryCtrl>(3, 36);
+pub(crate) const QUERYMENU: u32 = request::<QueryMenu>(3, 37);
+pub(crate) const TRY_FMT: u32 = request::<Format>(3, 64);
+pub(crate) const G_EXT_CTRLS: u32 = request::<ExtControls>(3, 71);
+pub(crate) const S_EXT_CTRLS: u32 = request::<ExtControls>(3, 72);
+pub(crate) const ENUM_FRAMESIZES: u32 = request::<FrmSizeEnum>(3, 74);
+pub(crate) const ENUM_FRAMEINTERVALS: u32 = request::<FrmIvalEnum>(3, 75);
+pub(crate) const QUERY_EXT_CTRL: u32 = request::<QueryExtCtrl>(3, 103);
+
+pub(crate) const BUF_TYPE_VIDEO_CAPTURE: u32 = 1;
+pub(crate) const MEMORY_MMAP: u32 = 1;
+pub(crate) const FIELD_NONE: u32 = 1;
+/// Kinds of sizes and intervals.
+pub(crate) const DISCRETE: u32 = 1;
+pub(crate) const STEPWISE: u32 = 3;
+pub(crate) const BUF_CAP_SUPPORTS_MMAP: u32 = 1;
+pub(crate) const BUF_CAP_SUPPORTS_ORPHANED_BUFS: u32 = 0x10;
+pub(crate) const CAP_TIMEPERFRAME: u32 = 0x1000;
+
+pub(crate) mod cap {
+    pub(crate) const VIDEO_CAPTURE: u32 = 1;
+    pub(crate) const VIDEO_OUTPUT: u32 = 2;
+    pub(crate) const EXT_PIX_FORMAT: u32 = 0x20_0000;
+    pub(crate) const META_CAPTURE: u32 = 0x80_0000;
+    pub(crate) const STREAMING: u32 = 0x400_0000;
+    pub(crate) const DEVICE_CAPS: u32 = 0x8000_0000;
+}
+
+pub(crate) mod buf_flag {
+    pub(crate) const QUEUED: u32 = 2;
+    pub(crate) const DONE: u32 = 4;
+    pub(crate) const ERROR: u32 = 0x40;
+    pub(crate) const TIMESTAMP_MONOTONIC: u32 = 0x2000;
+}
+
+pub(crate) mod ctrl_flag {
+    pub(crate) const READ_ONLY: u32 = 4;
+    pub(crate) const UPDATE: u32 = 8;
+    pub(crate) const INACTIVE: u32 = 0x10;
+    pub(crate) const WRITE_ONLY: u32 = 0x40;
+    pub(crate) const VOLATILE: u32 = 0x80;
+    pub(crate) const HAS_PAYLOAD: u32 = 0x100;
+    pub(crate) const EXECUTE_ON_WRITE: u32 = 0x200;
+    pub(crate) const NEXT_COMPOUND: u32 = 0x4000_0000;
+    pub(crate) const NEXT: u32 = 0x8000_0000;
+}
+
+/// Text in a fixed field, cut to leave a final zero.
+pub(crate) fn text<const N: usize>(text: &str) -> [u8; N] {
+    let mut field = [0; N];
+    let length = text.len().min(N - 1);
+    field[..length].copy_from_slice(&text.as_bytes()[..length]);
+    field
+}
