@@ -1,0 +1,245 @@
+//! From what the operator wrote to what each stage needs.
+//!
+//! Three places may say something: the command line, the configuration file and the board profile, in this order;
+//! what none of them says has a default, so that no file at all is a working configuration. Every value is checked
+//! here, and an error names the place, the key, the value and what would be right. Stages get their own `Settings`
+//! and never see where they came from.
+#![forbid(unsafe_code)]
+
+mod flags;
+mod pick;
+mod raw;
+
+use std::collections::HashSet;
+use std::env;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use flags::Flags;
+pub use pick::{ConfigError, Note};
+
+use crate::board::{self, Board};
+use crate::camera::{self, SourceSpec};
+use crate::frame::{PixelFormat, Resolution};
+use crate::jpeg;
+use crate::jpeg::yuv::Subsampling;
+use crate::web::{self, AuthMode};
+use pick::Picker;
+use raw::Raw;
+
+/// Where the configuration file is when nobody says.
+pub const DEFAULT_FILE: &str = "/etc/porthole/porthole.toml";
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The machine this runs on.
+    pub board: Board,
+    /// For the web stage.
+    pub web: web::Settings,
+    /// For the capture threads, at least one.
+    pub cameras: Vec<camera::Settings>,
+    /// Every value with where it came from.
+    pub notes: Vec<Note>,
+}
+
+/// Reads the file that `flags` or the default names, and settles every value.
+///
+/// # Errors
+/// [`ConfigError`] for the first thing that is not right.
+pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+    let (path, required) = match &flags.config {
+        Some(path) => (path.clone(), true),
+        None => (PathBuf::from(DEFAULT_FILE), false),
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => String::new(),
+        Err(source) => return Err(ConfigError::unreadable(&path, source)),
+    };
+    resolve(flags, &path, &text)
+}
+
+/// Settles every value from `flags` and the `text` of the file at `path`.
+///
+/// # Errors
+/// [`ConfigError`] for the first thing that is not right.
+pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigError> {
+    let Raw { board, server, auth, mut camera } = pick::parse(path, text)?;
+    let mut pick = Picker::new(path, text);
+
+    let board = pick.value("board", "--board", flags.board.clone(), board, "generic".to_owned());
+    let board = board.check(|id| board::find(id))?;
+
+    if camera.is_empty() {
+        camera.push(toml::Spanned::new(0..0, raw::Camera::default()));
+    }
+    let none = Flags::default();
+    let mut cameras = Vec::with_capacity(camera.len());
+    for (index, raw) in camera.into_iter().map(toml::Spanned::into_inner).enumerate() {
+        cameras.push(resolve_camera(
+            &mut pick,
+            if index == 0 { flags } else { &none },
+            raw,
+            index,
+            &cameras,
+        )?);
+    }
+    let web = resolve_web(&mut pick, flags, server, auth, board.id())?;
+    Ok(Config { board, web, cameras, notes: pick.into_notes() })
+}
+
+fn resolve_web(
+    pick: &mut Picker<'_>,
+    flags: &Flags,
+    server: raw::Server,
+    auth: raw::Auth,
+    board: &str,
+) -> Result<web::Settings, ConfigError> {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).to_string();
+    let listen = pick.value("listen", "--listen", flags.listen.clone(), server.listen, default);
+    let listen: SocketAddr = listen.check(|text| {
+        text.parse().map_err(|_| "must be an IP address and a port, like 0.0.0.0:8080 or [::]:8080".into())
+    })?;
+
+    let viewers = pick.value("max_viewers", "--max-viewers", flags.max_viewers, server.max_viewers, 64);
+    let max_viewers = viewers.check(|&n| whole(n, 1..=1000))?;
+
+    let timeout = pick.value("progress_timeout_s", "", None, server.progress_timeout_s, 10.0);
+    let patience = timeout.check(|&s| seconds(s, 1.0..=600.0))?;
+
+    let mode = pick.value("mode", "--auth", flags.auth.clone(), auth.mode, String::new());
+    let auth = mode.check(|mode| match mode.as_str() {
+        "token" => Ok(AuthMode::Token),
+        "none" => Ok(AuthMode::None),
+        // Nobody else reaches a loopback address.
+        "" if listen.ip().is_loopback() => Ok(AuthMode::None),
+        "" => Ok(AuthMode::Token),
+        _ => Err("must be \"token\" or \"none\"".into()),
+    })?;
+
+    let given = flags.state_dir.clone();
+    let state_dir = pick.value("state_dir", "--state-dir", given, server.state_dir, state_dir()).take();
+    Ok(web::Settings { listen, max_viewers, patience, auth, state_dir, board: board.to_owned() })
+}
+
+fn resolve_camera(
+    pick: &mut Picker<'_>,
+    flags: &Flags,
+    raw: raw::Camera,
+    index: usize,
+    before: &[camera::Settings],
+) -> Result<camera::Settings, ConfigError> {
+    let default = if index == 0 { "camera".to_owned() } else { format!("camera-{}", index + 1) };
+    let name = pick.value("name", "", None, raw.name, default).check(|name| {
+        let taken: HashSet<&str> = before.iter().map(|camera| camera.name.as_str()).collect();
+        let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        match name.as_str() {
+            "" => Err("must not be empty".into()),
+            name if name.len() > 40 || !name.bytes().all(letter) => {
+                Err("must be up to 40 letters, digits, - and _, as it is part of URLs".into())
+            }
+            name if taken.contains(name) => Err("is the name of another camera already".into()),
+            name => Ok(name.to_owned()),
+        }
+    })?;
+
+    let source = pick.value("source", "--source", flags.source.clone(), raw.source, "auto".to_owned());
+    let source: SourceSpec = source.check(|text| text.parse())?;
+
+    let resolution = resolution(pick, flags, raw.width, raw.height)?;
+    let fps = pick.value("fps", "--fps", flags.fps, raw.fps, 30.0);
+    let fps = fps.check(|&fps| {
+        if (0.1..=240.0).contains(&fps) { Ok(fps as f32) } else { Err("must be 0.1 to 240".into()) }
+    })?;
+    let format = pick.value("format", "--format", flags.format.clone(), raw.format, "auto".to_owned());
+    let format = format.check(|name| {
+        let known = PixelFormat::ALL.iter().find(|format| format.name() == name);
+        let names = || PixelFormat::ALL.map(PixelFormat::name).join(", ");
+        match (name.as_str(), known) {
+            ("auto", _) => Ok(None),
+            (_, Some(format)) => Ok(Some(*format)),
+            _ => Err(format!("must be auto or one of {}", names())),
+        }
+    })?;
+    let quality = pick.value("quality", "--quality", flags.quality, raw.quality, 80);
+    let quality = quality.check(|&q| whole(q, 1..=100))? as u8;
+    let subsampling = pick.value("subsampling", "", None, raw.subsampling, "4:2:0".to_owned());
+    let subsampling = subsampling.check(|text| match text.as_str() {
+        "4:2:0" => Ok(Subsampling::Cs420),
+        "4:2:2" => Ok(Subsampling::Cs422),
+        _ => Err("must be \"4:2:0\" or \"4:2:2\"".into()),
+    })?;
+    let validate = pick.value("validate", "", None, raw.validate, true).take();
+    let linger = pick.value("linger_s", "--linger", flags.linger, raw.linger_s, 15.0);
+    let linger = linger.check(|&s| seconds(s, 0.0..=86_400.0))?;
+    let skip_first =
+        pick.value("skip_first", "", None, raw.skip_first, 0).check(|&n| whole(n, 0..=300))? as u32;
+    Ok(camera::Settings {
+        name,
+        source,
+        resolution,
+        fps,
+        format,
+        jpeg: jpeg::Settings { quality, subsampling, validate },
+        linger,
+        skip_first,
+    })
+}
+
+/// The size, if any is asked for: `--size`, or `width` and `height` together.
+fn resolution(
+    pick: &mut Picker<'_>,
+    flags: &Flags,
+    width: Option<toml::Spanned<i64>>,
+    height: Option<toml::Spanned<i64>>,
+) -> Result<Option<Resolution>, ConfigError> {
+    if let Some(size) = &flags.size {
+        return pick
+            .value("size", "--size", Some(size.clone()), None, String::new())
+            .check(|s| s.parse().map(Some));
+    }
+    let default = camera::DEFAULT_RESOLUTION;
+    let alone = width.is_some() != height.is_some();
+    let asked = width.is_some() && height.is_some();
+    let mut side = |key, raw, default: u16| {
+        let other = if key == "width" { "height" } else { "width" };
+        pick.value(key, "", None, raw, i64::from(default)).check(|&side| {
+            if alone { Err(format!("needs {other} beside it")) } else { whole(side, 1..=65_535) }
+        })
+    };
+    // The one that is there is the one to complain of.
+    let height_first = width.is_none();
+    let (width, height) = if height_first {
+        let height = side("height", height, default.height)?;
+        (side("width", width, default.width)?, height)
+    } else {
+        (side("width", width, default.width)?, side("height", height, default.height)?)
+    };
+    Ok(asked.then(|| Resolution::new(width as u16, height as u16)))
+}
+
+/// The state directory when nobody says: systemd's, the user's, or the system's.
+fn state_dir() -> PathBuf {
+    let under =
+        |key: &str, rest: &str| Some(Path::new(&env::var_os(key).filter(|v| !v.is_empty())?).join(rest));
+    under("STATE_DIRECTORY", "")
+        .or_else(|| under("XDG_STATE_HOME", "porthole"))
+        .or_else(|| under("HOME", ".local/state/porthole"))
+        .unwrap_or_else(|| "/var/lib/porthole".into())
+}
+
+fn whole(value: i64, range: std::ops::RangeInclusive<i64>) -> Result<usize, String> {
+    let error = || format!("must be {} to {}", range.start(), range.end());
+    if range.contains(&value) { usize::try_from(value).map_err(|_| error()) } else { Err(error()) }
+}
+
+fn seconds(value: f64, range: std::ops::RangeInclusive<f64>) -> Result<Duration, String> {
+    let error = || format!("must be {} to {} seconds", range.start(), range.end());
+    if range.contains(&value) {
+        Duration::try_from_secs_f64(value).map_err(|_| error())
+    } else {
+        Err(error())
+    }
+}

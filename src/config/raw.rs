@@ -1,0 +1,51 @@
+//! The configuration file as written: every key optional, none checked beyond its type.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Raw {
+    pub(super) board: Option<Spanned<String>>,
+    pub(super) server: Server,
+    pub(super) auth: Auth,
+    pub(super) camera: Vec<Spanned<Camera>>,
+}
+
+/// `[server]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Server {
+    pub(super) listen: Option<Spanned<String>>,
+    pub(super) max_viewers: Option<Spanned<i64>>,
+    pub(super) progress_timeout_s: Option<Spanned<f64>>,
+    pub(super) state_dir: Option<Spanned<PathBuf>>,
+}
+
+/// `[auth]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    pub(super) mode: Option<Spanned<String>>,
+}
+
+/// `[[camera]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Camera {
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) source: Option<Spanned<String>>,
+    pub(super) width: Option<Spanned<i64>>,
+    pub(super) height: Option<Spanned<i64>>,
+    pub(super) fps: Option<Spanned<f64>>,
+    pub(super) format: Option<Spanned<String>>,
+    pub(super) quality: Option<Spanned<i64>>,
+    pub(super) subsampling: Option<Spanned<String>>,
+    pub(super) validate: Option<Spanned<bool>>,
+    pub(super) linger_s: Option<Spanned<f64>>,
+    pub(super) skip_first: Option<Spanned<i64>>,
+}

@@ -1,0 +1,202 @@
+//! The `porthole` command: command line, logging, signals, exit codes. No logic.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use log::{LevelFilter, error, info, warn};
+use porthole::config::{self, Flags};
+use porthole::service::{Fault, Service};
+use porthole::{board, camera};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What the exit code says.
+#[derive(Clone, Copy)]
+enum Exit {
+    /// Stopped because it was told to.
+    Clean = 0,
+    /// The configuration or the command line is wrong.
+    Configuration = 1,
+    /// The configuration is right, but the service could not come up.
+    NotStarted = 2,
+    /// It ran, and then it could not go on, or not stop as it should.
+    Fault = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A camera in any browser on the network, live.
+#[derive(Parser)]
+#[command(name = "porthole", version, about, long_about = None, propagate_version = true)]
+#[command(
+    after_help = "Exit codes: 0 stopped as told, 1 configuration wrong, 2 could not start, 3 stopped by a fault."
+)]
+struct Command {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
+    #[command(flatten)]
+    flags: Flags,
+
+    /// How much to log: error, warn, info, debug or trace; PORTHOLE_LOG does the same
+    #[arg(long, value_name = "LEVEL", global = true)]
+    log: Option<LevelFilter>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve the camera (the default)
+    Run,
+    /// List cameras with their stable names, formats, sizes, rates and controls
+    Cameras,
+    /// List board profiles
+    Boards,
+    /// Check the configuration and show every value with where it came from
+    Check,
+}
+
+fn main() -> ExitCode {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) => {
+            // --help and --version are no errors; clap sends them to standard output.
+            let exit = if error.use_stderr() { Exit::Configuration } else { Exit::Clean };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    log_to_stderr(command.log);
+    let exit = match command.verb.unwrap_or(Verb::Run) {
+        Verb::Run => run(&command.flags),
+        Verb::Cameras => print(|out| cameras(out)),
+        Verb::Boards => print(|out| boards(out)),
+        Verb::Check => check(&command.flags),
+    };
+    exit.into()
+}
+
+fn run(flags: &Flags) -> Exit {
+    let config = match config::load(flags) {
+        Ok(config) => config,
+        Err(wrong) => return fail(&wrong, Exit::Configuration),
+    };
+    // One thread for all connections: it is never the one that waits, and a second would only pass work around.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(cause) => {
+            return fail(&format!("cannot start: {cause}; see the limits on descriptors"), Exit::NotStarted);
+        }
+    };
+    let ended = runtime.block_on(async {
+        // Before anybody can know that it runs and tell it to stop.
+        let told = told_to_stop()
+            .map_err(|cause| fail(&format!("cannot catch signals: {cause}"), Exit::NotStarted))?;
+        let service = Service::start(config).map_err(|cause| fail(&cause, Exit::NotStarted))?;
+        let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+        match service.url(&hostname.unwrap_or_else(|_| "localhost".into())) {
+            // Not to the log: the first time it holds the token.
+            Ok(url) => drop(writeln!(io::stdout(), "porthole: open {url}")),
+            Err(cause) => warn!("the address cannot be told: {cause}"),
+        }
+        service.run(told).await.map_err(|fault: Fault| fail(&fault, Exit::Fault))
+    });
+    match ended {
+        Ok(()) => Exit::Clean,
+        // Whoever did not stop in time is left to the kernel, which takes everything back.
+        Err(exit) => std::process::exit(exit as i32),
+    }
+}
+
+/// A signal may come twice though it was sent once: to the process and to its group, as timeout(1) does.
+const ECHO: Duration = Duration::from_millis(100);
+
+/// Ready at the first SIGTERM or SIGINT. A second one ends the process at once.
+fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        let mut next = async move || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        info!("{}: stopping", next().await);
+        let first = Instant::now();
+        tokio::spawn(async move {
+            loop {
+                let again = next().await;
+                if first.elapsed() > ECHO {
+                    warn!("{again} again: stopping at once");
+                    std::process::exit(Exit::Fault as i32);
+                }
+            }
+        });
+    })
+}
+
+fn check(flags: &Flags) -> Exit {
+    match config::load(flags) {
+        Ok(config) => print(|out| {
+            config.notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
+            writeln!(out, "The configuration is good.")
+        }),
+        Err(wrong) => fail(&wrong, Exit::Configuration),
+    }
+}
+
+fn cameras(out: &mut dyn Write) -> io::Result<()> {
+    let cameras = camera::list();
+    if cameras.is_empty() {
+        writeln!(out, "There is no /dev/video*: no camera is connected, or its driver is not loaded.")?;
+    }
+    cameras.iter().try_for_each(|camera| write!(out, "{camera}"))
+}
+
+fn boards(out: &mut dyn Write) -> io::Result<()> {
+    board::all().try_for_each(|board| writeln!(out, "{:24} {}", board.id(), board.name()))
+}
+
+/// Prints to standard output. A reader who has seen enough, as `head` does, is no fault.
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Exit {
+    match write(&mut io::stdout().lock()) {
+        Ok(()) => Exit::Clean,
+        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Exit::Clean,
+        Err(cause) => fail(&format!("cannot write to standard output: {cause}"), Exit::Fault),
+    }
+}
+
+fn fail(why: &dyn std::fmt::Display, exit: Exit) -> Exit {
+    error!("{why}");
+    exit
+}
+
+/// One line for each event. Under systemd each begins with its priority, which the journal takes off again
+/// (sd-daemon(3)), and has no time, which the journal knows itself.
+fn log_to_stderr(level: Option<LevelFilter>) {
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(LevelFilter::Info).parse_env("PORTHOLE_LOG");
+    if let Some(level) = level {
+        builder.filter_level(level);
+    }
+    builder.format(move |out, record| {
+        let priority = match record.level() {
+            log::Level::Error => 3,
+            log::Level::Warn => 4,
+            log::Level::Info => 6,
+            log::Level::Debug | log::Level::Trace => 7,
+        };
+        match journal {
+            true => writeln!(out, "<{priority}>{}", record.args()),
+            false => writeln!(out, "porthole: {}: {}", record.level().as_str().to_lowercase(), record.args()),
+        }
+    });
+    builder.init();
+}

@@ -1,0 +1,274 @@
+//! One client's connection: hyper reads the requests and writes the short answers.
+//!
+//! For a stream of frames the connection is taken away from hyper once the request has been read, and handed with
+//! all it has read ahead to whoever writes the frames: they go from the ring to the kernel without passing through
+//! anybody's buffers.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+};
+use hyper::server::conn::http1::{Builder, Parts};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use log::{debug, warn};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::auth::Proof;
+use super::route::{Target, Want, target};
+use super::snapshot::{self, NoSnapshot};
+use super::socket::Socket;
+use super::viewer::{Kind, Viewer};
+use super::ws::{self, Handshake, Refusal};
+use super::{Site, mjpeg, page, state};
+use crate::camera::Camera;
+
+/// A client has this long to send a request, and as long again to begin the next one.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// Longest request header, in bytes. The smallest that hyper allows; cookies and tokens fit many times over.
+const MAX_HEADER: usize = 8192;
+/// How long the end of a connection may take.
+const GOODBYE: Duration = Duration::from_millis(200);
+
+type Answer = Response<Full<Bytes>>;
+
+/// A viewer who takes the connection over.
+enum Takeover {
+    Socket(Handshake, Viewer),
+    Stream(Viewer),
+}
+
+/// What a request leads to.
+enum Outcome {
+    Answer(Answer),
+    Takeover(Takeover),
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(site: Arc<Site>, stream: TcpStream, remote: SocketAddr) {
+    let socket = match Socket::new(stream, site.settings.patience) {
+        Ok(socket) => socket,
+        Err(error) => return debug!("{remote}: {error}"),
+    };
+    let taken = Mutex::new(None);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (site, taken) = (&site, &taken);
+        // Boxed, so that the connection can be moved once the request has been read.
+        Box::pin(async move {
+            match outcome(site, &request, remote).await {
+                Outcome::Answer(answer) => Ok::<_, Infallible>(answer),
+                Outcome::Takeover(takeover) => {
+                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
+                    // hyper waits for an answer until the connection is taken away from it, which is at once.
+                    pending().await
+                }
+            }
+        })
+    });
+    let mut connection = Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIME)
+        .max_buf_size(MAX_HEADER)
+        .serve_connection(TokioIo::new(socket), service);
+    let takeover = poll_fn(|cx| {
+        let done = connection.poll_without_shutdown(cx);
+        match taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(takeover) => Poll::Ready(Some(takeover)),
+            None => done.map(|done| {
+                if let Err(error) = done {
+                    debug!("{remote}: {error}");
+                }
+                None
+            }),
+        }
+    });
+    let takeover = tokio::select! {
+        takeover = takeover => takeover,
+        () = site.stopped() => None,
+    };
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let mut socket = io.into_inner();
+    match takeover {
+        Some(Takeover::Socket(handshake, viewer)) => {
+            ws::serve(socket, &read_buf, handshake, viewer, site.settings.patience, site.stopped()).await;
+        }
+        Some(Takeover::Stream(viewer)) => mjpeg::serve(socket, viewer, site.stopped()).await,
+        None => {
+            // A peer that is gone already has no use for a goodbye.
+            let _ = timeout(GOODBYE, socket.shutdown()).await;
+        }
+    }
+}
+
+async fn outcome(site: &Arc<Site>, request: &Request<Incoming>, remote: SocketAddr) -> Outcome {
+    let (method, uri) = (request.method(), request.uri());
+    if method == Method::OPTIONS {
+        return Outcome::Answer(allowing(StatusCode::NO_CONTENT, ""));
+    }
+    if method != Method::GET && method != Method::HEAD {
+        let text = format!("{method} is not possible here; use GET, HEAD or OPTIONS\n");
+        return Outcome::Answer(allowing(StatusCode::METHOD_NOT_ALLOWED, &text));
+    }
+    let Some(proof) = site.auth.admits(request.headers(), uri.query()) else {
+        return Outcome::Answer(unauthorized());
+    };
+    let target = match target(uri.path(), uri.query()) {
+        Ok(target) => target,
+        Err(why) => return Outcome::Answer(text(StatusCode::BAD_REQUEST, &why)),
+    };
+    let mut outcome = wanted(site, request, target, remote).await;
+    if let (Proof::Url, Outcome::Answer(answer), Some(cookie)) = (proof, &mut outcome, site.auth.cookie()) {
+        // The token is of letters and digits, and so is all of the cookie that is not fixed.
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            answer.headers_mut().insert(SET_COOKIE, cookie);
+        }
+    }
+    outcome
+}
+
+async fn wanted(
+    site: &Arc<Site>,
+    request: &Request<Incoming>,
+    target: Target<'_>,
+    remote: SocketAddr,
+) -> Outcome {
+    let place = match site.camera(target.camera) {
+        Some(place) => place,
+        None => return Outcome::Answer(text(StatusCode::NOT_FOUND, &site.no_such_camera(target.camera))),
+    };
+    let head = request.method() == Method::HEAD;
+    let enter = |kind| site.viewers.enter(place, kind, remote);
+    let full = |full: crate::ring::Full| {
+        site.counters.refused.add(1);
+        Outcome::Answer(unavailable(&full.to_string()))
+    };
+    match target.want {
+        Want::Socket | Want::TutorialSocket => match Handshake::read(request.headers()) {
+            Ok(handshake) => {
+                let tutorial = target.want == Want::TutorialSocket;
+                match enter(if tutorial { Kind::Tutorial } else { handshake.kind() }) {
+                    Ok(viewer) => Outcome::Takeover(Takeover::Socket(handshake, viewer)),
+                    Err(none) => full(none),
+                }
+            }
+            Err(refusal) => Outcome::Answer(upgrade_required(refusal)),
+        },
+        Want::Stream if head => Outcome::Answer(mjpeg::head()),
+        Want::Stream => match enter(Kind::Mjpeg) {
+            Ok(viewer) => Outcome::Takeover(Takeover::Stream(viewer)),
+            Err(none) => full(none),
+        },
+        Want::Snapshot { .. } if head => Outcome::Answer(jpeg(Bytes::new())),
+        Want::Snapshot { max_age } => match enter(Kind::Snapshot) {
+            Ok(viewer) => Outcome::Answer(snapshot(site, place, viewer, max_age).await),
+            Err(none) => full(none),
+        },
+        Want::State => Outcome::Answer(fresh("application/json", state::json(site).into())),
+        Want::Health => Outcome::Answer(match state::ailment(&site.status.borrow()) {
+            None => text(StatusCode::OK, "ok"),
+            Some(ailment) => unavailable(&ailment),
+        }),
+        Want::Page(path) => Outcome::Answer(asset(path)),
+        Want::Nothing => Outcome::Answer(nothing()),
+    }
+}
+
+async fn snapshot(
+    site: &Arc<Site>,
+    (index, camera): (usize, &Camera),
+    viewer: Viewer,
+    max_age: Option<Duration>,
+) -> Answer {
+    match snapshot::take(viewer, max_age, site.fault(index)).await {
+        Ok(held) => jpeg(Bytes::from_owner(held)),
+        Err(none @ (NoSnapshot::Late | NoSnapshot::Closed(_) | NoSnapshot::Fault(_))) => {
+            unavailable(&format!("camera {}: {none}", camera.name()))
+        }
+    }
+}
+
+fn asset(path: &str) -> Answer {
+    let Some(asset) = page::asset(path) else { return nothing() };
+    let mut answer = respond(StatusCode::OK, asset.content_type, Bytes::from_static(asset.body.as_bytes()));
+    let headers = answer.headers_mut();
+    headers
+        .insert(HeaderName::from_static("content-security-policy"), HeaderValue::from_static(page::POLICY));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+}
+
+fn nothing() -> Answer {
+    text(StatusCode::NOT_FOUND, "there is nothing here; the page is at /")
+}
+
+fn jpeg(bytes: Bytes) -> Answer {
+    fresh("image/jpeg", bytes)
+}
+
+/// Something that is different the next time.
+pub(super) fn fresh(content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = respond(StatusCode::OK, content_type, body);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn unavailable(why: &str) -> Answer {
+    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, why);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+fn unauthorized() -> Answer {
+    let why = "this camera is private; open the URL with the token that `porthole` printed when it first started, \
+               or give the token as password";
+    let mut answer = text(StatusCode::UNAUTHORIZED, why);
+    let challenge = HeaderValue::from_static("Basic realm=\"porthole\", charset=\"UTF-8\"");
+    answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    answer
+}
+
+fn upgrade_required(refusal: Refusal) -> Answer {
+    let mut answer = text(StatusCode::UPGRADE_REQUIRED, &refusal.to_string());
+    let headers = answer.headers_mut();
+    headers.insert(hyper::header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(hyper::header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    answer
+}
+
+fn allowing(status: StatusCode, why: &str) -> Answer {
+    let mut answer = text(status, why);
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    answer
+}
+
+fn text(status: StatusCode, what: &str) -> Answer {
+    let line = if what.is_empty() { String::new() } else { format!("{}\n", what.trim_end()) };
+    respond(status, "text/plain; charset=utf-8", line.into())
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    headers.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
+    answer
+}
+
+/// Logs a connection's task that panicked; the others go on.
+pub(super) fn report(panic: tokio::task::JoinError) {
+    warn!("a connection ended in a panic, which is a bug in porthole: {panic}");
+}

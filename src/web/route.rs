@@ -1,0 +1,149 @@
+//! What a URL asks for. Pure: names what is wanted, fetches nothing.
+//!
+//! Existing programs have their own ways to write the same thing, and all of them come here: mjpg-streamer's
+//! `?action=` on any path, cache-busting keys without a value, several cameras by name.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Want<'a> {
+    /// A file of the page.
+    Page(&'a str),
+    /// Frames over WebSocket.
+    Socket,
+    /// Frames over WebSocket, as the tutorial's page takes them.
+    TutorialSocket,
+    /// Frames as multipart.
+    Stream,
+    /// One frame, captured after the request minus `max_age` if that is given.
+    Snapshot { max_age: Option<Duration> },
+    /// The state of the service.
+    State,
+    /// Whether it can serve.
+    Health,
+    /// Nothing there is.
+    Nothing,
+}
+
+/// A request target taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    /// The camera by name; `None` for the first.
+    pub(super) camera: Option<&'a str>,
+    /// What is wanted of it.
+    pub(super) want: Want<'a>,
+}
+
+/// Takes a path and query apart. Query keys that mean nothing here are passed over.
+pub(super) fn target<'a>(path: &'a str, query: Option<&str>) -> Result<Target<'a>, String> {
+    let (camera, rest) = match path.strip_prefix("/cameras/").filter(|rest| !rest.is_empty()) {
+        Some(rest) => {
+            let (name, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            (Some(name), rest)
+        }
+        None => (None, path),
+    };
+    let query = Query::read(query.unwrap_or_default())?;
+    let want = match query.action.as_deref() {
+        Some("stream") => Want::Stream,
+        Some("snapshot") => Want::Snapshot { max_age: query.max_age },
+        _ => match rest.trim_end_matches('/') {
+            "/ws" => Want::Socket,
+            "/ws/some-path1" => Want::TutorialSocket,
+            "/stream" => Want::Stream,
+            "/snapshot" | "/snapshot.jpg" => Want::Snapshot { max_age: query.max_age },
+            "" => Want::Page("/"),
+            _ if camera.is_some() => Want::Nothing,
+            "/state" => Want::State,
+            "/healthz" => Want::Health,
+            other => Want::Page(other),
+        },
+    };
+    Ok(Target { camera, want })
+}
+
+/// The keys of a query that mean something here.
+#[derive(Default)]
+struct Query {
+    action: Option<String>,
+    max_age: Option<Duration>,
+}
+
+impl Query {
+    fn read(query: &str) -> Result<Self, String> {
+        let mut all = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*key {
+                "action" => all.action = Some(value.into_owned()),
+                "max_age" => {
+                    let ms = value.parse();
+                    let remedy = "give whole milliseconds, like max_age=100";
+                    let ms = ms.map_err(|_| format!("max_age {value:?} is not a number; {remedy}"))?;
+                    all.max_age = Some(Duration::from_millis(ms));
+                }
+                _ => {}
+            }
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn want(url: &'static str) -> Want<'static> {
+        let (path, query) = url.split_once('?').map_or((url, None), |(p, q)| (p, Some(q)));
+        target(path, query).unwrap().want
+    }
+
+    #[test]
+    fn every_way_to_ask_for_a_stream() {
+        for url in [
+            "/stream",
+            "/stream/",
+            "/?action=stream",
+            "/webcam/?action=stream",
+            "/?action=stream&1608856928650",
+            "/?1608856928650&action=stream",
+            "/stream?key=&x",
+            "/cameras/front/stream",
+            "/cameras/front/?action=stream",
+        ] {
+            assert_eq!(want(url), Want::Stream, "{url}");
+        }
+    }
+
+    #[test]
+    fn every_way_to_ask_for_a_snapshot() {
+        for url in
+            ["/snapshot", "/snapshot.jpg", "/?action=snapshot", "/x/y?action=snapshot&t=1", "/snapshot?1"]
+        {
+            assert_eq!(want(url), Want::Snapshot { max_age: None }, "{url}");
+        }
+        let aged = Want::Snapshot { max_age: Some(Duration::from_millis(250)) };
+        assert_eq!(want("/snapshot?max_age=250"), aged);
+        assert!(target("/snapshot", Some("max_age=soon")).unwrap_err().contains("\"soon\""));
+    }
+
+    #[test]
+    fn cameras_have_their_own_urls() {
+        let front = |want| Target { camera: Some("front"), want };
+        assert_eq!(target("/cameras/front/ws", None), Ok(front(Want::Socket)));
+        assert_eq!(target("/cameras/front/ws/some-path1/", None), Ok(front(Want::TutorialSocket)));
+        assert_eq!(target("/cameras/front/state", None), Ok(front(Want::Nothing)));
+        assert_eq!(target("/cameras/front", None), Ok(front(Want::Page("/"))));
+    }
+
+    #[test]
+    fn the_rest_is_the_page_or_nothing() {
+        assert_eq!(want("/"), Want::Page("/"));
+        assert_eq!(want("/?token=x"), Want::Page("/"));
+        assert_eq!(want("/app.js"), Want::Page("/app.js"));
+        assert_eq!(want("/state"), Want::State);
+        assert_eq!(want("/healthz"), Want::Health);
+        assert_eq!(want("/ws/some-path1/"), Want::TutorialSocket);
+    }
+}

@@ -1,0 +1,52 @@
+//! One frame, fresh.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::viewer::{Held, Viewer};
+use crate::frame::Timestamp;
+use crate::ring::Closed;
+
+/// How long a snapshot may wait for its frame. A camera that has to be opened first takes one to three seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoSnapshot {
+    #[error("no frame within {} s", PATIENCE.as_secs())]
+    Late,
+    #[error("{0}")]
+    Closed(#[from] Closed),
+    #[error("{0}")]
+    Fault(String),
+}
+
+/// The newest frame, if it was captured no earlier than `max_age` before now; else the next one that was. Gives up
+/// when `fault` is ready: the camera cannot give any.
+pub(super) async fn take(
+    mut viewer: Viewer,
+    max_age: Option<Duration>,
+    fault: impl Future<Output = String>,
+) -> Result<Held, NoSnapshot> {
+    let oldest = max_age.map(|age| Timestamp(Timestamp::now().0.saturating_sub(age.as_micros() as u64)));
+    let fresh = async {
+        loop {
+            viewer.seat.changed().await?;
+            let captured_at = viewer.seat.lease().map(|lease| lease.frame().captured_at);
+            if captured_at.is_some_and(|at| oldest.is_none_or(|oldest| at >= oldest)) {
+                return Ok::<_, Closed>(());
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        fresh = timeout(PATIENCE, fresh) => fresh.map_err(|_| NoSnapshot::Late)??,
+        why = fault => return Err(NoSnapshot::Fault(why)),
+    }
+    let tally = viewer.entry.tally.clone();
+    let held = viewer.into_frame().ok_or(NoSnapshot::Late)?;
+    tally.frame(held.lease.frame().captured_at, 0, held.as_ref().len());
+    Ok(held)
+}

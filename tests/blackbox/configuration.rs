@@ -1,0 +1,213 @@
+//! Bad input of every kind: one line that names the thing, the value and the remedy, and the right exit code.
+
+use std::net::TcpListener;
+
+use crate::support::{Porthole, Scratch, finish, porthole, run};
+
+/// Runs with a configuration file; the exit code and the one line it ends with.
+#[track_caller]
+fn refused(config: &str) -> String {
+    let scratch = Scratch::new();
+    let file = scratch.file("porthole.toml", config);
+    let file = file.to_str().unwrap();
+    let (code, _, error) = run(&["--config", file]);
+    assert_eq!(code, 1, "{error}");
+    let (check, _, same) = run(&["check", "--config", file]);
+    assert_eq!((check, &same), (1, &error), "`check` sees it differently");
+    assert_eq!(error.lines().count(), 1, "more than one line: {error}");
+    assert!(!error.contains("panicked"), "{error}");
+    error.trim_end().replace(file, "FILE")
+}
+
+#[test]
+fn errors_in_the_file_name_line_key_value_and_remedy() {
+    for (config, expected) in [
+        (
+            "[[camera]]\nqualty = 80\n",
+            "FILE:2: `qualty = 80`: unknown key `qualty`, expected one of `name`, `source`",
+        ),
+        ("[sever]\n", "FILE:1: `[sever]`: unknown key `sever`, expected one of `board`, `server`"),
+        (
+            "[[camera]]\nfps = \"fast\"\n",
+            "FILE:2: `fps = \"fast\"`: invalid type: string \"fast\", expected a number",
+        ),
+        (
+            "[[camera]]\n\nvalidate = 1\n",
+            "FILE:3: `validate = 1`: invalid type: integer `1`, expected true or false",
+        ),
+        ("[[camera]]\nname = \"a\n", "FILE:2: `name = \"a`: invalid basic string, expected `\"`"),
+        ("board = \"toaster\"\n", "FILE:1: board = \"toaster\": must be one of "),
+        ("[[camera]]\nquality = 101\n", "FILE:2: quality = 101: must be 1 to 100"),
+        ("[[camera]]\nfps = 0\n", "FILE:2: fps = 0.0: must be 0.1 to 240"),
+        ("[[camera]]\nwidth = 0\nheight = 5\n", "FILE:2: width = 0: must be 1 to 65535"),
+        ("[[camera]]\nwidth = 640\n", "FILE:2: width = 640: needs height beside it"),
+        ("[[camera]]\nheight = 480\n", "FILE:2: height = 480: needs width beside it"),
+        ("[[camera]]\nwidth = 1\nheight = 99999\n", "FILE:3: height = 99999: must be 1 to 65535"),
+        ("[[camera]]\nformat = \"h264\"\n", "FILE:2: format = \"h264\": must be auto or one of mjpeg, yuyv"),
+        ("[[camera]]\nsubsampling = \"4:1:1\"\n", "FILE:2: subsampling = \"4:1:1\": must be \"4:2:0\" or"),
+        ("[[camera]]\nlinger_s = -1\n", "FILE:2: linger_s = -1.0: must be 0 to 86400 seconds"),
+        (
+            "[[camera]]\nsource = \"video0\"\n",
+            "FILE:2: source = \"video0\": source \"video0\" is not known; write auto",
+        ),
+        ("[[camera]]\nname = \"a b\"\n", "FILE:2: name = \"a b\": must be up to 40 letters, digits, - and _"),
+        (
+            "[[camera]]\nname=\"a\"\n[[camera]]\nname=\"a\"\n",
+            "FILE:4: name = \"a\": is the name of another camera",
+        ),
+        (
+            "[server]\nlisten = \"everywhere\"\n",
+            "FILE:2: listen = \"everywhere\": must be an IP address and a port",
+        ),
+        ("[server]\nmax_viewers = 0\n", "FILE:2: max_viewers = 0: must be 1 to 1000"),
+        (
+            "[server]\nprogress_timeout_s = nan\n",
+            "FILE:2: progress_timeout_s = NaN: must be 1 to 600 seconds",
+        ),
+        ("[auth]\nmode = \"open\"\n", "FILE:2: mode = \"open\": must be \"token\" or \"none\""),
+    ] {
+        let error = refused(config);
+        assert!(
+            error.starts_with(&format!("porthole: error: {expected}")),
+            "{config:?} gave\n{error}, not\n{expected}"
+        );
+    }
+}
+
+#[test]
+fn errors_on_the_command_line_name_the_flag() {
+    for (arguments, expected) in [
+        (&["--quality", "0"][..], "--quality = 0: must be 1 to 100"),
+        (&["--size", "huge"], "--size = \"huge\": \"huge\" is not a picture size; write it as WIDTHxHEIGHT"),
+        (&["--fps=-3"], "--fps = -3.0: must be 0.1 to 240"),
+        (&["--board", "x"], "--board = \"x\": must be one of"),
+        (&["--listen", "localhost"], "--listen = \"localhost\": must be an IP address and a port"),
+        (
+            &["--config", "/nowhere/x.toml"],
+            "/nowhere/x.toml: No such file or directory (os error 2); check the path",
+        ),
+    ] {
+        let (code, _, error) = run(arguments);
+        assert_eq!(code, 1, "{error}");
+        assert!(error.starts_with(&format!("porthole: error: {expected}")), "{arguments:?} gave\n{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+    let (code, _, error) = run(&["--qualtiy", "80"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("'--qualtiy'") && error.contains("'--quality'"), "{error}");
+    let (code, _, error) = run(&["--quality", "good"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("'good'") && error.contains("'--quality <N>'"), "{error}");
+}
+
+#[test]
+fn what_is_in_force_is_shown_with_where_it_came_from() {
+    let scratch = Scratch::new();
+    let file = scratch.file("porthole.toml", "[[camera]]\nquality = 70\nfps = 15\n");
+    let (code, shown, error) = run(&["check", "--config", file.to_str().unwrap(), "--fps", "20"]);
+    assert_eq!(code, 0, "{error}");
+    for line in [
+        format!("quality = 70 ({}:2)", file.display()),
+        "fps = 20.0 (--fps)".into(),
+        "source = \"auto\" (default)".into(),
+        "The configuration is good.".into(),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "no line {line:?} in\n{shown}");
+    }
+}
+
+#[test]
+fn no_file_at_all_is_a_configuration() {
+    let (code, shown, error) = run(&["check"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(shown.contains("listen = \"127.0.0.1:8080\" (default)"), "{shown}");
+    let scratch = Scratch::new();
+    let empty = scratch.file("empty.toml", "");
+    assert_eq!(run(&["check", "--config", empty.to_str().unwrap()]).0, 0);
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for arguments in [&["--help"][..], &["--version"], &["help", "check"], &["boards"]] {
+        let (code, out, error) = run(arguments);
+        assert_eq!((code, error.as_str()), (0, ""), "{arguments:?}");
+        assert!(!out.is_empty());
+    }
+    assert!(run(&["--version"]).1.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, error) = run(&["--source", "pattern", "--listen", &address]);
+    assert_eq!(code, 2);
+    let expected = format!(
+        "porthole: error: cannot listen on {address}: Address already in use (os error 98); \
+         another program has that port: stop it, or name another with --listen\n"
+    );
+    assert_eq!(error, expected);
+    let (code, _, error) = run(&["--source", "pattern", "--listen", "192.0.2.1:8080", "--auth", "none"]);
+    assert_eq!(code, 2);
+    assert!(
+        error.contains("192.0.2.1:8080") && error.contains("this machine has no such address"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_named() {
+    let scratch = Scratch::new();
+    let file = scratch.file("file", "in the way");
+    let folder = file.join("state");
+    let folder = folder.to_str().unwrap();
+    let (code, _, error) = run(&["--source", "pattern", "--listen", "0.0.0.0:0", "--state-dir", folder]);
+    assert_eq!(code, 2);
+    assert!(error.starts_with(&format!("porthole: error: state_dir {folder}: ")), "{error}");
+    assert!(error.contains("--state-dir") && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn beyond_loopback_the_token_is_asked_for_unless_it_is_waived() {
+    use crate::support::http::{get, request};
+    let scratch = Scratch::new();
+    let state = scratch.path("state");
+    let start = |more: &[&str]| {
+        let mut command = porthole();
+        command.args(["--source", "pattern", "--size", "64x48", "--listen", "0.0.0.0:0", "--state-dir"]);
+        Porthole::spawn(command.arg(&state).args(more))
+    };
+    let mut first = start(&[]);
+    let token = first.url.split("/?token=").nth(1).expect("a ready URL").to_owned();
+    assert!(!first.log().contains(&token), "the token is in the log");
+    for target in ["/", "/state", "/snapshot", "/stream", "/ws", "/healthz", "/?token=wrong"] {
+        let answer = get(first.address, target);
+        assert_eq!(answer.status, 401, "{target}");
+        assert!(answer.header("www-authenticate").unwrap().starts_with("Basic "));
+    }
+    let page = get(first.address, &format!("/?token={token}"));
+    assert_eq!(page.status, 200);
+    let cookie = page.header("set-cookie").unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    assert_eq!(request(first.address, "GET", "/state", &[("Cookie", &cookie)]).status, 200);
+    let bearer = format!("Bearer {token}");
+    assert_eq!(request(first.address, "GET", "/snapshot", &[("Authorization", &bearer)]).status, 200);
+    assert_eq!(request(first.address, "OPTIONS", "/stream", &[]).status, 204);
+    assert_eq!(first.stop(), Some(0));
+
+    let second = start(&[]);
+    assert!(!second.url.contains("token"), "the token was printed a second time: {}", second.url);
+    assert_eq!(request(second.address, "GET", "/state", &[("Authorization", &bearer)]).status, 200);
+    drop(second);
+    let open = start(&["--auth", "none"]);
+    assert_eq!(get(open.address, "/state").status, 200);
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_fault() {
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(format!("{} check | head -n 1", env!("CARGO_BIN_EXE_porthole")));
+    let (code, out, error) = finish(&mut shell);
+    assert_eq!((code, out.lines().count(), error.as_str()), (0, 1, ""));
+}

@@ -1,0 +1,186 @@
+//! From start to stop: readiness, health, signals, the service manager.
+
+use std::os::unix::net::UnixDatagram;
+
+use crate::support::http::{Multipart, get};
+use crate::support::ws::Client;
+use crate::support::{DEADLINE, Porthole, Scratch, fakecam, porthole, run, until};
+
+#[test]
+fn it_stops_when_told_with_viewers_of_every_kind() {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let mut service = Porthole::start(&["--source", "pattern"]);
+        let mut sockets: Vec<Client> = (0..10).map(|_| Client::porthole(service.address, "/ws")).collect();
+        let mut streams: Vec<Multipart> =
+            (0..10).map(|_| Multipart::open(service.address, "/stream")).collect();
+        sockets.iter_mut().for_each(|client| drop(client.acknowledged()));
+        streams.iter_mut().for_each(|stream| drop(stream.part()));
+        // One who does not read, so that the service has something it cannot write.
+        let _deaf = Multipart::open(service.address, "/stream");
+        service.signal(signal);
+        // Not stopping in time would be exit code 3.
+        assert_eq!(service.wait().code(), Some(0), "{}", service.log());
+        let farewell = loop {
+            match sockets[0].try_read() {
+                Ok(tungstenite::Message::Close(reason)) => break reason,
+                Ok(_) => {}
+                Err(error) => panic!("no farewell: {error}"),
+            }
+        };
+        assert_eq!(u16::from(farewell.unwrap().code), 1001);
+    }
+}
+
+#[test]
+fn it_stops_with_the_camera_blocked() {
+    let scratch = Scratch::new();
+    let table = fakecam::Table::create(scratch.path("table")).unwrap();
+    let camera = fakecam::Camera::new("/dev/video90", &table);
+    let mut service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    table.set(fakecam::Knob::Stall, 1);
+    assert_eq!(service.stop(), Some(0), "{}", service.log());
+    assert_eq!(table.counter(fakecam::Counter::Streamoffs), 1, "the camera was not shut down in order");
+
+    let mut service = Porthole::start(&["--source", "exec:sleep 1000"]);
+    let _viewer = Client::porthole(service.address, "/ws");
+    service.until_camera_is("starting");
+    assert_eq!(service.stop(), Some(0), "{}", service.log());
+}
+
+#[test]
+fn a_second_signal_means_now() {
+    // A child that will not end keeps the camera thread for its grace time, and the web waits for nobody.
+    let mut service = Porthole::start(&["--source", "exec:trap '' TERM; while :; do sleep 1; done"]);
+    let _viewer = Client::porthole(service.address, "/ws");
+    service.until_camera_is("starting");
+    service.signal(libc::SIGTERM);
+    until("it is stopping", || service.log().contains("SIGTERM: stopping").then_some(()));
+    let ended = until("it ends at a second signal", || {
+        service.signal(libc::SIGTERM);
+        Some(service.wait())
+    });
+    assert!(matches!(ended.code(), Some(0 | 3)), "{ended:?}");
+}
+
+#[test]
+fn health_follows_the_cameras() {
+    let service = Porthole::start(&["--source", "pattern"]);
+    let health = get(service.address, "/healthz");
+    assert_eq!((health.status, health.text().as_str()), (200, "ok\n"), "a camera that rests is healthy");
+    let service = Porthole::start(&["--source", "/dev/no-such-camera"]);
+    assert_eq!(get(service.address, "/healthz").status, 200, "nobody asked for a picture yet");
+    let _viewer = Client::porthole(service.address, "/ws");
+    service.until_camera_is("lost");
+    let health = get(service.address, "/healthz");
+    assert_eq!(health.status, 503);
+    assert!(health.text().starts_with("camera camera is lost: /dev/no-such-camera: no such device"));
+}
+
+/// What a service manager would listen on.
+struct Manager {
+    socket: UnixDatagram,
+    scratch: Scratch,
+    heard: Vec<String>,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let socket = UnixDatagram::bind(scratch.path("notify")).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self { socket, scratch, heard: Vec::new() }
+    }
+
+    fn start(&self, arguments: &[&str], watchdog_us: Option<u64>) -> Porthole {
+        let mut command = porthole();
+        command
+            .env("NOTIFY_SOCKET", self.scratch.path("notify"))
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments);
+        if let Some(us) = watchdog_us {
+            command.env("WATCHDOG_USEC", us.to_string());
+        }
+        Porthole::spawn(&mut command)
+    }
+
+    /// Listens until `wanted` has been said.
+    #[track_caller]
+    fn hear(&mut self, wanted: &str) {
+        let mut buffer = [0; 4096];
+        loop {
+            let n = self
+                .socket
+                .recv(&mut buffer)
+                .unwrap_or_else(|e| panic!("{wanted} not heard ({e}): {:?}", self.heard));
+            for line in std::str::from_utf8(&buffer[..n]).unwrap().lines() {
+                self.heard.push(line.to_owned());
+            }
+            if self.heard.iter().any(|line| line == wanted) {
+                return self.heard.clear();
+            }
+        }
+    }
+
+    /// Whether anything is said within a second.
+    fn is_silent(&self) -> bool {
+        self.socket.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+        while self.socket.recv(&mut [0; 4096]).is_ok_and(|_| false) {}
+        self.socket.recv(&mut [0; 4096]).is_err()
+    }
+}
+
+#[test]
+fn the_service_manager_is_kept_informed() {
+    let mut manager = Manager::new();
+    let mut service = manager.start(&["--source", "pattern", "--linger", "0"], Some(200_000));
+    manager.hear("READY=1");
+    manager.hear("STATUS=camera idle");
+    let client = Client::porthole(service.address, "/ws");
+    manager.hear("STATUS=camera live");
+    for _ in 0..3 {
+        manager.hear("WATCHDOG=1");
+    }
+    drop(client);
+    manager.hear("STATUS=camera idle");
+    assert_eq!(service.stop(), Some(0));
+    manager.hear("STOPPING=1");
+}
+
+#[test]
+fn a_wedged_capture_thread_stops_the_keep_alive() {
+    let scratch = Scratch::new();
+    let table = fakecam::Table::create(scratch.path("table")).unwrap();
+    let camera = fakecam::Camera::new("/dev/video90", &table);
+    let mut manager = Manager::new();
+    let mut command = porthole();
+    command.envs(fakecam::environment(&[camera]).unwrap());
+    command.env("NOTIFY_SOCKET", manager.scratch.path("notify")).env("WATCHDOG_USEC", "200000");
+    command.args(["--listen", "127.0.0.1:0", "--source", "/dev/video90"]);
+    let service = Porthole::spawn(&mut command);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    manager.hear("WATCHDOG=1");
+    table.set(fakecam::Knob::HangMs, 600_000);
+    table.set(fakecam::Knob::HangWhere, fakecam::hang::DQBUF);
+    until("the wedged thread is noticed", || {
+        service.log().contains("its thread is stuck in a driver").then_some(())
+    });
+    until("the keep-alive has stopped", || manager.is_silent().then_some(()));
+}
+
+#[test]
+fn exit_codes_are_as_documented() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_eq!(run(&["--quality", "0"]).0, 1);
+    assert_eq!(run(&["--source", "pattern", "--listen", &address]).0, 2);
+    let mut service = Porthole::start(&["--source", "pattern"]);
+    assert_eq!(service.stop(), Some(0));
+    assert!(
+        run(&["--help"])
+            .1
+            .contains("0 stopped as told, 1 configuration wrong, 2 could not start, 3 stopped by a fault")
+    );
+}

@@ -1,0 +1,524 @@
+//! V4L2 cameras, faked beneath the C library: the program under test opens, maps and polls as it would a real one.
+
+use serde_json::json;
+
+use crate::support::fakecam::{Camera, Counter, Knob, Table, environment, hang};
+use crate::support::http::get;
+use crate::support::picture::decode;
+use crate::support::ws::Client;
+use crate::support::{Porthole, Scratch, descriptors, finish, porthole, proc_status, until};
+
+const NODE: &str = "/dev/video90";
+
+struct Fake {
+    table: Table,
+    camera: Camera,
+    _scratch: Scratch,
+}
+
+/// A camera at [`NODE`] that offers `formats`.
+fn fake(formats: &str) -> Fake {
+    let scratch = Scratch::new();
+    let table = Table::create(scratch.path("camera.table")).unwrap();
+    let camera =
+        Camera::new(NODE, &table).with("formats", formats).with("by-id", "usb-Lab_Fake_Camera-video-index0");
+    Fake { table, camera, _scratch: scratch }
+}
+
+impl Fake {
+    /// Serves it. Arguments beyond the source come after.
+    #[track_caller]
+    fn serve(&self, arguments: &[&str]) -> Porthole {
+        let all = [&["--source", NODE][..], arguments].concat();
+        Porthole::with_cameras(std::slice::from_ref(&self.camera), &all)
+    }
+
+    fn count(&self, counter: Counter) -> u64 {
+        self.table.counter(counter)
+    }
+}
+
+const WEBCAM: &str = "MJPG:1280x720@30/15,MJPG:640x480@30,YUYV:640x480@30,YUYV:1280x720@10";
+
+/// The number of the fake camera's frame, from the comment in its JPEG.
+fn mjpeg_number(jpeg: &[u8]) -> u64 {
+    let at = jpeg.windows(6).position(|w| w == b"FKCM1 ").expect("the camera's comment");
+    std::str::from_utf8(&jpeg[at + 6..at + 16]).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn mjpeg_passes_through_untouched() {
+    let fake = fake(WEBCAM);
+    let service = fake.serve(&[]);
+    let mut client = Client::porthole(service.address, "/ws");
+    let mut last = None;
+    for _ in 0..30 {
+        let frame = client.acknowledged();
+        decode(&frame.jpeg);
+        let number = mjpeg_number(&frame.jpeg);
+        assert!(last.is_none_or(|last| number > last));
+        last = Some(number);
+    }
+    let camera = service.camera();
+    assert_eq!((&camera["driver"], &camera["card"]), (&json!("uvcvideo"), &json!("Fake Cam")));
+    assert_eq!((&camera["format"], &camera["width"]), (&json!("mjpeg"), &json!(1280)));
+    assert_eq!((&camera["encoder"]["kind"], &camera["corrupt"]), (&json!("passthrough"), &json!(0)));
+}
+
+#[test]
+fn raw_formats_are_encoded() {
+    for format in ["YUYV", "UYVY", "YVYU", "VYUY", "NV12", "YU12", "RGB3", "GREY"] {
+        let fake = fake(&format!("{format}:640x480@30"));
+        let service = fake.serve(&[]);
+        let mut client = Client::porthole(service.address, "/ws");
+        for _ in 0..3 {
+            let frame = client.acknowledged();
+            let picture = decode(&frame.jpeg);
+            assert_eq!((picture.width, picture.height), (640, 480), "{format}");
+            // The fake camera's bar code begins with a white and a black square of 16 pixels.
+            assert!(picture.is_white(8, 8) && !picture.is_white(24, 8), "{format}");
+        }
+        assert_eq!(service.camera()["encoder"]["kind"], "turbojpeg", "{format}");
+    }
+}
+
+#[test]
+fn padded_rows_are_no_part_of_the_picture() {
+    let fake = fake("YUYV:640x480@30");
+    let camera = fake.camera.clone().with("stride_pad", 64);
+    let service = Porthole::with_cameras(&[camera], &["--source", NODE]);
+    let frame = Client::porthole(service.address, "/ws").acknowledged();
+    let picture = decode(&frame.jpeg);
+    // Rows that ran on would shift the bar code to the side.
+    for y in [2, 8, 14] {
+        let row: Vec<bool> = (0..4).map(|i| picture.is_white(i * 16 + 8, y)).collect();
+        assert_eq!(row[..2], [true, false], "row {y}: {row:?}");
+    }
+}
+
+#[test]
+fn the_wanted_mode_is_agreed_with_the_driver() {
+    for (arguments, format, size, rate) in [
+        (&["--size", "640x480"][..], "mjpeg", 640, 30_000),
+        (&["--format", "yuyv", "--size", "1280x720"], "yuyv", 1280, 10_000),
+        (&["--fps", "12"], "mjpeg", 1280, 15_000),
+    ] {
+        let fake = fake(WEBCAM);
+        let service = fake.serve(arguments);
+        assert_eq!(Client::porthole(service.address, "/ws").acknowledged().width, size);
+        assert_eq!(service.camera()["format"], format);
+        assert_eq!(fake.count(Counter::RateMilli), rate, "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_a_camera_does_not_offer_is_answered_with_what_it_does() {
+    for (formats, arguments, why) in [
+        (
+            WEBCAM,
+            &["--size", "800x600"][..],
+            "does not offer 800x600, only 1280x720, 640x480; set width and height",
+        ),
+        ("MJPG:640x480@30", &["--format", "yuyv"], "does not offer yuyv, only mjpeg; set format"),
+        (
+            "pBAA:3280x2464@21",
+            &[],
+            "gives raw sensor data (pBAA); a CSI camera needs its ISP: use source = \"exec:rpicam",
+        ),
+    ] {
+        let fake = fake(formats);
+        let service = fake.serve(arguments);
+        let answer = get(service.address, "/snapshot");
+        assert_eq!(answer.status, 503);
+        let expected = format!("{NODE}: {why}");
+        assert!(answer.text().contains(&expected), "{}, not\n{expected}", answer.text());
+        let camera = service.camera();
+        assert_eq!(camera["state"], "unsupported");
+        assert!(camera["error"].as_str().unwrap().starts_with(NODE));
+        let health = get(service.address, "/healthz");
+        assert_eq!((health.status, health.text().contains(why)), (503, true));
+    }
+}
+
+#[test]
+fn a_metadata_node_is_answered_with_the_camera_beside_it() {
+    let scratch = Scratch::new();
+    let tables = ["a", "b"].map(|name| Table::create(scratch.path(name)).unwrap());
+    let cameras =
+        [Camera::new(NODE, &tables[0]), Camera::new("/dev/video91", &tables[1]).with("kind", "metadata")];
+    let service = Porthole::with_cameras(&cameras, &["--source", "/dev/video91"]);
+    let text = get(service.address, "/snapshot").text();
+    assert!(text.contains("/dev/video91: is a metadata node, not a camera; "), "{text}");
+    drop(service);
+    let service = Porthole::with_cameras(&cameras[..], &["--source", "auto"]);
+    Client::porthole(service.address, "/ws").acknowledged();
+    assert!(service.log().contains("auto: /dev/video90 (Fake Cam) is the first camera"), "{}", service.log());
+    drop(service);
+    let swapped = [Camera::new("/dev/video92", &tables[0]), cameras[1].clone()];
+    let service = Porthole::with_cameras(&swapped, &["--source", "auto"]);
+    Client::porthole(service.address, "/ws").acknowledged();
+    let why =
+        "auto: /dev/video92 (Fake Cam) is the first camera, passing over /dev/video91 (a metadata node)";
+    assert!(service.log().contains(why), "{}", service.log());
+}
+
+#[test]
+fn without_any_camera_auto_says_so() {
+    let scratch = Scratch::new();
+    let table = Table::create(scratch.path("table")).unwrap();
+    let metadata = Camera::new("/dev/video91", &table).with("kind", "metadata");
+    let service = Porthole::with_cameras(&[metadata], &["--source", "auto"]);
+    let text = get(service.address, "/snapshot").text();
+    assert!(text.contains("no camera found (/dev/video91 (a metadata node)); plug one in"), "{text}");
+}
+
+#[test]
+fn an_unplugged_camera_is_lost_and_comes_back_by_itself() {
+    for errno in [libc::ENODEV, libc::EINVAL] {
+        let fake = fake(WEBCAM);
+        fake.table.set(Knob::UnplugErrno, errno as u32);
+        let service = fake.serve(&[]);
+        let mut client = Client::porthole(service.address, "/ws");
+        let before = client.acknowledged();
+        fake.table.set(Knob::Unplug, 1);
+        let camera = service.until_camera_is("lost");
+        assert!(camera["error"].as_str().unwrap().contains("plug"), "{camera}");
+        assert_eq!(get(service.address, "/healthz").status, 503);
+        fake.table.set(Knob::Unplug, 0);
+        let after = until("frames come again", || {
+            Some(client.acknowledged()).filter(|f| f.captured_at > before.captured_at)
+        });
+        assert!(after.sequence > before.sequence);
+        let camera = service.until_camera_is("live");
+        assert_eq!((&camera["reopens"], &camera["error"]), (&json!(1), &json!(null)));
+        assert_eq!(camera["viewers"].as_array().unwrap().len(), 1, "the viewer was not kept");
+    }
+}
+
+#[test]
+fn a_camera_that_comes_back_under_another_number_is_followed() {
+    let fake = fake(WEBCAM);
+    fake.table.set(Knob::Renumber, 95);
+    let service = fake.serve(&[]);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    fake.table.set(Knob::Unplug, 1);
+    service.until_camera_is("lost");
+    fake.table.set(Knob::Unplug, 0);
+    let camera = service.until_camera_is("live");
+    client.acknowledged();
+    assert_eq!(camera["source"], NODE);
+    assert!(service.log().contains("opened /dev/video95 (Fake Cam)"), "{}", service.log());
+}
+
+#[test]
+fn a_stable_name_is_followed_wherever_it_points() {
+    let fake = fake(WEBCAM);
+    fake.table.set(Knob::Renumber, 96);
+    let name = "/dev/v4l/by-id/usb-Lab_Fake_Camera-video-index0";
+    let service = Porthole::with_cameras(std::slice::from_ref(&fake.camera), &["--source", name]);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    fake.table.set(Knob::Unplug, 1);
+    service.until_camera_is("lost");
+    fake.table.set(Knob::Unplug, 0);
+    service.until_camera_is("live");
+    client.acknowledged();
+}
+
+#[test]
+fn a_camera_that_appears_after_the_start_is_found() {
+    let fake = fake(WEBCAM);
+    fake.table.set(Knob::Unplug, 1);
+    let service = fake.serve(&[]);
+    let mut client = Client::porthole(service.address, "/ws");
+    let camera = service.until_camera_is("lost");
+    assert_eq!(
+        camera["error"],
+        format!("{NODE}: no such device; plug the camera in, or pick one that `porthole cameras` lists")
+    );
+    fake.table.set(Knob::Unplug, 0);
+    client.acknowledged();
+}
+
+#[test]
+fn a_stalled_camera_is_noticed_and_opened_again() {
+    let fake = fake(WEBCAM);
+    let service = fake.serve(&[]);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    fake.table.set(Knob::Stall, 1);
+    let camera = service.until_camera_is("stalled");
+    assert!(camera["error"].as_str().unwrap().contains("no frame for 2 s; reopening it"), "{camera}");
+    fake.table.set(Knob::Stall, 0);
+    client.acknowledged();
+    client.acknowledged();
+    client.acknowledged();
+    assert!(service.until_camera_is("live")["reopens"].as_u64().unwrap() >= 1);
+}
+
+#[test]
+fn spoilt_mjpeg_frames_are_counted_exactly_and_never_sent() {
+    for (knob, counter) in [
+        (Knob::TruncateEvery, Counter::Truncated),
+        (Knob::CorruptEvery, Counter::Corrupt),
+        (Knob::EmptyEvery, Counter::Empty),
+        (Knob::ErrorEvery, Counter::Error),
+    ] {
+        let fake = fake("MJPG:640x480@30");
+        fake.table.set(Knob::FpsMilli, 120_000);
+        fake.table.set(knob, 4);
+        let mut service = fake.serve(&["--fps", "120"]);
+        let mut client = Client::porthole(service.address, "/ws");
+        for _ in 0..60 {
+            let frame = client.acknowledged();
+            decode(&frame.jpeg);
+            assert_ne!((mjpeg_number(&frame.jpeg) + 1) % 4, 0, "{knob:?}: a spoilt frame came through");
+        }
+        fake.table.set(Knob::Stall, 1);
+        let spoilt = until("the counts agree", || {
+            let (seen, injected) = (service.camera()["corrupt"].as_u64()?, fake.count(counter));
+            (seen == injected).then_some(injected)
+        });
+        assert!(spoilt >= 15, "{knob:?}: only {spoilt} frames were spoilt");
+        assert_eq!(service.stop(), Some(0));
+    }
+}
+
+#[test]
+fn short_raw_frames_are_counted_exactly_and_never_sent() {
+    let fake = fake("YUYV:640x480@30");
+    fake.table.set(Knob::FpsMilli, 60_000);
+    fake.table.set(Knob::ShortEvery, 3);
+    let service = fake.serve(&["--fps", "60"]);
+    let mut client = Client::porthole(service.address, "/ws");
+    for _ in 0..20 {
+        decode(&client.acknowledged().jpeg);
+    }
+    fake.table.set(Knob::Stall, 1);
+    until("the counts agree", || {
+        (service.camera()["corrupt"].as_u64()? == fake.count(Counter::Short)).then_some(())
+    });
+    assert!(fake.count(Counter::Short) >= 9);
+}
+
+#[test]
+fn what_cameras_leave_out_is_put_in() {
+    let fake = fake("MJPG:640x480@30");
+    fake.table.set(Knob::StripDht, 1);
+    fake.table.set(Knob::StripJfif, 1);
+    fake.table.set(Knob::TailPad, 500);
+    let service = fake.serve(&[]);
+    let mut client = Client::porthole(service.address, "/ws");
+    for _ in 0..5 {
+        decode(&client.acknowledged().jpeg);
+    }
+    assert_eq!(service.camera()["corrupt"], 0);
+}
+
+#[test]
+fn an_input_output_error_is_survived() {
+    let fake = fake("MJPG:640x480@30");
+    let service = fake.serve(&[]);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    fake.table.set(Knob::EioEvery, 10);
+    until("it was opened again after the error", || {
+        client.acknowledged();
+        (service.camera()["reopens"].as_u64()? >= 3).then_some(())
+    });
+    assert!(service.log().contains("VIDIOC_DQBUF: Input/output error"), "{}", service.log());
+}
+
+#[test]
+fn refusals_by_the_driver_say_what_to_do() {
+    for (knob, value, state, why) in [
+        (Knob::OpenErrno, libc::EACCES, "lost", "permission denied; add the user this runs as to the group"),
+        (Knob::Busy, 1, "lost", "in use by another program; stop that, and the picture comes back by itself"),
+        (
+            Knob::StreamonErrno,
+            libc::ENOSPC,
+            "unsupported",
+            "not enough USB bandwidth; choose mjpeg, a smaller size",
+        ),
+        (
+            Knob::StreamonErrno,
+            libc::EIO,
+            "lost",
+            "starting capture: Input/output error (os error 5); unplug the camera",
+        ),
+        (Knob::RefuseFmt, 1, "lost", "VIDIOC_S_FMT: Invalid argument (os error 22); unplug the camera"),
+    ] {
+        let fake = fake(WEBCAM);
+        fake.table.set(knob, value as u32);
+        let service = fake.serve(&[]);
+        let mut client = Client::porthole(service.address, "/ws");
+        let camera = service.until_camera_is(state);
+        let error = camera["error"].as_str().unwrap();
+        assert!(error.starts_with(&format!("{NODE}: {why}")), "{error}");
+        fake.table.set(knob, 0);
+        client.acknowledged();
+    }
+}
+
+#[test]
+fn a_driver_that_rounds_everything_is_taken_at_its_word() {
+    let fake = fake(WEBCAM);
+    fake.table.set(Knob::RefuseFmt, 2);
+    let service = fake.serve(&[]);
+    assert_eq!(Client::porthole(service.address, "/ws").acknowledged().width, 640);
+}
+
+#[test]
+fn the_camera_is_open_while_somebody_watches_and_only_then() {
+    let fake = fake(WEBCAM);
+    let service = fake.serve(&["--linger", "0.2"]);
+    assert_eq!(service.camera()["state"], "idle");
+    for round in 1..=3 {
+        assert_eq!(fake.count(Counter::Closes), fake.count(Counter::Opens), "open with nobody watching");
+        let mut client = Client::porthole(service.address, "/ws");
+        client.acknowledged();
+        assert_eq!((fake.count(Counter::Streaming), fake.count(Counter::Streamons)), (1, round));
+        assert_eq!(service.camera()["state"], "live");
+        // Another one comes before the first goes: nothing changes for the camera.
+        let mut second = Client::porthole(service.address, "/ws");
+        second.acknowledged();
+        drop(client);
+        second.acknowledged();
+        assert_eq!(fake.count(Counter::Streamons), round);
+        drop(second);
+        until("the device is closed", || {
+            (fake.count(Counter::Closes) == fake.count(Counter::Opens)).then_some(())
+        });
+        assert_eq!(fake.count(Counter::Streaming), 0);
+        service.until_camera_is("idle");
+    }
+}
+
+#[test]
+fn a_viewer_who_comes_back_within_the_linger_time_finds_the_camera_open() {
+    let fake = fake(WEBCAM);
+    let service = fake.serve(&["--linger", "60"]);
+    for _ in 0..5 {
+        Client::porthole(service.address, "/ws").acknowledged();
+        get(service.address, "/snapshot");
+    }
+    assert_eq!(fake.count(Counter::Streamons), 1);
+}
+
+#[test]
+fn the_first_frames_can_be_held_back() {
+    let scratch = Scratch::new();
+    let fake = fake(WEBCAM);
+    let config = format!("[[camera]]\nsource = \"{NODE}\"\nskip_first = 10\n");
+    let file = scratch.file("porthole.toml", config);
+    let service =
+        Porthole::with_cameras(std::slice::from_ref(&fake.camera), &["--config", file.to_str().unwrap()]);
+    let number = mjpeg_number(&Client::porthole(service.address, "/ws").acknowledged().jpeg);
+    assert!(number >= 10, "frame {number} was shown");
+}
+
+#[test]
+fn two_cameras_at_once() {
+    let scratch = Scratch::new();
+    let tables = ["a", "b"].map(|name| Table::create(scratch.path(name)).unwrap());
+    let cameras = [
+        Camera::new(NODE, &tables[0]).with("formats", "MJPG:1280x720@30"),
+        Camera::new("/dev/video91", &tables[1]).with("formats", "YUYV:640x480@30"),
+    ];
+    let config = format!(
+        "[[camera]]\nname = \"one\"\nsource = \"{NODE}\"\n[[camera]]\nname = \"two\"\nsource = \"/dev/video91\"\n"
+    );
+    let file = scratch.file("porthole.toml", config);
+    let service = Porthole::with_cameras(&cameras, &["--config", file.to_str().unwrap()]);
+    let mut one = Client::porthole(service.address, "/cameras/one/ws");
+    let mut two = Client::porthole(service.address, "/cameras/two/ws");
+    for _ in 0..10 {
+        assert_eq!((one.acknowledged().width, two.acknowledged().width), (1280, 640));
+    }
+    tables[0].set(Knob::Unplug, 1);
+    until("the first is lost", || (service.state()["cameras"][0]["state"] == "lost").then_some(()));
+    for _ in 0..5 {
+        two.acknowledged();
+    }
+    assert_eq!(service.state()["cameras"][1]["state"], "live");
+}
+
+#[test]
+fn plugging_in_and_out_leaks_nothing() {
+    let fake = fake(WEBCAM);
+    let service = fake.serve(&[]);
+    let mut client = Client::porthole(service.address, "/ws");
+    let mut cycle = || {
+        client.acknowledged();
+        fake.table.set(Knob::Unplug, 1);
+        service.until_camera_is("lost");
+        fake.table.set(Knob::Unplug, 0);
+        service.until_camera_is("live");
+        let (pid, threads) = (service.pid(), "Threads");
+        (descriptors(pid), proc_status(pid, threads), proc_status(pid, "VmRSS"))
+    };
+    for _ in 0..4 {
+        cycle();
+    }
+    let (fds, threads, memory) = cycle();
+    let last = (0..20).map(|_| cycle()).last().unwrap();
+    // A request of this test may be under way when descriptors are counted.
+    assert!(last.0 <= fds + 1, "descriptors grew from {fds} to {}", last.0);
+    assert_eq!(last.1, threads);
+    assert!(last.2 <= memory + 1024, "memory grew from {memory} to {} kB", last.2);
+}
+
+#[test]
+fn a_driver_that_hangs_does_not_keep_the_service_from_stopping() {
+    for hung in [hang::DQBUF, hang::STREAMOFF, hang::OPEN, hang::STREAMON] {
+        let fake = fake(WEBCAM);
+        let mut service = fake.serve(&[]);
+        fake.table.set(Knob::HangMs, 120_000);
+        if matches!(hung, hang::OPEN | hang::STREAMON) {
+            fake.table.set(Knob::HangWhere, hung);
+        }
+        let mut client = Client::porthole(service.address, "/ws");
+        if matches!(hung, hang::DQBUF | hang::STREAMOFF) {
+            client.acknowledged();
+            fake.table.set(Knob::HangWhere, hung);
+        } else {
+            until("the camera is being opened", || (service.camera()["state"] == "starting").then_some(()));
+        }
+        let asked = std::time::Instant::now();
+        let code = service.stop();
+        assert!(asked.elapsed().as_secs() < 10, "{hung}: {:?}", asked.elapsed());
+        // DQBUF is only called once a frame is there, so it may not have been hanging yet.
+        assert!(code == Some(3) || (hung == hang::DQBUF && code == Some(0)), "{hung}: {code:?}");
+        if code == Some(3) {
+            let log = until("the reason is logged", || {
+                Some(service.log()).filter(|log| log.contains("did not stop"))
+            });
+            assert!(log.contains("camera camera did not stop within 900 ms"), "{log}");
+        }
+    }
+}
+
+#[test]
+fn cameras_are_listed_with_all_they_can_do() {
+    let fake = fake(WEBCAM);
+    let table = Table::create(fake._scratch.path("second")).unwrap();
+    let metadata = Camera::new("/dev/video91", &table).with("kind", "metadata");
+    let environment = environment(&[fake.camera.clone(), metadata]).unwrap();
+    let (code, out, error) = finish(porthole().arg("cameras").envs(environment));
+    assert_eq!((code, error.as_str()), (0, ""));
+    for line in [
+        "/dev/video90  Fake Cam (uvcvideo, usb-fakecam)",
+        "  /dev/v4l/by-id/usb-Lab_Fake_Camera-video-index0",
+        "  mjpeg  1280x720 at 30, 15 fps",
+        "  yuyv   640x480 at 30 fps",
+        "  brightness = 128 (0 to 255 by 1, default 128)",
+        "  white_balance_temperature = 4600 (2800 to 6500 by 10, default 4600), inactive",
+        "  auto_exposure = 3 (1 Manual Mode, 3 Aperture Priority Mode, default 3)",
+        "  auto_focus_start (button)",
+        "/dev/video91  Fake Cam (uvcvideo, usb-fakecam)",
+        "  a metadata node, not a camera",
+    ] {
+        assert!(out.lines().any(|shown| shown == line), "no line {line:?} in\n{out}");
+    }
+}

@@ -1,0 +1,1 @@
+//! A real browser: headless Chromium, spoken to over the Chrome DevTools Protocol.

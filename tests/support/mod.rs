@@ -1,0 +1,255 @@
+//! What black-box tests share: the program under test, clients of every kind, and fake cameras.
+//!
+//! Nothing here sleeps to wait for something: [`until`] looks until a condition holds, and fails when its time is up.
+#![allow(dead_code, reason = "no test uses all of it")]
+
+pub mod browser;
+#[path = "fakecam/table.rs"]
+pub mod fakecam;
+pub mod http;
+pub mod picture;
+pub mod ws;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longest that anything may take which is expected to happen. Generous: the machine may be busy with other tests.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Looks until `condition` gives something, and returns that.
+///
+/// # Panics
+/// When it has not within [`DEADLINE`]; `what` says what did not come about.
+#[track_caller]
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let give_up = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < give_up, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A folder of its own for one test, gone when the test is over.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("porthole-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a file and returns its path.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The program under test, with nothing of this environment that it would listen to.
+pub fn porthole() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_porthole"));
+    for key in
+        ["PORTHOLE_LOG", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "LD_PRELOAD"]
+    {
+        command.env_remove(key);
+    }
+    // Somebody's own state must not be touched, whatever a test forgets.
+    command
+        .env("XDG_STATE_HOME", std::env::temp_dir().join(format!("porthole-state-{}", std::process::id())));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs the program to its end: exit code, standard output, standard error.
+pub fn run(arguments: &[&str]) -> (i32, String, String) {
+    finish(porthole().args(arguments))
+}
+
+/// Runs a command to its end: exit code, standard output, standard error.
+#[track_caller]
+pub fn finish(command: &mut Command) -> (i32, String, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let text = |stream: &mut dyn Read| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let out = std::thread::spawn(move || text(&mut out));
+    let err = std::thread::spawn(move || text(&mut err));
+    let give_up = Instant::now() + DEADLINE;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() > give_up => {
+                child.kill().unwrap();
+                panic!("{command:?} did not end: {}", err.join().unwrap());
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    (status.code().unwrap_or(-1), out.join().unwrap(), err.join().unwrap())
+}
+
+/// A running service. Killed when dropped, if it has not ended.
+pub struct Porthole {
+    child: Child,
+    pub address: SocketAddr,
+    pub url: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Porthole {
+    /// Starts it with these arguments on a free loopback port.
+    #[track_caller]
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::spawn(porthole().args(["--listen", "127.0.0.1:0"]).args(arguments))
+    }
+
+    /// Starts it with a configuration file.
+    #[track_caller]
+    pub fn configured(scratch: &Scratch, config: &str) -> Self {
+        let file = scratch.file("porthole.toml", config);
+        Self::start(&["--config", file.to_str().unwrap()])
+    }
+
+    /// Starts it with fake cameras.
+    #[track_caller]
+    pub fn with_cameras(cameras: &[fakecam::Camera], arguments: &[&str]) -> Self {
+        let environment =
+            fakecam::environment(cameras).expect("cargo build --example fakecam makes the fake camera");
+        Self::spawn(porthole().envs(environment).args(["--listen", "127.0.0.1:0"]).args(arguments))
+    }
+
+    /// Starts a command that serves, and waits until it says where.
+    #[track_caller]
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        let url = match told.recv_timeout(DEADLINE) {
+            Ok(line) => {
+                line.strip_prefix("porthole: open ").expect("the first line names the URL").to_owned()
+            }
+            Err(error) => {
+                let _ = child.kill();
+                panic!("it did not start ({error}): {:?}", log.lock().unwrap());
+            }
+        };
+        let port = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+        let port: u16 = port.rsplit(':').next().unwrap().parse().unwrap();
+        Self { child, address: ([127, 0, 0, 1], port).into(), url, log }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// `/state`, parsed.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        serde_json::from_slice(&http::get(self.address, "/state").body).unwrap()
+    }
+
+    /// The first camera's part of `/state`.
+    #[track_caller]
+    pub fn camera(&self) -> Value {
+        self.state()["cameras"][0].clone()
+    }
+
+    /// Waits until the first camera is in `state`, and returns its part of `/state`.
+    #[track_caller]
+    pub fn until_camera_is(&self, state: &str) -> Value {
+        until(&format!("the camera is {state}, log: {}", self.log()), || {
+            Some(self.camera()).filter(|camera| camera["state"] == state)
+        })
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: the child has not been waited for, so its number is still its own.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        until(&format!("the service ends, log: {}", self.log()), || self.child.try_wait().unwrap())
+    }
+
+    /// Asks it to stop, and waits until it has; its exit code.
+    #[track_caller]
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal(libc::SIGTERM);
+        self.wait().code()
+    }
+}
+
+impl Drop for Porthole {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("log of the service:\n{}", self.log());
+        }
+    }
+}
+
+/// A number from `/proc/PID/status`, such as `VmRSS` in kB or `Threads`.
+pub fn proc_status(pid: u32, key: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(&format!("{key}:"))).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// How many descriptors a process has open.
+pub fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// The root of the source tree.
+pub fn source_tree() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,49 @@
+//! Looking at pictures: strict decoding, and reading the number burnt into the test pattern and the fake camera's.
+
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// A decoded picture's luma.
+pub struct Luma {
+    pub width: usize,
+    pub height: usize,
+    pixels: Vec<u8>,
+}
+
+/// Decodes a whole, sound JPEG.
+///
+/// # Panics
+/// If it is none: nothing else may ever reach a viewer.
+#[track_caller]
+pub fn decode(jpeg: &[u8]) -> Luma {
+    try_decode(jpeg).unwrap_or_else(|error| panic!("a viewer got a broken picture: {error}"))
+}
+
+pub fn try_decode(jpeg: &[u8]) -> Result<Luma, String> {
+    if !jpeg.starts_with(b"\xff\xd8\xff\xe0\x00\x10JFIF\0") || !jpeg.ends_with(b"\xff\xd9") {
+        return Err("it does not begin with SOI and JFIF and end with EOI".into());
+    }
+    let options = DecoderOptions::default().set_strict_mode(true).jpeg_set_out_colorspace(ColorSpace::Luma);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
+    let pixels = decoder.decode().map_err(|error| format!("{error:?}"))?;
+    let (width, height) = decoder.dimensions().ok_or("no size")?;
+    Ok(Luma { width, height, pixels })
+}
+
+impl Luma {
+    /// Whether the pixel is rather white than black.
+    pub fn is_white(&self, x: usize, y: usize) -> bool {
+        self.pixels[y * self.width + x] > 128
+    }
+
+    /// The number that the test pattern shows along its bottom edge.
+    #[track_caller]
+    pub fn pattern_number(&self) -> u32 {
+        let side = self.width / 34;
+        let mut squares = (0..34).map(|i| self.is_white(i * side + side / 2, self.height - side / 2 - 1));
+        assert_eq!((squares.next(), squares.next()), (Some(true), Some(false)), "no number in the picture");
+        squares.fold(0, |number, bit| number << 1 | u32::from(bit))
+    }
+}
