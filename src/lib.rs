@@ -1,6 +1,52 @@
-//! Porthole: a camera service for single-board computers. The newest frame, to everyone, now.
+//! Porthole: a camera service for single-board computers. **The newest frame, to everyone, now.**
 //!
 //! The command is in `src/main.rs`; everything it does is here.
+//!
+//! # How a frame travels
+//! ```text
+//! V4L2 mmap queue ─▶ capture thread ─▶ jpeg (pass through | encode) ─▶ ring ─▶ viewer tasks ─▶ sockets
+//!  (the raw ring)     deadline, reopen    from the mapped buffer         │  newest is announced (watch),
+//!                          │              straight into a free slot      │  payload is leased
+//!                          └────────── status (plain data) ◀─────────────┘
+//!                                        └─▶ leds, /state, /metrics, service manager   (observers only)
+//! ```
+//! One direction. The one thing that goes back is presence: whether anybody watches.
+//!
+//! # The rooms
+//! Imports go down this list only; `tests/layers.rs` sees to it.
+//!
+//! | room | what belongs there |
+//! |---|---|
+//! | [`service`] | the composition root: builds the stages, runs them, stops them in reverse |
+//! | [`config`] | from what the operator wrote to each stage's checked settings |
+//! | [`board`] | what a single-board computer is, as data |
+//! | [`web`] | who may connect, what they ask for, frames to those who watch |
+//! | [`camera`] | where frames come from, and the thread that fetches them |
+//! | [`jpeg`] | from whatever a camera gives to one sound JPEG |
+//! | [`ring`] | the fixed set of slots between a camera and its viewers |
+//! | [`status`] | what the service does, as plain data for observers |
+//! | [`frame`] | the vocabulary: what a frame is, how big, in which format, when |
+//!
+//! # Threads and tasks
+//! | name | how many | waits for | ends when |
+//! |---|---|---|---|
+//! | main | 1 | the network, timers, signals: all tasks run here | the service has stopped |
+//! | `camera NAME` | 1 a camera | its source or its bell, always with a way out | told by its bell |
+//! | task: web | 1 | connections | told by [`service`] |
+//! | task: connection | 1 a client | its socket, the newest frame | its client leaves, or the web ends |
+//! | task: service manager | 1 | a change of status, the watchdog's rhythm | dropped at the end |
+//!
+//! # Words
+//! A **source** is what frames come from. A **seat** is a viewer's place at a ring, a **lease** its hold on one slot
+//! while that is written out. **Presence** is at least one seat taken, or one within the linger time; without it the
+//! source is closed. A **picture** is what a source gives; a **frame** is the JPEG made of it.
+//!
+//! # What always holds
+//! - Publishing a frame never waits, never allocates, never fails ([`ring`] says why).
+//! - After each write a viewer takes the newest frame; what it was too slow for is counted, not queued.
+//! - A viewer that takes nothing is dropped at its deadline, which new frames do not move.
+//! - Every wait can be ended from outside, and the whole service stops within one deadline ([`service`]).
+//! - Nothing that a peer, a camera, a file or an operator sends is worth a panic.
 pub mod board;
 pub mod camera;
 pub mod config;

@@ -1,7 +1,7 @@
 //! The Huffman tables that motion JPEG leaves out.
 //!
 //! Cameras that send MJPEG often omit the tables because every AVI reader knows them; browsers do not, and show
-//! nothing. Data only; when to insert it is decided in [`super::inspect`].
+//! nothing. Data only; when to insert it is decided in [`mod@super::inspect`].
 #![forbid(unsafe_code)]
 
 /// A complete DHT segment, marker included, with the four typical tables of ITU-T T.81, K.3.3: luminance DC and

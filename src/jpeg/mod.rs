@@ -1,6 +1,6 @@
 //! From whatever a camera gives to one sound JPEG, written straight into the slot it will be sent from.
 //!
-//! JPEG passes through after its structure is checked ([`inspect`]); raw pictures are encoded ([`encode`]).
+//! JPEG passes through after its structure is checked ([`mod@inspect`]); raw pictures are encoded ([`encode`]).
 //! Neither allocates per frame. Where pictures come from and who sees them is not known here.
 
 pub mod encode;

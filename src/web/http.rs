@@ -15,11 +15,12 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE,
+    WWW_AUTHENTICATE,
 };
 use hyper::server::conn::http1::{Builder, Parts};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, warn};
 use tokio::io::AsyncWriteExt;
@@ -27,12 +28,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::auth::Proof;
+use super::handshake::{Handshake, Refusal};
 use super::route::{Target, Want, target};
 use super::snapshot::{self, NoSnapshot};
 use super::socket::Socket;
 use super::viewer::{Kind, Viewer};
-use super::ws::{self, Handshake, Refusal};
-use super::{Site, mjpeg, page, state};
+use super::{Site, mjpeg, page, state, ws};
 use crate::camera::Camera;
 
 /// A client has this long to send a request, and as long again to begin the next one.
@@ -181,7 +182,7 @@ async fn wanted(
             Some(ailment) => unavailable(&ailment),
         }),
         Want::Page(path) => Outcome::Answer(asset(path)),
-        Want::Nothing => Outcome::Answer(nothing()),
+        Want::PageWithoutSlash => Outcome::Answer(with_slash(request.uri())),
     }
 }
 
@@ -206,6 +207,17 @@ fn asset(path: &str) -> Answer {
     headers
         .insert(HeaderName::from_static("content-security-policy"), HeaderValue::from_static(page::POLICY));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+}
+
+fn with_slash(uri: &Uri) -> Answer {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    // Relative to the last slash, so that it is right behind a proxy too.
+    let name = uri.path().rsplit('/').next().unwrap_or_default();
+    let mut answer = text(StatusCode::PERMANENT_REDIRECT, "the page is beyond the slash");
+    if let Ok(location) = HeaderValue::from_str(&format!("{name}/{query}")) {
+        answer.headers_mut().insert(LOCATION, location);
+    }
     answer
 }
 

@@ -3,7 +3,10 @@
 //! Reads the [ring](crate::ring) and the [status](crate::status), and knows of cameras only that they have places for
 //! viewers. Nothing here can slow a camera, or one viewer another.
 
+#![forbid(unsafe_code)]
+
 mod auth;
+mod handshake;
 mod http;
 mod mjpeg;
 mod page;

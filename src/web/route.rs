@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(super) enum Want<'a> {
     /// A file of the page.
     Page(&'a str),
+    /// The page of a camera, by an address that lacks its last slash: what the page loads is named beside it.
+    PageWithoutSlash,
     /// Frames over WebSocket.
     Socket,
     /// Frames over WebSocket, as the tutorial's page takes them.
@@ -23,8 +25,6 @@ pub(super) enum Want<'a> {
     State,
     /// Whether it can serve.
     Health,
-    /// Nothing there is.
-    Nothing,
 }
 
 /// A request target taken apart.
@@ -54,10 +54,10 @@ pub(super) fn target<'a>(path: &'a str, query: Option<&str>) -> Result<Target<'a
             "/ws/some-path1" => Want::TutorialSocket,
             "/stream" => Want::Stream,
             "/snapshot" | "/snapshot.jpg" => Want::Snapshot { max_age: query.max_age },
+            "" if rest.is_empty() => Want::PageWithoutSlash,
             "" => Want::Page("/"),
-            _ if camera.is_some() => Want::Nothing,
-            "/state" => Want::State,
-            "/healthz" => Want::Health,
+            "/state" if camera.is_none() => Want::State,
+            "/healthz" if camera.is_none() => Want::Health,
             other => Want::Page(other),
         },
     };
@@ -133,8 +133,10 @@ mod tests {
         let front = |want| Target { camera: Some("front"), want };
         assert_eq!(target("/cameras/front/ws", None), Ok(front(Want::Socket)));
         assert_eq!(target("/cameras/front/ws/some-path1/", None), Ok(front(Want::TutorialSocket)));
-        assert_eq!(target("/cameras/front/state", None), Ok(front(Want::Nothing)));
-        assert_eq!(target("/cameras/front", None), Ok(front(Want::Page("/"))));
+        assert_eq!(target("/cameras/front/state", None), Ok(front(Want::Page("/state"))));
+        assert_eq!(target("/cameras/front", None), Ok(front(Want::PageWithoutSlash)));
+        assert_eq!(target("/cameras/front/", None), Ok(front(Want::Page("/"))));
+        assert_eq!(target("/cameras/front/app.js", None), Ok(front(Want::Page("/app.js"))));
     }
 
     #[test]

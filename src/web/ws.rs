@@ -12,25 +12,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use hyper::HeaderMap;
-use hyper::header::{
-    CONNECTION, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
 use log::debug;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
-use tungstenite::handshake::derive_accept_key;
 
+use super::handshake::Handshake;
 use super::socket::Socket;
 use super::viewer::{Kind, Tally, Viewer};
 use super::wire::{Header, Inbound, Message, Violation, close};
 use crate::frame::{Frame, Sequence, Timestamp};
 use crate::ring::{Closed, Lease, Seat};
-
-/// The subprotocol with headers and acknowledgements.
-pub(super) const SUBPROTOCOL: &str = "porthole.v1";
 
 /// Largest message a client may send. All that mean anything are far smaller.
 const MAX_MESSAGE: usize = 4096;
@@ -45,66 +38,6 @@ const SILENCE: Duration = Duration::from_secs(50);
 const GREETING: Duration = Duration::from_millis(100);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(200);
-
-/// Why an upgrade is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
-    #[error("this is a WebSocket address; open it with a WebSocket client, or use /stream")]
-    NotAsked,
-    #[error("the WebSocket version must be 13 (RFC 6455)")]
-    Version,
-    #[error("Sec-WebSocket-Key must be 16 bytes in base64 (RFC 6455, section 4.1)")]
-    Key,
-}
-
-/// An upgrade that can be answered.
-#[derive(Debug)]
-pub(super) struct Handshake {
-    accept: String,
-    with_headers: bool,
-}
-
-impl Handshake {
-    /// Reads a client's opening handshake (RFC 6455, section 4.2.1).
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
-        if !has_token(headers, UPGRADE, "websocket") || !has_token(headers, CONNECTION, "upgrade") {
-            return Err(Refusal::NotAsked);
-        }
-        if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-            return Err(Refusal::Version);
-        }
-        let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| key.as_bytes().trim_ascii()).unwrap_or_default();
-        if BASE64.decode(key).is_ok_and(|key| key.len() == 16) {
-            let with_headers = has_token(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
-            return Ok(Self { accept: derive_accept_key(key), with_headers });
-        }
-        Err(Refusal::Key)
-    }
-
-    /// How the viewer takes its frames, if not as the tutorial's page does.
-    pub(super) fn kind(&self) -> Kind {
-        if self.with_headers { Kind::Porthole } else { Kind::Bare }
-    }
-
-    fn answer(&self) -> String {
-        let protocol = if self.with_headers {
-            format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n")
-        } else {
-            String::new()
-        };
-        format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n{protocol}\r\n",
-            self.accept
-        )
-    }
-}
-
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name);
-    let mut tokens = values.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
-    tokens.any(|t| t.trim().eq_ignore_ascii_case(token))
-}
 
 /// How a viewer's connection came to its end.
 #[derive(Debug, thiserror::Error)]
@@ -440,45 +373,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
-
     use crate::frame::Resolution;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|&(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
-    }
-
-    const GOOD: [(&str, &str); 4] = [
-        ("upgrade", "WebSocket"),
-        ("connection", "keep-alive, Upgrade"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
-
-    #[test]
-    fn the_handshake_of_the_rfc_is_answered_as_in_the_rfc() {
-        let handshake = Handshake::read(&headers(&GOOD)).unwrap();
-        assert!(handshake.answer().contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
-        assert_eq!(handshake.kind(), Kind::Bare);
-        let with = [&GOOD[..], &[("sec-websocket-protocol", "chat, porthole.v1")]].concat();
-        let handshake = Handshake::read(&headers(&with)).unwrap();
-        assert_eq!(handshake.kind(), Kind::Porthole);
-        assert!(handshake.answer().contains("Sec-WebSocket-Protocol: porthole.v1\r\n"));
-    }
-
-    #[test]
-    fn bad_handshakes_are_told_what_is_wrong() {
-        let with = |name: &'static str, value: &'static str| {
-            let mut all = headers(&GOOD);
-            all.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-            Handshake::read(&all).unwrap_err()
-        };
-        assert_eq!(with("upgrade", "h2c"), Refusal::NotAsked);
-        assert_eq!(with("connection", "close"), Refusal::NotAsked);
-        assert_eq!(with("sec-websocket-version", "8"), Refusal::Version);
-        assert_eq!(with("sec-websocket-key", "c2hvcnQ="), Refusal::Key);
-        assert_eq!(with("sec-websocket-key", "not base64, not at all!!"), Refusal::Key);
-    }
 
     #[test]
     fn the_frame_header_is_laid_out_as_documented() {

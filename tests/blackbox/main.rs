@@ -7,5 +7,6 @@ mod support;
 mod configuration;
 mod delivery;
 mod lifecycle;
+mod page;
 mod sources;
 mod v4l2;

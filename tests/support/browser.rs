@@ -1,1 +1,199 @@
 //! A real browser: headless Chromium, spoken to over the Chrome DevTools Protocol.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket};
+
+use super::{DEADLINE, Scratch, until};
+
+/// A browser with one page open.
+pub struct Browser {
+    process: Child,
+    socket: WebSocket<TcpStream>,
+    session: String,
+    next_id: u64,
+    /// What the page's scripts complained about, and exceptions they did not catch.
+    pub complaints: Vec<String>,
+    _profile: Scratch,
+}
+
+impl Browser {
+    /// Starts Chromium with an empty profile and an empty page.
+    ///
+    /// # Panics
+    /// If it is not installed; `scripts/test` installs it.
+    #[track_caller]
+    pub fn start() -> Self {
+        let profile = Scratch::new();
+        let program = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into());
+        let process = Command::new(&program)
+            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .args([
+                "--disable-dev-shm-usage",
+                "--mute-audio",
+                "--remote-debugging-port=0",
+                "--hide-scrollbars",
+            ])
+            .arg(format!("--user-data-dir={}", profile.path("").display()))
+            .arg("about:blank")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program}: {error}; apt-get install chromium"));
+        let (port, path) = until("Chromium says where to reach it", || {
+            let text = std::fs::read_to_string(profile.path("DevToolsActivePort")).ok()?;
+            let (port, path) = text.trim().split_once('\n')?;
+            Some((port.parse::<u16>().ok()?, path.to_owned()))
+        });
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let (socket, _) = tungstenite::client(format!("ws://127.0.0.1:{port}{path}"), stream).unwrap();
+        let mut this = Self {
+            process,
+            socket,
+            session: String::new(),
+            next_id: 0,
+            complaints: vec![],
+            _profile: profile,
+        };
+        let target = this.call("Target.createTarget", &json!({ "url": "about:blank" }))["targetId"].clone();
+        let attached = this.call("Target.attachToTarget", &json!({ "targetId": target, "flatten": true }));
+        this.session = attached["sessionId"].as_str().unwrap().to_owned();
+        for domain in ["Page", "Runtime", "Log", "Network"] {
+            this.call(&format!("{domain}.enable"), &json!({}));
+        }
+        this.resize(1280, 800, 1.0);
+        this
+    }
+
+    /// Makes the window this large, as a phone's if the device pixel ratio is above 1.
+    pub fn resize(&mut self, width: u32, height: u32, ratio: f64) {
+        let screen =
+            json!({ "width": width, "height": height, "deviceScaleFactor": ratio, "mobile": ratio > 1.0 });
+        self.call("Emulation.setDeviceMetricsOverride", &screen);
+    }
+
+    /// Sets a CSS media feature, as `prefers-color-scheme`.
+    pub fn media(&mut self, feature: &str, value: &str) {
+        self.call(
+            "Emulation.setEmulatedMedia",
+            &json!({ "features": [{ "name": feature, "value": value }] }),
+        );
+    }
+
+    /// Opens a URL. Scripts of the page may not have run yet.
+    #[track_caller]
+    pub fn open(&mut self, url: &str) {
+        let answer = self.call("Page.navigate", &json!({ "url": url }));
+        assert_eq!(answer.get("errorText"), None, "{url}");
+    }
+
+    /// The value of a JavaScript expression in the page; a promise is waited for.
+    #[track_caller]
+    pub fn eval(&mut self, expression: &str) -> Value {
+        self.try_eval(expression).unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    fn try_eval(&mut self, expression: &str) -> Result<Value, String> {
+        let call = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true });
+        let mut answer = self.call("Runtime.evaluate", &call);
+        match answer.get("exceptionDetails") {
+            Some(exception) => Err(exception.to_string()),
+            None => Ok(answer["result"]["value"].take()),
+        }
+    }
+
+    /// Waits until an expression is true (in JavaScript's sense) and returns its value. One that cannot be evaluated is
+    /// not true yet: what it speaks of may still be loading.
+    #[track_caller]
+    pub fn until(&mut self, expression: &str) -> Value {
+        let give_up = Instant::now() + DEADLINE;
+        loop {
+            let value = self.try_eval(expression);
+            match value {
+                Ok(Value::Null | Value::Bool(false)) | Err(_) => {}
+                Ok(ref value) if *value == json!(0) || *value == json!("") => {}
+                Ok(value) => return value,
+            }
+            if Instant::now() > give_up {
+                let page = self.try_eval("document.body.innerText");
+                panic!(
+                    "not within {DEADLINE:?}: {expression}: {value:?}; the page says {page:?}; {:?}",
+                    self.complaints
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the page looks like, as PNG.
+    #[track_caller]
+    pub fn screenshot(&mut self) -> Vec<u8> {
+        let answer = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
+        BASE64.decode(answer["data"].as_str().unwrap().as_bytes()).unwrap()
+    }
+
+    /// Writes a screenshot where people can look at it: `target/screenshots/NAME.png`.
+    #[track_caller]
+    pub fn keep_screenshot(&mut self, name: &str) {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), self.screenshot()).unwrap();
+    }
+
+    /// Calls a method of the protocol.
+    #[track_caller]
+    pub fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        self.next_id += 1;
+        let mut message = json!({ "id": self.next_id, "method": method, "params": parameters });
+        if !self.session.is_empty() {
+            message["sessionId"] = json!(self.session);
+        }
+        self.socket.send(Message::text(message.to_string())).unwrap();
+        loop {
+            let Message::Text(text) = self.socket.read().unwrap_or_else(|error| panic!("{method}: {error}"))
+            else {
+                continue;
+            };
+            let mut answer: Value = serde_json::from_str(&text).unwrap();
+            if answer["id"] == self.next_id {
+                assert!(answer.get("error").is_none(), "{method}: {answer}");
+                return answer["result"].take();
+            }
+            self.notice(&answer);
+        }
+    }
+
+    fn notice(&mut self, event: &Value) {
+        let parameters = &event["params"];
+        match event["method"].as_str() {
+            Some("Runtime.exceptionThrown") => {
+                self.complaints.push(parameters["exceptionDetails"].to_string());
+            }
+            Some("Runtime.consoleAPICalled")
+                if matches!(parameters["type"].as_str(), Some("error" | "warning")) =>
+            {
+                self.complaints.push(parameters["args"].to_string());
+            }
+            Some("Log.entryAdded") if parameters["entry"]["level"] == "error" => {
+                self.complaints
+                    .push(format!("{}: {}", parameters["entry"]["text"], parameters["entry"]["url"]));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

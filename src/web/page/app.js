@@ -26,9 +26,13 @@ const at = (id) => document.getElementById(id);
 const canvas = at("picture");
 const context = canvas.getContext("2d", { alpha: false, desynchronized: true });
 
-/** The path of a camera's addresses: the first camera's are also at the root. */
-let base = new URL(location.pathname.match(/^\/cameras\/[^/]+/)?.[0] ?? "/", location.href).pathname;
-const path = (name) => (base === "/" ? "/" : base + "/") + name;
+// All addresses are relative to the page's own, so that it works under any prefix a proxy puts before it. The page
+// itself is at the root, for the first camera, and at cameras/NAME/ for each.
+const root = new URL(location.pathname.replace(/cameras\/[^/]+\/$/, ""), location.href);
+let chosen = location.pathname.match(/cameras\/([^/]+)\/$/)?.[1];
+
+/** The address of something of the chosen camera. */
+const address = (name) => new URL(chosen ? `cameras/${chosen}/${name}` : name, root);
 
 // ---- the connection
 
@@ -41,7 +45,7 @@ function connect() {
   clearTimeout(retry);
   if (socket) return;
   if (!lastFrame) say("connecting");
-  const url = new URL(path("ws"), location.href);
+  const url = address("ws");
   url.protocol = url.protocol.replace("http", "ws");
   socket = new WebSocket(url, "porthole.v1");
   socket.binaryType = "arraybuffer";
@@ -179,11 +183,11 @@ function say(state, why = "") {
 /** Asks the server what the camera does. */
 async function inquire() {
   try {
-    const answer = await fetch("/state", { cache: "no-store", signal: AbortSignal.timeout(3000) });
+    const answer = await fetch(new URL("state", root), { cache: "no-store", signal: AbortSignal.timeout(3000) });
     if (answer.status === 401) return say("unauthorised");
     const { cameras } = await answer.json();
     list(cameras);
-    const camera = cameras.find(({ name }) => base === `/cameras/${name}`) ?? cameras[0];
+    const camera = cameras.find(({ name }) => name === chosen) ?? cameras[0];
     at("title").textContent = cameras.length > 1 ? camera.name : "Porthole";
     if (socket && performance.now() - lastFrame > SILENT_MS) {
       say(camera.state === "live" ? "connecting" : camera.state, camera.error ?? "");
@@ -206,17 +210,17 @@ function list(cameras) {
       button.textContent = name;
       button.dataset.camera = name;
       button.onclick = () => choose(name);
-      button.setAttribute("aria-pressed", base === "/" ? index === 0 : base === `/cameras/${name}`);
+      button.setAttribute("aria-pressed", chosen ? name === chosen : index === 0);
       return button;
     }),
   );
 }
 
 function choose(name) {
-  base = `/cameras/${name}`;
+  chosen = name;
   for (const button of at("cameras").children) button.setAttribute("aria-pressed", button.dataset.camera === name);
   at("title").textContent = name;
-  at("snapshot").href = path("snapshot.jpg");
+  at("snapshot").href = address("snapshot.jpg");
   figures.skipped = lastFrame = 0;
   socket?.close();
   reconnectNow();

@@ -15,15 +15,19 @@
 //! What a frame is made from and where it goes are not known here.
 #![forbid(unsafe_code)]
 
-use std::ops::Deref;
+mod lease;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+pub use lease::{Lease, OwnedLease};
+
 use crate::frame::{Frame, Resolution, Sequence, Timestamp};
 use crate::status::Counter;
+use lease::Held;
 
 /// Room for one frame. Written only while nobody else holds it, which `Arc::get_mut` proves.
 #[derive(Debug)]
@@ -307,13 +311,13 @@ impl Seat {
     /// has given none.
     pub fn lease(&mut self) -> Option<Lease<'_>> {
         let held = self.take()?;
-        Some(Lease { held, skipped: self.skipped, _seat: self })
+        Some(Lease::new(held, self.skipped, self))
     }
 
     /// Like [`Seat::lease`], but gives the seat up with the lease, for a viewer who wants one frame.
     pub fn into_lease(mut self) -> Option<OwnedLease> {
         let held = self.take()?;
-        Some(OwnedLease { held, _place: self.place })
+        Some(OwnedLease::new(held, self.place))
     }
 
     fn take(&mut self) -> Option<Held> {
@@ -326,77 +330,6 @@ impl Seat {
         let sequence = slot.frame.sequence;
         self.skipped = self.last.map_or(0, |last| sequence.since(last).saturating_sub(1));
         self.last = Some(sequence);
-        let shared = Arc::clone(&self.place.shared);
-        shared.leased.fetch_add(1, Relaxed);
-        Some(Held { slot, shared })
-    }
-}
-
-/// A slot that must not be written to.
-#[derive(Debug)]
-struct Held {
-    slot: Arc<Slot>,
-    shared: Arc<Shared>,
-}
-
-impl Held {
-    fn jpeg(&self) -> &[u8] {
-        &self.slot.buffer[..self.slot.len]
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.shared.leased.fetch_sub(1, Relaxed);
-    }
-}
-
-/// A viewer's hold on one slot while it is being written out. Borrows its seat: there can be no second.
-#[derive(Debug)]
-pub struct Lease<'seat> {
-    held: Held,
-    skipped: u32,
-    _seat: &'seat mut Seat,
-}
-
-impl Lease<'_> {
-    /// The frame's facts.
-    pub fn frame(&self) -> Frame {
-        self.held.slot.frame
-    }
-
-    /// Frames that came and went between this seat's previous lease and this one.
-    pub fn skipped(&self) -> u32 {
-        self.skipped
-    }
-}
-
-impl Deref for Lease<'_> {
-    type Target = [u8];
-
-    /// The JPEG.
-    fn deref(&self) -> &[u8] {
-        self.held.jpeg()
-    }
-}
-
-/// A lease that keeps its viewer's place itself.
-#[derive(Debug)]
-pub struct OwnedLease {
-    held: Held,
-    _place: Place,
-}
-
-impl OwnedLease {
-    /// The frame's facts.
-    pub fn frame(&self) -> Frame {
-        self.held.slot.frame
-    }
-}
-
-impl AsRef<[u8]> for OwnedLease {
-    /// The JPEG.
-    fn as_ref(&self) -> &[u8] {
-        self.held.jpeg()
+        Some(Held::new(slot, Arc::clone(&self.place.shared)))
     }
 }

@@ -5,17 +5,20 @@
 //! of linux/videodev2.h. All calls go through libc's `ioctl`: libcamera's `libcamerify` stands in for cameras there.
 #![allow(unsafe_code)]
 
+mod controls;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+
+pub(super) use controls::ControlInfo;
 
 /// A turn at making descriptors: held while a video device is opened, which makes one that does not close on exec
 /// from birth, and while a child is made, which must not inherit it.
@@ -264,111 +267,8 @@ pub(super) struct Filled {
     pub(super) sequence: u32,
 }
 
-/// `struct v4l2_query_ext_ctrl`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct RawControlInfo {
-    id: u32,
-    kind: u32,
-    name: [u8; 32],
-    minimum: i64,
-    maximum: i64,
-    step: u64,
-    default: i64,
-    flags: u32,
-    elem_size: u32,
-    elems: u32,
-    dimensions: u32,
-    dims: [u32; 4],
-    reserved: [u32; 32],
-}
-
-/// `struct v4l2_querymenu`.
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-struct RawMenuItem {
-    id: u32,
-    index: u32,
-    /// A name, or for integer menus a 64-bit number.
-    name: [u8; 32],
-    reserved: u32,
-}
-
-/// `struct v4l2_ext_control` of a control whose value is a number.
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-struct RawControl {
-    id: u32,
-    size: u32,
-    reserved: u32,
-    value: i64,
-}
-
-/// `struct v4l2_ext_controls`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct RawControls {
-    which: u32,
-    count: u32,
-    error_index: u32,
-    request: i32,
-    reserved: u32,
-    controls: *mut RawControl,
-}
-
-/// What a driver says of one of its controls.
-#[derive(Clone, Debug)]
-pub(super) struct ControlInfo {
-    pub(super) id: u32,
-    /// One of the constants below.
-    pub(super) kind: u32,
-    pub(super) name: String,
-    pub(super) minimum: i64,
-    pub(super) maximum: i64,
-    pub(super) step: u64,
-    pub(super) default: i64,
-    flags: u32,
-}
-
-impl ControlInfo {
-    pub(super) const INTEGER: u32 = 1;
-    pub(super) const BOOLEAN: u32 = 2;
-    pub(super) const MENU: u32 = 3;
-    pub(super) const BUTTON: u32 = 4;
-    pub(super) const INTEGER64: u32 = 5;
-    pub(super) const BITMASK: u32 = 8;
-    pub(super) const INTEGER_MENU: u32 = 9;
-    /// A heading in the list.
-    const CLASS: u32 = 6;
-
-    const DISABLED: u32 = 0x0001;
-    const READ_ONLY: u32 = 0x0004;
-    const INACTIVE: u32 = 0x0010;
-
-    /// A heading, or a control the device does not have after all.
-    pub(super) fn is_hidden(&self) -> bool {
-        self.kind == Self::CLASS || self.flags & Self::DISABLED != 0
-    }
-
-    pub(super) fn is_read_only(&self) -> bool {
-        self.flags & Self::READ_ONLY != 0
-    }
-
-    pub(super) fn is_inactive(&self) -> bool {
-        self.flags & Self::INACTIVE != 0
-    }
-}
-
-/// `V4L2_CTRL_FLAG_NEXT_CTRL`: the first control with a higher number than this one.
-const NEXT_CONTROL: u32 = 0x8000_0000;
-
 mod calls {
-    use super::{
-        RawBuffer, RawCapability, RawControlInfo, RawControls, RawFormat, RawMenuItem, RawStreamParm,
-    };
-    nix::ioctl_readwrite!(querymenu, b'V', 37, RawMenuItem);
-    nix::ioctl_readwrite!(g_ext_ctrls, b'V', 71, RawControls);
-    nix::ioctl_readwrite!(query_ext_ctrl, b'V', 103, RawControlInfo);
+    use super::{RawBuffer, RawCapability, RawFormat, RawStreamParm};
     nix::ioctl_read!(querycap, b'V', 0, RawCapability);
     nix::ioctl_readwrite!(g_fmt, b'V', 4, RawFormat);
     nix::ioctl_readwrite!(s_fmt, b'V', 5, RawFormat);
@@ -471,79 +371,6 @@ impl<'fd> Device<'fd> {
     }
 }
 
-impl Device<'_> {
-    /// VIDIOC_QUERY_EXT_CTRL: the first control with a higher number than `id`; `None` after the last.
-    pub(super) fn control_after(self, id: u32) -> io::Result<Option<ControlInfo>> {
-        let mut raw = RawControlInfo {
-            id: id | NEXT_CONTROL,
-            kind: 0,
-            name: [0; 32],
-            minimum: 0,
-            maximum: 0,
-            step: 0,
-            default: 0,
-            flags: 0,
-            elem_size: 0,
-            elems: 0,
-            dimensions: 0,
-            dims: [0; 4],
-            reserved: [0; 32],
-        };
-        // SAFETY: the kernel reads and writes one v4l2_query_ext_ctrl, which is what `raw` is laid out as.
-        match unsafe { calls::query_ext_ctrl(self.0.as_raw_fd(), &mut raw) } {
-            // A driver that answers with the same number again would have us ask for ever.
-            Ok(_) if raw.id <= id => Ok(None),
-            Ok(_) => Ok(Some(ControlInfo {
-                id: raw.id,
-                kind: raw.kind,
-                name: text(&raw.name),
-                minimum: raw.minimum,
-                maximum: raw.maximum,
-                step: raw.step,
-                default: raw.default,
-                flags: raw.flags,
-            })),
-            // ENOTTY: a device without any controls.
-            Err(Errno::EINVAL | Errno::ENOTTY) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// VIDIOC_QUERYMENU: the name of an item, or its number in an integer menu. Menus have holes.
-    pub(super) fn menu_item(self, info: &ControlInfo, index: u32) -> Option<String> {
-        let mut raw = RawMenuItem { id: info.id, index, name: [0; 32], reserved: 0 };
-        // SAFETY: the kernel reads and writes one v4l2_querymenu, which is what `raw` is laid out as.
-        unsafe { calls::querymenu(self.0.as_raw_fd(), &mut raw) }.ok()?;
-        let [a, b, c, d, e, f, g, h, ..] = raw.name;
-        Some(match info.kind {
-            ControlInfo::INTEGER_MENU => i64::from_ne_bytes([a, b, c, d, e, f, g, h]).to_string(),
-            _ => text(&raw.name),
-        })
-    }
-
-    /// VIDIOC_G_EXT_CTRLS: where a control stands.
-    pub(super) fn control_value(self, info: &ControlInfo) -> io::Result<i64> {
-        let mut control = RawControl { id: info.id, size: 0, reserved: 0, value: 0 };
-        let mut raw = one_control(&mut control);
-        // SAFETY: the kernel reads and writes one v4l2_ext_controls and the one v4l2_ext_control it points to, a
-        // number, so nothing further is pointed to.
-        unsafe { calls::g_ext_ctrls(self.0.as_raw_fd(), &mut raw) }?;
-        let value = control.value;
-        // All kinds but one are 32 bits, written over the first half.
-        Ok(if info.kind == ControlInfo::INTEGER64 { value } else { first_half(value).into() })
-    }
-}
-
-fn one_control(control: &mut RawControl) -> RawControls {
-    // `which` 0: the control may be of any class.
-    RawControls { which: 0, count: 1, error_index: 0, request: 0, reserved: 0, controls: control }
-}
-
-fn first_half(value: i64) -> i32 {
-    let [a, b, c, d, ..] = value.to_ne_bytes();
-    i32::from_ne_bytes([a, b, c, d])
-}
-
 fn raw_format(pix: PixFormat) -> RawFormat {
     RawFormat { kind: CAPTURE, union: FormatUnion { pix, rest: [0; 152] } }
 }
@@ -565,10 +392,6 @@ mod tests {
         assert_eq!(size_of::<RawFormat>(), if wide { 208 } else { 204 });
         assert_eq!(size_of::<RawStreamParm>(), 204);
         assert_eq!(size_of::<RawBuffer>(), if wide { 88 } else { 68 });
-        assert_eq!(size_of::<RawControlInfo>(), 232);
-        assert_eq!(size_of::<RawMenuItem>(), 44);
-        assert_eq!(size_of::<RawControl>(), 20);
-        assert_eq!(size_of::<RawControls>(), if wide { 32 } else { 24 });
     }
 
     #[test]
