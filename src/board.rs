@@ -1,16 +1,34 @@
-//! Board profiles: what a single-board computer is, as data. One file each in `board/`, embedded at build time.
+//! Board profiles: what a single-board computer is, as data. One file each in `board/`, embedded at build time; a file
+//! of the same form elsewhere can be named instead.
+//!
+//! A profile knows pins, lines and names. It drives nothing: LEDs are lit only if the configuration asks for them, and
+//! a profile then says where they are wired if the configuration does not.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+
 use serde::Deserialize;
+
+use crate::led::{Role, Wire};
 
 /// Every profile: its id and the text of its file.
 const PROFILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/boards.rs"));
 
+/// The profile of a machine that no other describes.
+const GENERIC: &str = "generic";
+
+/// Where the kernel shows what the machine is compatible with (Devicetree Specification, section 2.3.1).
+const COMPATIBLE: &str = "/proc/device-tree/compatible";
+
 /// A board.
 #[derive(Clone, Debug)]
 pub struct Board {
-    id: &'static str,
+    id: String,
     profile: Profile,
+    /// What drives the LED of each role where the configuration does not say; the first there is counts.
+    leds: BTreeMap<Role, Vec<Wire>>,
 }
 
 /// A profile's file.
@@ -19,52 +37,282 @@ pub struct Board {
 struct Profile {
     /// What people call it.
     name: String,
+    /// Strings in /proc/device-tree/compatible that only this board has.
+    #[serde(default)]
+    compatible: Vec<String>,
+    /// Rust target of the operating system people run on it.
+    target: Option<String>,
+    /// How cameras are used on it.
+    camera: Option<String>,
+    gpio: Option<Gpio>,
+    #[serde(default)]
+    leds: BTreeMap<String, OneOrMore>,
+    onboard: Option<Onboard>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Gpio {
+    /// Labels of the chips that carry the header's lines.
+    chip: OneOrMore,
+    /// Lines on the header that are free for use, by pin.
+    header: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Onboard {
+    /// The LED in /sys/class/leds that may be used; names differ between kernels.
+    led: Option<OneOrMore>,
+    /// What the hardware watchdog calls itself.
+    watchdog: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    fn all(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(all) => all,
+        }
+    }
 }
 
 impl Board {
+    fn parse(id: &str, text: &str) -> Result<Self, String> {
+        let profile: Profile = toml::from_str(text).map_err(|error| {
+            let line = 1 + text[..error.span().map_or(0, |span| span.start)].matches('\n').count();
+            format!("line {line}: {}", error.message().trim())
+        })?;
+        let mut leds = BTreeMap::new();
+        for (role, wires) in &profile.leds {
+            let parsed: Result<Role, String> = role.parse();
+            let role = parsed.map_err(|why| format!("[leds] {role}: {why}"))?;
+            let wires: Result<Vec<Wire>, String> = wires.all().iter().map(|wire| wire.parse()).collect();
+            leds.insert(role, wires.map_err(|why| format!("[leds] {role}: {why}"))?);
+        }
+        Ok(Self { id: id.to_owned(), profile, leds })
+    }
+
     /// Its name in the configuration: the name of its file.
-    pub fn id(&self) -> &'static str {
-        self.id
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// What people call it.
     pub fn name(&self) -> &str {
         &self.profile.name
     }
+
+    /// What the LED of a role may be wired to where the configuration does not say, most likely first.
+    pub fn led(&self, role: Role) -> &[Wire] {
+        self.leds.get(&role).map_or(&[], Vec::as_slice)
+    }
+
+    fn is_recognised_by(&self, compatible: &[u8]) -> bool {
+        let strings = compatible.split(|&byte| byte == 0);
+        strings.into_iter().any(|string| self.profile.compatible.iter().any(|own| own.as_bytes() == string))
+    }
 }
 
-/// The board with this id.
+/// The board for what the configuration says: `auto`, an id, or the path of a profile.
 ///
 /// # Errors
-/// A message with the ids there are.
-pub fn find(id: &str) -> Result<Board, String> {
+/// A message that says what would be right.
+pub fn find(text: &str) -> Result<Board, String> {
+    if text == "auto" {
+        return Ok(this_machine());
+    }
+    if text.contains('/') {
+        let profile = fs::read_to_string(text).map_err(|error| format!("cannot be read: {error}"))?;
+        return Board::parse(text, &profile);
+    }
     let known = || all().map(|board| board.id).collect::<Vec<_>>().join(", ");
-    all().find(|board| board.id == id).ok_or_else(|| format!("must be one of {}", known()))
+    let found = all().find(|board| board.id == text);
+    found.ok_or_else(|| format!("must be auto, the path of a profile, or one of {}", known()))
+}
+
+/// The board this runs on, as far as any profile knows it.
+pub fn this_machine() -> Board {
+    recognise(&fs::read(COMPATIBLE).unwrap_or_default())
+}
+
+fn recognise(compatible: &[u8]) -> Board {
+    let generic = || {
+        Board::parse(GENERIC, "name = \"Linux machine\"").unwrap_or_else(|_| unreachable!("it is this text"))
+    };
+    let found = all().find(|board| board.is_recognised_by(compatible));
+    found.or_else(|| all().find(|board| board.id == GENERIC)).unwrap_or_else(generic)
 }
 
 /// All boards, by id.
 pub fn all() -> impl Iterator<Item = Board> {
-    // A profile that cannot be read is found by the test below, before it can be embedded anywhere.
-    PROFILES.iter().filter_map(|&(id, text)| Some(Board { id, profile: toml::from_str(text).ok()? }))
+    // A profile that cannot be read is found by the tests below, before it can be embedded anywhere.
+    PROFILES.iter().filter_map(|&(id, text)| Board::parse(id, text).ok())
+}
+
+/// Everything about it, for somebody with a soldering iron.
+impl fmt::Display for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Profile { name, compatible, target, camera, gpio, onboard, .. } = &self.profile;
+        writeln!(f, "{} ({name})", self.id)?;
+        if !compatible.is_empty() {
+            writeln!(f, "  recognised by  {}", compatible.join(", "))?;
+        }
+        for (label, value) in [("build target", target), ("cameras", camera)] {
+            if let Some(value) = value {
+                writeln!(f, "  {label:13}  {value}")?;
+            }
+        }
+        if let Some(Onboard { led, watchdog }) = onboard {
+            if let Some(led) = led {
+                writeln!(f, "  on-board LED   {}", led.all().join(" or "))?;
+            }
+            if let Some(watchdog) = watchdog {
+                writeln!(f, "  watchdog       {watchdog}")?;
+            }
+        }
+        for (role, wires) in &self.leds {
+            let wires: Vec<String> = wires.iter().map(|wire| self.with_pin(wire)).collect();
+            writeln!(f, "  LED {role:9}  {}", wires.join(" or "))?;
+        }
+        if let Some(Gpio { chip, header }) = gpio {
+            writeln!(f, "  GPIO lines on {}, by pin of the header:", chip.all().join(", "))?;
+            let mut pins: Vec<_> = header.iter().collect();
+            pins.sort_by_key(|(pin, _)| (pin.parse::<u32>().unwrap_or(u32::MAX), pin.as_str()));
+            for (pin, line) in pins {
+                writeln!(f, "    {pin:>4}  {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Board {
+    /// A wire, with the pin it is on.
+    fn with_pin(&self, wire: &Wire) -> String {
+        let wire = wire.to_string();
+        let header = self.profile.gpio.iter().flat_map(|gpio| &gpio.header);
+        match header.into_iter().find(|(_, line)| **line == wire) {
+            Some((pin, _)) => format!("{wire}, pin {pin}"),
+            None => wire,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn every_profile_can_be_read() {
         for (id, text) in PROFILES {
-            toml::from_str::<Profile>(text).unwrap_or_else(|error| panic!("board/{id}.toml: {error}"));
+            Board::parse(id, text).unwrap_or_else(|error| panic!("board/{id}.toml: {error}"));
         }
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/board")).unwrap();
         let files = files.filter(|f| f.as_ref().unwrap().path().extension().is_some_and(|e| e == "toml"));
-        assert_eq!(all().count(), files.count());
+        assert_eq!((all().count(), all().count()), (files.count(), 13));
+    }
+
+    #[test]
+    fn no_two_boards_are_recognised_by_the_same_and_all_but_one_by_something() {
+        let mut seen = HashSet::new();
+        for board in all() {
+            let strings = &board.profile.compatible;
+            assert!(!strings.is_empty() || board.id == GENERIC, "{} is recognised by nothing", board.id);
+            for string in strings {
+                assert!(seen.insert(string.clone()), "{string} is claimed twice, once by {}", board.id);
+            }
+        }
+        assert!(seen.len() >= 12);
+    }
+
+    #[test]
+    fn every_role_has_a_line_of_its_own() {
+        let mut checked = 0;
+        for board in all().filter(|board| board.id != GENERIC) {
+            let mut taken = HashSet::new();
+            for role in Role::ALL {
+                let wires = board.led(role);
+                assert!(!wires.is_empty(), "{}: no LED for {role}", board.id);
+                for wire in wires {
+                    assert!(taken.insert(wire.to_string()), "{}: {wire} is used twice", board.id);
+                    let on_header =
+                        |line| board.profile.gpio.iter().any(|gpio| gpio.header.values().any(|l| l == line));
+                    assert!(
+                        matches!(wire, Wire::Board(_)) || on_header(&wire.to_string()),
+                        "{}: {wire}",
+                        board.id
+                    );
+                    checked += 1;
+                }
+            }
+            let lines: Vec<_> = board.profile.gpio.iter().flat_map(|gpio| gpio.header.values()).collect();
+            let distinct: HashSet<_> = lines.iter().collect();
+            assert_eq!(lines.len(), distinct.len(), "{}: a line is on two pins", board.id);
+        }
+        assert!(checked >= 48);
+    }
+
+    #[test]
+    fn a_machine_is_recognised_by_any_of_its_strings() {
+        assert_eq!(recognise(b"raspberrypi,4-model-b\0brcm,bcm2711\0").id, "rpi-4b");
+        assert_eq!(
+            recognise(b"vendor,new-carrier\0xunlong,orangepi-zero2\0allwinner,sun50i-h616\0").id,
+            "orangepi-zero2"
+        );
+        for other in [&b""[..], b"linux,dummy-virt\0", b"raspberrypi,4-model\0", b"raspberrypi,4-model-bx\0"]
+        {
+            assert_eq!(recognise(other).id, GENERIC);
+        }
+    }
+
+    #[test]
+    fn a_profile_of_ones_own_is_read_and_its_mistakes_are_named() {
+        let path = std::env::temp_dir().join(format!("porthole-board-{}.toml", std::process::id()));
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            find(path.to_str().unwrap())
+        };
+        let board = read("name = \"Mine\"\n[leds]\non-air = [\"GPIO5\", \"led:red\"]\n").unwrap();
+        assert_eq!(
+            (board.name(), board.led(Role::OnAir).len(), board.led(Role::Fault).len()),
+            ("Mine", 2, 0)
+        );
+        assert!(
+            read("name = \"Mine\"\n\ncolour = 1\n")
+                .unwrap_err()
+                .starts_with("line 3: unknown field `colour`")
+        );
+        assert!(
+            read("name = \"Mine\"\n[leds]\nlamp = \"x\"\n")
+                .unwrap_err()
+                .starts_with("[leds] lamp: must be one of")
+        );
+        fs::remove_file(&path).unwrap();
+        assert!(find(path.to_str().unwrap()).unwrap_err().starts_with("cannot be read: "));
     }
 
     #[test]
     fn an_unknown_board_is_answered_with_those_there_are() {
-        assert!(find("no-such").unwrap_err().contains("generic"));
-        assert_eq!(find("generic").unwrap().name(), "Generic Linux machine");
+        assert!(find("no-such").unwrap_err().contains("generic, jetson-orin-nano"));
+        assert_eq!(find("rpi-4b").unwrap().name(), "Raspberry Pi 4 Model B");
+    }
+
+    #[test]
+    fn a_board_shows_where_its_leds_go() {
+        let shown = find("rpi-4b").unwrap().to_string();
+        for line in ["rpi-4b (Raspberry Pi 4 Model B)", "  LED on-air     GPIO17, pin 11", "      11  GPIO17"]
+        {
+            assert!(shown.lines().any(|shown| shown == line), "no {line:?} in\n{shown}");
+        }
     }
 }

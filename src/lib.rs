@@ -23,6 +23,7 @@
 //! | [`web`] | who may connect, what they ask for, frames to those who watch |
 //! | [`camera`] | where frames come from, and the thread that fetches them |
 //! | [`jpeg`] | from whatever a camera gives to one sound JPEG |
+//! | [`led`] | status LEDs: what each shows, and the wires they are on |
 //! | [`ring`] | the fixed set of slots between a camera and its viewers |
 //! | [`status`] | what the service does, as plain data for observers |
 //! | [`frame`] | the vocabulary: what a frame is, how big, in which format, when |
@@ -32,6 +33,7 @@
 //! |---|---|---|---|
 //! | main | 1 | the network, timers, signals: all tasks run here | the service has stopped |
 //! | `camera NAME` | 1 a camera | its source or its bell, always with a way out | told by its bell |
+//! | `leds` | 1, if there are any | a change of status, the next step of a signal | dropped, after the cameras |
 //! | task: web | 1 | connections | told by [`service`] |
 //! | task: connection | 1 a client | its socket, the newest frame | its client leaves, or the web ends |
 //! | task: service manager | 1 | a change of status, the watchdog's rhythm | dropped at the end |
@@ -52,6 +54,7 @@ pub mod camera;
 pub mod config;
 pub mod frame;
 pub mod jpeg;
+pub mod led;
 pub mod ring;
 pub mod service;
 pub mod status;

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use log::{LevelFilter, error, info, warn};
 use porthole::config::{self, Flags};
+use porthole::led::{Lights, Role, Signal};
 use porthole::service::{Fault, Service};
-use porthole::{board, camera};
+use porthole::{board, camera, led};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What the exit code says.
@@ -55,8 +57,19 @@ enum Verb {
     Run,
     /// List cameras with their stable names, formats, sizes, rates and controls
     Cameras,
-    /// List board profiles
-    Boards,
+    /// List board profiles, marking this machine; with an id, show one with its pins
+    Boards {
+        /// A board's id
+        id: Option<String>,
+    },
+    /// Switch the LED of a role, to try out its wire
+    Led {
+        /// power, camera, on-air or fault
+        role: Role,
+        /// on and blink last until Ctrl-C; off ends at once
+        #[arg(value_parser = ["on", "off", "blink"])]
+        what: String,
+    },
     /// Check the configuration and show every value with where it came from
     Check,
 }
@@ -75,7 +88,12 @@ fn main() -> ExitCode {
     let exit = match command.verb.unwrap_or(Verb::Run) {
         Verb::Run => run(&command.flags),
         Verb::Cameras => print(|out| cameras(out)),
-        Verb::Boards => print(|out| boards(out)),
+        Verb::Boards { id: None } => print(|out| boards(out)),
+        Verb::Boards { id: Some(id) } => match board::find(&id) {
+            Ok(board) => print(|out| write!(out, "{board}")),
+            Err(why) => fail(&format!("board {id:?} {why}"), Exit::Configuration),
+        },
+        Verb::Led { role, what } => led(&command.flags, role, &what),
         Verb::Check => check(&command.flags),
     };
     exit.into()
@@ -86,13 +104,9 @@ fn run(flags: &Flags) -> Exit {
         Ok(config) => config,
         Err(wrong) => return fail(&wrong, Exit::Configuration),
     };
-    // One thread for all connections: it is never the one that waits, and a second would only pass work around.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = match runtime {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(cause) => {
-            return fail(&format!("cannot start: {cause}; see the limits on descriptors"), Exit::NotStarted);
-        }
+        Err(exit) => return exit,
     };
     let ended = runtime.block_on(async {
         // Before anybody can know that it runs and tell it to stop.
@@ -112,6 +126,49 @@ fn run(flags: &Flags) -> Exit {
         // Whoever did not stop in time is left to the kernel, which takes everything back.
         Err(exit) => std::process::exit(exit as i32),
     }
+}
+
+/// One thread for all connections: it is never the one that waits, and a second would only pass work around.
+fn runtime() -> Result<Runtime, Exit> {
+    let built = Builder::new_current_thread().enable_all().build();
+    built.map_err(|cause| {
+        fail(&format!("cannot start: {cause}; see the limits on descriptors"), Exit::NotStarted)
+    })
+}
+
+fn led(flags: &Flags, role: Role, what: &str) -> Exit {
+    let config = match config::load(flags) {
+        Ok(config) => config,
+        Err(wrong) => return fail(&wrong, Exit::Configuration),
+    };
+    let Some(settings) = config.leds.into_iter().find(|led| led.role == role) else {
+        let why = format!("no LED is configured for {role}; add [[led]] with role = \"{role}\" and its line");
+        return fail(&why, Exit::Configuration);
+    };
+    let lights = match Lights::open(vec![led::Settings { required: true, ..settings }]) {
+        Ok(lights) => lights,
+        Err((role, cause)) => return fail(&format!("led {role}: {cause}"), Exit::NotStarted),
+    };
+    let signal = match what {
+        "on" => Signal::On,
+        "blink" => Signal::Blink,
+        // Opening it made it dark.
+        _ => return Exit::Clean,
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit,
+    };
+    runtime.block_on(async {
+        let told = match told_to_stop() {
+            Ok(told) => told,
+            Err(cause) => return fail(&format!("cannot catch signals: {cause}"), Exit::NotStarted),
+        };
+        let wire = lights.infos().first().map(|info| info.wire.to_string()).unwrap_or_default();
+        drop(writeln!(io::stdout(), "{role} on {wire}: {what}; Ctrl-C ends it"));
+        lights.try_out(signal, told).await;
+        Exit::Clean
+    })
 }
 
 /// A signal may come twice though it was sent once: to the process and to its group, as timeout(1) does.
@@ -160,7 +217,11 @@ fn cameras(out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn boards(out: &mut dyn Write) -> io::Result<()> {
-    board::all().try_for_each(|board| writeln!(out, "{:24} {}", board.id(), board.name()))
+    let here = board::this_machine();
+    board::all().try_for_each(|board| {
+        let mark = if board.id() == here.id() { "* " } else { "  " };
+        writeln!(out, "{mark}{:18} {}", board.id(), board.name())
+    })
 }
 
 /// Prints to standard output. A reader who has seen enough, as `head` does, is no fault.

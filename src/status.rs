@@ -52,7 +52,7 @@ impl CameraState {
 
 impl fmt::Display for CameraState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 
@@ -95,6 +95,8 @@ pub struct CameraStatus {
     pub fps_wanted: f32,
     /// What it is doing.
     pub state: CameraState,
+    /// The source is open: whoever is before it may be seen.
+    pub capturing: bool,
     /// Why it is not live, ending with what to do; `None` while there is no fault.
     pub error: Option<String>,
     /// What it turned out to be when last opened.
@@ -139,6 +141,7 @@ pub fn status(
             source,
             fps_wanted,
             state: CameraState::default(),
+            capturing: false,
             error: None,
             opened: None,
             counters: Arc::default(),
@@ -198,6 +201,11 @@ impl Reporter {
             (c.state, c.error) = (state, Some(error));
             changed
         });
+    }
+
+    /// The source has been opened, or closed.
+    pub fn capturing(&self, capturing: bool) {
+        self.modify(|c| std::mem::replace(&mut c.capturing, capturing) != capturing);
     }
 
     /// The source was opened and turned out to be this.

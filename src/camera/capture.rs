@@ -185,6 +185,7 @@ impl Capture {
         self.promise(Timestamp::now().after(DRIVER));
         let over = match source.open() {
             Ok(opening) => {
+                self.stage.reporter.capturing(true);
                 self.opened(&opening);
                 self.frames(source, &opening)
             }
@@ -192,6 +193,7 @@ impl Capture {
         };
         self.promise(Timestamp::now().after(DRIVER));
         source.close();
+        self.stage.reporter.capturing(false);
         self.stage.reporter.counters().halted();
         over
     }

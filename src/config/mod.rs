@@ -24,6 +24,7 @@ use crate::camera::{self, SourceSpec};
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
 use crate::jpeg::yuv::Subsampling;
+use crate::led;
 use crate::web::{self, AuthMode};
 use pick::Picker;
 use raw::Raw;
@@ -40,6 +41,8 @@ pub struct Config {
     pub web: web::Settings,
     /// For the capture threads, at least one.
     pub cameras: Vec<camera::Settings>,
+    /// For the LEDs; none unless they are asked for.
+    pub leds: Vec<led::Settings>,
     /// Every value with where it came from.
     pub notes: Vec<Note>,
 }
@@ -66,18 +69,18 @@ pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
 /// # Errors
 /// [`ConfigError`] for the first thing that is not right.
 pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let Raw { board, server, auth, mut camera } = pick::parse(path, text)?;
+    let Raw { board, server, auth, mut camera, led } = pick::parse(path, text)?;
     let mut pick = Picker::new(path, text);
 
-    let board = pick.value("board", "--board", flags.board.clone(), board, "generic".to_owned());
+    let board = pick.value("board", "--board", flags.board.clone(), board, "auto".to_owned());
     let board = board.check(|id| board::find(id))?;
 
     if camera.is_empty() {
-        camera.push(toml::Spanned::new(0..0, raw::Camera::default()));
+        camera.push(raw::Camera::default());
     }
     let none = Flags::default();
     let mut cameras = Vec::with_capacity(camera.len());
-    for (index, raw) in camera.into_iter().map(toml::Spanned::into_inner).enumerate() {
+    for (index, raw) in camera.into_iter().enumerate() {
         cameras.push(resolve_camera(
             &mut pick,
             if index == 0 { flags } else { &none },
@@ -87,7 +90,11 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
         )?);
     }
     let web = resolve_web(&mut pick, flags, server, auth, board.id())?;
-    Ok(Config { board, web, cameras, notes: pick.into_notes() })
+    let mut leds = Vec::with_capacity(led.len());
+    for raw in led {
+        leds.push(resolve_led(&mut pick, raw, &board, &leds)?);
+    }
+    Ok(Config { board, web, cameras, leds, notes: pick.into_notes() })
 }
 
 fn resolve_web(
@@ -121,7 +128,15 @@ fn resolve_web(
 
     let given = flags.state_dir.clone();
     let state_dir = pick.value("state_dir", "--state-dir", given, server.state_dir, state_dir()).take();
-    Ok(web::Settings { listen, max_viewers, patience, auth, state_dir, board: board.to_owned() })
+    Ok(web::Settings {
+        listen,
+        max_viewers,
+        patience,
+        auth,
+        state_dir,
+        board: board.to_owned(),
+        leds: vec![],
+    })
 }
 
 fn resolve_camera(
@@ -218,6 +233,45 @@ fn resolution(
         (side("width", width, default.width)?, side("height", height, default.height)?)
     };
     Ok(asked.then(|| Resolution::new(width as u16, height as u16)))
+}
+
+fn resolve_led(
+    pick: &mut Picker<'_>,
+    raw: raw::Led,
+    board: &Board,
+    before: &[led::Settings],
+) -> Result<led::Settings, ConfigError> {
+    let has_line = raw.line.is_some();
+    let role = pick.value("role", "", None, Some(raw.role), String::new()).check(|text| {
+        let role: led::Role = text.parse()?;
+        if before.iter().any(|led| led.role == role) {
+            return Err("has an LED already".into());
+        }
+        if !has_line && board.led(role).is_empty() {
+            return Err(format!(
+                "needs a line, as board {} has none for it: add line = \"GPIO17\"",
+                board.id()
+            ));
+        }
+        Ok(role)
+    })?;
+    let taken = |wire: &led::Wire| before.iter().find(|led| led.wires.contains(wire)).map(|led| led.role);
+    let wires = match raw.line {
+        Some(line) => {
+            vec![pick.value("line", "", None, Some(line), String::new()).check(|text| text.parse())?]
+        }
+        None => {
+            let text: Vec<String> = board.led(role).iter().map(led::Wire::to_string).collect();
+            pick.note("line", &text.join(" or "), board.id());
+            board.led(role).to_vec()
+        }
+    };
+    if let Some((wire, other)) = wires.iter().find_map(|wire| Some((wire, taken(wire)?))) {
+        return Err(ConfigError::Led { role, wire: wire.to_string(), other });
+    }
+    let active_low = pick.value("active_low", "", None, raw.active_low, false).take();
+    let required = pick.value("required", "", None, raw.required, false).take();
+    Ok(led::Settings { role, wires, active_low, required })
 }
 
 /// The state directory when nobody says: systemd's, the user's, or the system's.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
+use crate::led::Role;
+
 /// What is wrong with the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -31,6 +33,16 @@ pub enum ConfigError {
         code: String,
         /// What is wrong with it and what would be right.
         message: String,
+    },
+    /// Two LEDs on one line.
+    #[error("[[led]] {role}: {wire} is the line of {other} already; give one of them another line")]
+    Led {
+        /// The role that comes too late.
+        role: Role,
+        /// What both want.
+        wire: String,
+        /// The role that has it.
+        other: Role,
     },
     /// A value that will not do.
     #[error("{origin} = {value}: {message}", origin = .0.origin_and_key(), value = .0.value, message = .0.message)]
@@ -67,6 +79,7 @@ impl ConfigError {
 enum Origin {
     Flag(&'static str),
     File(PathBuf, usize),
+    Board(String),
     Default,
 }
 
@@ -75,6 +88,7 @@ impl Display for Origin {
         match self {
             Self::Flag(flag) => f.write_str(flag),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Board(id) => write!(f, "board {id}"),
             Self::Default => f.write_str("default"),
         }
     }
@@ -161,6 +175,11 @@ impl<'a> Picker<'a> {
         };
         self.notes.push(Note { key, value: format!("{value:?}"), origin: origin.clone() });
         Picked { key, value, origin }
+    }
+
+    /// Keeps note of a value that the board's profile gives.
+    pub(super) fn note(&mut self, key: &'static str, value: &str, board: &str) {
+        self.notes.push(Note { key, value: format!("{value:?}"), origin: Origin::Board(board.into()) });
     }
 
     pub(super) fn into_notes(self) -> Vec<Note> {

@@ -13,7 +13,8 @@ pub(super) struct Raw {
     pub(super) board: Option<Spanned<String>>,
     pub(super) server: Server,
     pub(super) auth: Auth,
-    pub(super) camera: Vec<Spanned<Camera>>,
+    pub(super) camera: Vec<Camera>,
+    pub(super) led: Vec<Led>,
 }
 
 /// `[server]`
@@ -48,4 +49,14 @@ pub(super) struct Camera {
     pub(super) validate: Option<Spanned<bool>>,
     pub(super) linger_s: Option<Spanned<f64>>,
     pub(super) skip_first: Option<Spanned<i64>>,
+}
+
+/// `[[led]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Led {
+    pub(super) role: Spanned<String>,
+    pub(super) line: Option<Spanned<String>>,
+    pub(super) active_low: Option<Spanned<bool>>,
+    pub(super) required: Option<Spanned<bool>>,
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::camera::{self, CaptureThread, Ended};
 use crate::config::Config;
+use crate::led::{LedError, Lights, LightsThread, Role};
 use crate::status::{Phase, PhaseReporter, Watcher, status};
 use crate::web::{Web, WebError};
 
@@ -24,6 +25,24 @@ pub enum StartError {
     /// The web stage.
     #[error(transparent)]
     Web(#[from] WebError),
+    /// An LED that the service must not run without.
+    #[error("led {role}: {source}; or set required = false to run without it")]
+    Led {
+        /// What it is for.
+        role: Role,
+        /// Why it cannot be had.
+        #[source]
+        source: LedError,
+    },
+    /// The thread of the LEDs.
+    #[error(
+        "the thread of the LEDs cannot be started: {source}; see the limits on processes and descriptors"
+    )]
+    Lights {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A capture thread.
     #[error(
         "camera {name}: its thread cannot be started: {source}; see the limits on processes and descriptors"
@@ -61,6 +80,7 @@ pub enum Fault {
 pub struct Service {
     web: Web,
     threads: Vec<CaptureThread>,
+    lights: LightsThread,
     phase: PhaseReporter,
     status: Watcher,
 }
@@ -71,9 +91,12 @@ impl Service {
     /// # Errors
     /// [`StartError`] says what could not be set up; everything else has been taken down again.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let Config { web, cameras, .. } = config;
+        let Config { mut web, cameras, leds, .. } = config;
         let (phase, reporters, status) =
             status(cameras.iter().map(|c| (c.name.clone(), c.source.to_string(), c.fps)));
+        let lights = Lights::open(leds).map_err(|(role, source)| StartError::Led { role, source })?;
+        web.leds = lights.infos();
+        let lights = lights.start(status.clone()).map_err(|source| StartError::Lights { source })?;
         let (mut viewed, mut threads) = (Vec::new(), Vec::new());
         for (settings, reporter) in cameras.into_iter().zip(reporters) {
             let name = settings.name.clone();
@@ -83,7 +106,7 @@ impl Service {
             threads.push(thread);
         }
         let web = Web::bind(web, viewed, status.clone())?;
-        Ok(Self { web, threads, phase, status })
+        Ok(Self { web, threads, lights, phase, status })
     }
 
     /// The address it listens on.
@@ -107,7 +130,8 @@ impl Service {
     /// # Errors
     /// [`Fault`] when it was not asked to stop, or something would not.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Fault> {
-        let Self { web, mut threads, phase, status } = self;
+        // The lights go last, however this ends: dark when the cameras are closed.
+        let Self { web, mut threads, lights: _lights, phase, status } = self;
         let (stop_web, web_stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops the web too.
         let mut web = tokio::spawn(web.serve(async { drop(web_stopped.await) }));

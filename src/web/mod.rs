@@ -34,6 +34,7 @@ pub use auth::{AuthMode, TokenError};
 
 use crate::camera::Camera;
 use crate::frame::Timestamp;
+use crate::led::LightInfo;
 use crate::status::{Counter, Watcher};
 use auth::Auth;
 use viewer::Register;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The board's id, to be shown.
     pub board: String,
+    /// The LEDs there are, to be shown.
+    pub leds: Vec<LightInfo>,
 }
 
 /// The web cannot be set up.

@@ -9,6 +9,7 @@ use super::Site;
 use super::viewer::Tally;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
+use crate::led::{LightInfo, signal};
 use crate::status::{CameraStatus, Phase, Status};
 
 #[derive(Serialize)]
@@ -17,7 +18,7 @@ struct State<'a> {
     uptime_s: f64,
     board: &'a str,
     cameras: Vec<CameraState<'a>>,
-    leds: [(); 0],
+    leds: Vec<Led>,
 }
 
 #[derive(Serialize)]
@@ -73,6 +74,13 @@ struct Viewer {
     age_ms: f64,
 }
 
+#[derive(Serialize)]
+struct Led {
+    role: &'static str,
+    line: String,
+    pattern: String,
+}
+
 /// Everything that is known at this moment.
 pub(super) fn json(site: &Site) -> Vec<u8> {
     let (now, status) = (Timestamp::now(), site.status.borrow().clone());
@@ -86,7 +94,7 @@ pub(super) fn json(site: &Site) -> Vec<u8> {
         uptime_s: tenths(now.since(site.started).as_secs_f64()),
         board: &site.settings.board,
         cameras: cameras.collect(),
-        leds: [],
+        leds: site.settings.leds.iter().map(|light| led(light, &status)).collect(),
     };
     // Plain structs of numbers and text always serialize.
     serde_json::to_vec(&state).unwrap_or_default()
@@ -98,7 +106,7 @@ fn camera_state<'a>(
     viewers: Vec<Viewer>,
     now: Timestamp,
 ) -> CameraState<'a> {
-    let CameraStatus { name, source, state, error, opened, counters, fps_wanted } = status;
+    let CameraStatus { name, source, state, error, opened, counters, fps_wanted, .. } = status;
     let opened = opened.as_ref();
     let newest = camera.ring().newest().map(|frame| frame.resolution);
     let resolution = newest.or(opened.and_then(|opened| opened.resolution));
@@ -136,6 +144,14 @@ fn camera_state<'a>(
         },
         viewers,
     }
+}
+
+fn led(light: &LightInfo, status: &Status) -> Led {
+    let pattern = match &light.error {
+        None => signal(light.role, status).name(),
+        Some(error) => format!("cannot be had: {error}"),
+    };
+    Led { role: light.role.name(), line: light.wire.to_string(), pattern }
 }
 
 fn viewer(tally: &Tally, now: Timestamp) -> Viewer {

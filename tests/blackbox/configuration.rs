@@ -36,7 +36,10 @@ fn errors_in_the_file_name_line_key_value_and_remedy() {
             "FILE:3: `validate = 1`: invalid type: integer `1`, expected true or false",
         ),
         ("[[camera]]\nname = \"a\n", "FILE:2: `name = \"a`: invalid basic string, expected `\"`"),
-        ("board = \"toaster\"\n", "FILE:1: board = \"toaster\": must be one of "),
+        (
+            "board = \"toaster\"\n",
+            "FILE:1: board = \"toaster\": must be auto, the path of a profile, or one of beagleplay, ",
+        ),
         ("[[camera]]\nquality = 101\n", "FILE:2: quality = 101: must be 1 to 100"),
         ("[[camera]]\nfps = 0\n", "FILE:2: fps = 0.0: must be 0.1 to 240"),
         ("[[camera]]\nwidth = 0\nheight = 5\n", "FILE:2: width = 0: must be 1 to 65535"),
@@ -64,6 +67,20 @@ fn errors_in_the_file_name_line_key_value_and_remedy() {
             "[server]\nprogress_timeout_s = nan\n",
             "FILE:2: progress_timeout_s = NaN: must be 1 to 600 seconds",
         ),
+        (
+            "[[led]]\nrole = \"disco\"\n",
+            "FILE:2: role = \"disco\": must be one of power, camera, on-air, fault",
+        ),
+        ("[[led]]\nline = \"GPIO17\"\n", "FILE:1: `[[led]]`: missing field `role`"),
+        (
+            "board = \"generic\"\n[[led]]\nrole = \"fault\"\n",
+            "FILE:3: role = \"fault\": needs a line, as board generic has none for it: add line = ",
+        ),
+        (
+            "[[led]]\nrole = \"fault\"\nline = \"A\"\n[[led]]\nrole = \"power\"\nline = \"A\"\n",
+            "[[led]] power: A is the line of fault already; give one of them another line",
+        ),
+        ("[[led]]\nrole = \"fault\"\nline = \"led:\"\n", "FILE:3: line = \"led:\": needs the name of an LED"),
         ("[auth]\nmode = \"open\"\n", "FILE:2: mode = \"open\": must be \"token\" or \"none\""),
     ] {
         let error = refused(config);
@@ -80,7 +97,7 @@ fn errors_on_the_command_line_name_the_flag() {
         (&["--quality", "0"][..], "--quality = 0: must be 1 to 100"),
         (&["--size", "huge"], "--size = \"huge\": \"huge\" is not a picture size; write it as WIDTHxHEIGHT"),
         (&["--fps=-3"], "--fps = -3.0: must be 0.1 to 240"),
-        (&["--board", "x"], "--board = \"x\": must be one of"),
+        (&["--board", "x"], "--board = \"x\": must be auto, the path of a profile, or one of"),
         (&["--listen", "localhost"], "--listen = \"localhost\": must be an IP address and a port"),
         (
             &["--config", "/nowhere/x.toml"],
@@ -114,6 +131,65 @@ fn what_is_in_force_is_shown_with_where_it_came_from() {
     ] {
         assert!(shown.lines().any(|shown| shown == line), "no line {line:?} in\n{shown}");
     }
+}
+
+#[test]
+fn leds_are_wired_as_the_board_says_unless_the_configuration_does() {
+    let scratch = Scratch::new();
+    let text =
+        "board = \"rpi-4b\"\n[[led]]\nrole = \"on-air\"\n[[led]]\nrole = \"power\"\nline = \"GPIO5\"\n";
+    let file = scratch.file("porthole.toml", text);
+    let (code, shown, error) = run(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(code, 0, "{error}");
+    for line in
+        ["line = \"GPIO17\" (board rpi-4b)".into(), format!("line = \"GPIO5\" ({}:6)", file.display())]
+    {
+        assert!(shown.lines().any(|shown| shown == line), "no line {line:?} in\n{shown}");
+    }
+}
+
+#[test]
+fn boards_are_listed_and_shown() {
+    let (code, list, _) = run(&["boards"]);
+    assert_eq!(code, 0);
+    assert!(list.lines().count() == 13 && list.contains("Raspberry Pi 4 Model B"), "{list}");
+    assert_eq!(
+        list.lines().filter(|line| line.starts_with("* ")).count(),
+        1,
+        "this machine is not marked: {list}"
+    );
+    let (code, shown, _) = run(&["boards", "rpi-4b"]);
+    assert!(code == 0 && shown.contains("GPIO17, pin 11"), "{shown}");
+    let (code, _, error) = run(&["boards", "toaster"]);
+    assert!(code == 1 && error.contains("board \"toaster\" must be auto"), "{error}");
+}
+
+#[test]
+fn leds_that_cannot_be_had_are_reported_and_the_camera_runs_unless_they_are_required() {
+    let scratch = Scratch::new();
+    let config = |required| {
+        format!(
+            "[[camera]]\nsource = \"pattern\"\n[[led]]\nrole = \"on-air\"\nline = \"led:no-such\"\nrequired = {required}\n"
+        )
+    };
+    let service = Porthole::configured(&scratch, &config(false));
+    crate::support::ws::Client::porthole(service.address, "/ws").acknowledged();
+    let led = service.state()["leds"][0].clone();
+    assert_eq!((led["role"].as_str(), led["line"].as_str()), (Some("on-air"), Some("led:no-such")));
+    let pattern = led["pattern"].as_str().unwrap();
+    assert!(pattern.starts_with("cannot be had: there is no /sys/class/leds/no-such, only "), "{pattern}");
+    assert!(service.log().contains("led on-air: there is no /sys/class/leds/no-such"), "{}", service.log());
+    let file = scratch.file("required.toml", config(true));
+    let (code, _, error) = run(&["--config", file.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    assert_eq!(code, 2);
+    assert!(
+        error.contains("led on-air: there is no /sys/class/leds/no-such")
+            && error.contains("required = false")
+    );
+    let (code, _, error) = run(&["led", "on-air", "blink", "--config", file.to_str().unwrap()]);
+    assert!(code == 2 && error.contains("there is no /sys/class/leds/no-such"), "{error}");
+    let (code, _, error) = run(&["led", "fault", "on", "--config", file.to_str().unwrap()]);
+    assert!(code == 1 && error.contains("no LED is configured for fault"), "{error}");
 }
 
 #[test]
