@@ -121,6 +121,8 @@ fn run(flags: &Flags) -> Exit {
         }
         service.run(told).await.map_err(|fault: Fault| fail(&fault, Exit::Fault))
     });
+    // A thread that a driver holds is not waited for: it ends with the process.
+    runtime.shutdown_background();
     match ended {
         Ok(()) => Exit::Clean,
         // Whoever did not stop in time is left to the kernel, which takes everything back.

@@ -13,11 +13,13 @@ mod exec;
 mod file;
 mod kernel;
 mod listing;
+mod locate;
 mod negotiate;
 mod pattern;
 mod splitter;
 mod v4l2;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use capture::{CaptureThread, Ended};
+pub use controls::{Control, ControlError, Setting};
 pub use listing::{Listing, list};
 
 use crate::frame::{PixelFormat, Resolution, Timestamp};
@@ -33,6 +36,7 @@ use crate::jpeg::{self, Picture};
 use crate::ring::{FrameRing, Full, Seat, ring};
 use crate::status::Reporter;
 use bell::Bell;
+use controls::Desk;
 use error::SourceError;
 
 /// Where frames come from, as the operator writes it.
@@ -97,6 +101,10 @@ pub struct Settings {
     pub linger: Duration,
     /// Frames not to show after opening, while a camera settles its exposure.
     pub skip_first: u32,
+    /// What the camera's controls are set to whenever it is opened.
+    pub controls: BTreeMap<String, Setting>,
+    /// Where what viewers set the controls to is kept over a restart, if it is.
+    pub controls_file: Option<PathBuf>,
 }
 
 /// The picture size when none is configured.
@@ -171,6 +179,8 @@ pub struct Camera {
     name: String,
     ring: FrameRing,
     bell: Arc<Bell>,
+    /// Only V4L2 cameras have controls.
+    desk: Option<Arc<Desk>>,
 }
 
 impl Camera {
@@ -187,6 +197,26 @@ impl Camera {
         let seat = self.ring.seat()?;
         self.bell.ring();
         Ok(seat)
+    }
+
+    /// Its controls. Talks to the driver, so it may take a while.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the camera cannot be asked.
+    pub fn controls(&self) -> Result<Vec<Control>, ControlError> {
+        self.desk.as_ref().map_or(Ok(Vec::new()), |desk| desk.list(v4l2::is_camera))
+    }
+
+    /// Sets a control, now and whenever the camera is opened. Talks to the driver, so it may take a while.
+    ///
+    /// # Errors
+    /// [`ControlError`] says why it was not set.
+    pub fn set_control(&self, name: &str, setting: &Setting) -> Result<Control, ControlError> {
+        let none = || ControlError::Unknown {
+            name: name.into(),
+            known: "none, as this source is no V4L2 camera".into(),
+        };
+        self.desk.as_ref().ok_or_else(none)?.set(name, setting, v4l2::is_camera)
     }
 
     /// The ring its frames go through.
@@ -207,19 +237,25 @@ pub fn start(
 ) -> io::Result<(Camera, CaptureThread)> {
     let bell = Arc::new(Bell::new()?);
     let (publisher, ring) = ring(max_viewers, settings.frame_bytes());
-    let camera = Camera { name: settings.name.clone(), ring, bell: Arc::clone(&bell) };
-    let source = source(&settings);
+    let (source, desk) = source(&settings);
+    let camera = Camera { name: settings.name.clone(), ring, bell: Arc::clone(&bell), desk };
     let thread = capture::spawn(settings, source, publisher, reporter, bell)?;
     Ok((camera, thread))
 }
 
-fn source(settings: &Settings) -> Box<dyn Source> {
+fn source(settings: &Settings) -> (Box<dyn Source>, Option<Arc<Desk>>) {
+    let v4l2 = |path| {
+        let Settings { name, controls, controls_file, .. } = settings;
+        let desk = Arc::new(Desk::new(name, path, controls.clone(), controls_file.clone()));
+        let source: Box<dyn Source> = Box::new(v4l2::V4l2::new(Arc::clone(&desk), settings));
+        (source, Some(desk))
+    };
     match settings.source.clone() {
-        SourceSpec::Auto => Box::new(v4l2::V4l2::new(None, settings)),
-        SourceSpec::Device(path) => Box::new(v4l2::V4l2::new(Some(path), settings)),
-        SourceSpec::Pattern => Box::new(pattern::Pattern::new(settings)),
-        SourceSpec::Exec(command) => Box::new(exec::Exec::new(command, settings)),
-        SourceSpec::File(path) => Box::new(file::File::new(path, settings)),
+        SourceSpec::Auto => v4l2(None),
+        SourceSpec::Device(path) => v4l2(Some(path)),
+        SourceSpec::Pattern => (Box::new(pattern::Pattern::new(settings)), None),
+        SourceSpec::Exec(command) => (Box::new(exec::Exec::new(command, settings)), None),
+        SourceSpec::File(path) => (Box::new(file::File::new(path, settings)), None),
     }
 }
 

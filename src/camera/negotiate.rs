@@ -155,6 +155,8 @@ mod tests {
             jpeg: jpeg::Settings { quality: 80, subsampling: Subsampling::Cs420, validate: true },
             linger: Duration::ZERO,
             skip_first: 0,
+            controls: std::collections::BTreeMap::new(),
+            controls_file: None,
         }
     }
 

@@ -15,16 +15,19 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use log::{debug, info};
 use nix::errno::Errno;
 use rscam::{Camera, Config, IntervalInfo, ResolutionInfo};
 
 use super::bell::{Bell, Wake};
+use super::controls::Desk;
 use super::devices::{self, is_raw_sensor};
 use super::error::SourceError;
 use super::kernel::{Capability, Filled, Held, Interval, NodeKind, PixFormat};
+use super::locate::Located;
 use super::negotiate::{self, Extent, Mode, Offer, Size, Unmet};
 use super::{Captured, Next, Opening, Settings, Sink, Source, jpeg_bytes};
 use crate::frame::{PixelFormat, Resolution, Timestamp};
@@ -37,13 +40,8 @@ const BUFFERS: u32 = 4;
 const OLDEST_STAMP: std::time::Duration = std::time::Duration::from_secs(1);
 
 pub(super) struct V4l2 {
-    /// `None` for the first camera there is.
-    configured: Option<PathBuf>,
     wanted: Settings,
-    /// What was opened before, to know it again under another number.
-    known: Option<Capability>,
-    /// The nodes there were when it was last looked for in vain.
-    barren: Vec<PathBuf>,
+    desk: Arc<Desk>,
     open: Option<Open>,
 }
 
@@ -57,59 +55,8 @@ struct Open {
 }
 
 impl V4l2 {
-    pub(super) fn new(configured: Option<PathBuf>, settings: &Settings) -> Self {
-        Self { configured, wanted: settings.clone(), known: None, barren: Vec::new(), open: None }
-    }
-
-    /// Where the camera is now. Numbers change when it is plugged in again while somebody still holds its old
-    /// node, so a camera that was opened before is looked for by what it says it is.
-    fn locate(&mut self) -> Result<PathBuf, SourceError> {
-        let nodes = devices::nodes();
-        let configured = self.configured.as_ref().map(|path| path.display().to_string());
-        if self.barren == nodes && !self.configured.as_ref().is_some_and(|path| path.exists()) {
-            return Err(absent(configured, &nodes));
-        }
-        let devices = devices::capabilities(&nodes);
-        let same = |exact: bool| {
-            let known = self.known.as_ref()?;
-            let mut found = devices.iter().filter(|(_, caps)| known.is_same(caps, exact));
-            found.next().filter(|_| exact || found.next().is_none()).map(|(path, _)| path.clone())
-        };
-        if let Some(path) = same(true).or_else(|| same(false)) {
-            return Ok(path);
-        }
-        match &self.configured {
-            Some(path) if path.exists() => Ok(path.clone()),
-            Some(_) => {
-                self.barren = nodes.clone();
-                Err(absent(configured, &nodes))
-            }
-            None => self.first(&devices, nodes),
-        }
-    }
-
-    fn first(
-        &mut self,
-        devices: &[(PathBuf, Capability)],
-        nodes: Vec<PathBuf>,
-    ) -> Result<PathBuf, SourceError> {
-        let mut passed_over = Vec::new();
-        for (path, capability) in devices {
-            let offers = (capability.kind() == NodeKind::Capture).then(|| survey(path, self.wanted.fps).ok());
-            match offers.flatten() {
-                Some(survey) if !survey.offers.is_empty() => {
-                    let over = passed_over.join(", ");
-                    let over = if over.is_empty() { over } else { format!(", passing over {over}") };
-                    info!("auto: {} ({}) is the first camera{over}", path.display(), capability.card);
-                    return Ok(path.clone());
-                }
-                _ => passed_over.push(format!("{} ({})", path.display(), capability.kind().in_words())),
-            }
-        }
-        self.barren = nodes;
-        let looked =
-            if passed_over.is_empty() { "there is no /dev/video*".into() } else { passed_over.join(", ") };
-        Err(SourceError::NoCamera { looked })
+    pub(super) fn new(desk: Arc<Desk>, settings: &Settings) -> Self {
+        Self { wanted: settings.clone(), desk, open: None }
     }
 
     /// Opens and starts the device at `path`.
@@ -143,6 +90,7 @@ impl V4l2 {
             other => SourceError::of_call(&name, "starting capture", io::Error::other(other.to_string())),
         })?;
 
+        self.desk.opened(camera.device(), capability.clone());
         let set = camera.device().format().map_err(failed("VIDIOC_G_FMT"))?;
         let format = mode.format;
         let stride = (set.bytes_per_line as usize).max(format.row_bytes(resolution.width));
@@ -165,10 +113,11 @@ impl V4l2 {
 
 impl Source for V4l2 {
     fn open(&mut self) -> Result<Opening, SourceError> {
-        let path = self.locate()?;
+        let Located { path, why } = self.desk.locate(is_camera)?;
+        if let Some(why) = why {
+            info!("auto: {why}");
+        }
         let (open, opening) = self.start(&path)?;
-        self.known = open.camera.device().capability().ok();
-        self.barren.clear();
         self.open = Some(open);
         Ok(opening)
     }
@@ -220,14 +169,6 @@ fn captured_at(stamp: u64, facts: Option<Filled>) -> Timestamp {
     if plausible && facts.is_none_or(|facts| facts.is_monotonic) { stamp } else { now }
 }
 
-fn absent(configured: Option<String>, nodes: &[PathBuf]) -> SourceError {
-    match configured {
-        Some(path) => SourceError::Absent { path },
-        None if nodes.is_empty() => SourceError::NoCamera { looked: "there is no /dev/video*".into() },
-        None => SourceError::NoCamera { looked: format!("{} video nodes, none of them one", nodes.len()) },
-    }
-}
-
 /// What an error of taking out a frame means. Drivers answer EINVAL once an unplug has ended streaming.
 fn lost(path: &str, error: io::Error) -> SourceError {
     match error.raw_os_error().map(Errno::from_raw) {
@@ -272,6 +213,12 @@ fn agree(camera: &Held<Camera>, survey: &Survey, mode: &Mode) -> io::Result<(Pix
     };
     let (numerator, denominator) = interval.unwrap_or((1000, (fps * 1000.0) as u32));
     Ok((pixels, device.set_interval(Interval { numerator, denominator })?))
+}
+
+/// Whether the capture node at `path` offers anything that can be shown.
+pub(super) fn is_camera(path: &Path) -> bool {
+    // The rate plays no part in it.
+    survey(path, 30.0).is_ok_and(|survey| !survey.offers.is_empty())
 }
 
 /// What a device offers.

@@ -10,7 +10,7 @@ mod flags;
 mod pick;
 mod raw;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::env;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub use flags::Flags;
 pub use pick::{ConfigError, Note};
 
 use crate::board::{self, Board};
-use crate::camera::{self, SourceSpec};
+use crate::camera::{self, Setting, SourceSpec};
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
 use crate::jpeg::yuv::Subsampling;
@@ -78,18 +78,13 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
     if camera.is_empty() {
         camera.push(raw::Camera::default());
     }
+    let web = resolve_web(&mut pick, flags, server, auth, board.id())?;
     let none = Flags::default();
     let mut cameras = Vec::with_capacity(camera.len());
     for (index, raw) in camera.into_iter().enumerate() {
-        cameras.push(resolve_camera(
-            &mut pick,
-            if index == 0 { flags } else { &none },
-            raw,
-            index,
-            &cameras,
-        )?);
+        let flags = if index == 0 { flags } else { &none };
+        cameras.push(resolve_camera(&mut pick, flags, raw, &web.state_dir, &cameras)?);
     }
-    let web = resolve_web(&mut pick, flags, server, auth, board.id())?;
     let mut leds = Vec::with_capacity(led.len());
     for raw in led {
         leds.push(resolve_led(&mut pick, raw, &board, &leds)?);
@@ -143,10 +138,11 @@ fn resolve_camera(
     pick: &mut Picker<'_>,
     flags: &Flags,
     raw: raw::Camera,
-    index: usize,
+    state_dir: &Path,
     before: &[camera::Settings],
 ) -> Result<camera::Settings, ConfigError> {
-    let default = if index == 0 { "camera".to_owned() } else { format!("camera-{}", index + 1) };
+    let default =
+        if before.is_empty() { "camera".to_owned() } else { format!("camera-{}", before.len() + 1) };
     let name = pick.value("name", "", None, raw.name, default).check(|name| {
         let taken: HashSet<&str> = before.iter().map(|camera| camera.name.as_str()).collect();
         let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
@@ -191,6 +187,14 @@ fn resolve_camera(
     let linger = linger.check(|&s| seconds(s, 0.0..=86_400.0))?;
     let skip_first =
         pick.value("skip_first", "", None, raw.skip_first, 0).check(|&n| whole(n, 0..=300))? as u32;
+    let mut controls = BTreeMap::new();
+    for (control, setting) in raw.controls {
+        let setting =
+            pick.value(&format!("controls.{control}"), "", None, Some(setting), Setting::Number(0)).take();
+        controls.insert(control, setting);
+    }
+    let keep = pick.value("keep_controls", "", None, raw.keep_controls, false).take();
+    let controls_file = keep.then(|| state_dir.join(format!("controls-{name}.json")));
     Ok(camera::Settings {
         name,
         source,
@@ -200,6 +204,8 @@ fn resolve_camera(
         jpeg: jpeg::Settings { quality, subsampling, validate },
         linger,
         skip_first,
+        controls,
+        controls_file,
     })
 }
 

@@ -52,7 +52,7 @@ pub enum ConfigError {
 /// A value that will not do.
 #[derive(Debug)]
 pub struct BadValue {
-    key: &'static str,
+    key: String,
     value: String,
     origin: Origin,
     message: String,
@@ -97,7 +97,7 @@ impl Display for Origin {
 /// A value in force, with where it came from.
 #[derive(Clone, Debug)]
 pub struct Note {
-    key: &'static str,
+    key: String,
     value: String,
     origin: Origin,
 }
@@ -146,7 +146,7 @@ pub(super) struct Picker<'a> {
 
 /// A value that has been picked and not yet checked.
 pub(super) struct Picked<T> {
-    key: &'static str,
+    key: String,
     value: T,
     origin: Origin,
 }
@@ -159,7 +159,7 @@ impl<'a> Picker<'a> {
     /// The value of `key`: from its `flag`, else from the file, else the default.
     pub(super) fn value<T: fmt::Debug>(
         &mut self,
-        key: &'static str,
+        key: &str,
         flag: &'static str,
         given: Option<T>,
         file: Option<Spanned<T>>,
@@ -173,13 +173,14 @@ impl<'a> Picker<'a> {
             }
             (None, None) => (default, Origin::Default),
         };
-        self.notes.push(Note { key, value: format!("{value:?}"), origin: origin.clone() });
-        Picked { key, value, origin }
+        self.notes.push(Note { key: key.into(), value: format!("{value:?}"), origin: origin.clone() });
+        Picked { key: key.into(), value, origin }
     }
 
     /// Keeps note of a value that the board's profile gives.
-    pub(super) fn note(&mut self, key: &'static str, value: &str, board: &str) {
-        self.notes.push(Note { key, value: format!("{value:?}"), origin: Origin::Board(board.into()) });
+    pub(super) fn note(&mut self, key: &str, value: &str, board: &str) {
+        let (key, value, origin) = (key.into(), format!("{value:?}"), Origin::Board(board.into()));
+        self.notes.push(Note { key, value, origin });
     }
 
     pub(super) fn into_notes(self) -> Vec<Note> {

@@ -1,10 +1,13 @@
 //! The configuration file as written: every key optional, none checked beyond its type.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
+
+use crate::camera::Setting;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +52,8 @@ pub(super) struct Camera {
     pub(super) validate: Option<Spanned<bool>>,
     pub(super) linger_s: Option<Spanned<f64>>,
     pub(super) skip_first: Option<Spanned<i64>>,
+    pub(super) controls: BTreeMap<String, Spanned<Setting>>,
+    pub(super) keep_controls: Option<Spanned<bool>>,
 }
 
 /// `[[led]]`

@@ -33,7 +33,7 @@ use super::route::{Target, Want, target};
 use super::snapshot::{self, NoSnapshot};
 use super::socket::Socket;
 use super::viewer::{Kind, Viewer};
-use super::{Site, mjpeg, page, state, ws};
+use super::{Site, controls, mjpeg, page, state, ws};
 use crate::camera::Camera;
 
 /// A client has this long to send a request, and as long again to begin the next one.
@@ -43,7 +43,7 @@ const MAX_HEADER: usize = 8192;
 /// How long the end of a connection may take.
 const GOODBYE: Duration = Duration::from_millis(200);
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// A viewer who takes the connection over.
 enum Takeover {
@@ -68,7 +68,7 @@ pub(super) async fn serve(site: Arc<Site>, stream: TcpStream, remote: SocketAddr
         let (site, taken) = (&site, &taken);
         // Boxed, so that the connection can be moved once the request has been read.
         Box::pin(async move {
-            match outcome(site, &request, remote).await {
+            match outcome(site, request, remote).await {
                 Outcome::Answer(answer) => Ok::<_, Infallible>(answer),
                 Outcome::Takeover(takeover) => {
                     *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
@@ -113,14 +113,10 @@ pub(super) async fn serve(site: Arc<Site>, stream: TcpStream, remote: SocketAddr
     }
 }
 
-async fn outcome(site: &Arc<Site>, request: &Request<Incoming>, remote: SocketAddr) -> Outcome {
-    let (method, uri) = (request.method(), request.uri());
-    if method == Method::OPTIONS {
-        return Outcome::Answer(allowing(StatusCode::NO_CONTENT, ""));
-    }
-    if method != Method::GET && method != Method::HEAD {
-        let text = format!("{method} is not possible here; use GET, HEAD or OPTIONS\n");
-        return Outcome::Answer(allowing(StatusCode::METHOD_NOT_ALLOWED, &text));
+async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: SocketAddr) -> Outcome {
+    let uri = request.uri().clone();
+    if request.method() == Method::OPTIONS {
+        return Outcome::Answer(allowing(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", ""));
     }
     let Some(proof) = site.auth.admits(request.headers(), uri.query()) else {
         return Outcome::Answer(unauthorized());
@@ -129,6 +125,15 @@ async fn outcome(site: &Arc<Site>, request: &Request<Incoming>, remote: SocketAd
         Ok(target) => target,
         Err(why) => return Outcome::Answer(text(StatusCode::BAD_REQUEST, &why)),
     };
+    let allowed: &[Method] =
+        if matches!(target.want, Want::Control(_)) { &[Method::PUT] } else { &[Method::GET, Method::HEAD] };
+    if !allowed.contains(request.method()) {
+        let mut names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+        names.push("OPTIONS");
+        let names = names.join(", ");
+        let why = format!("{} is not possible here; use {names}", request.method());
+        return Outcome::Answer(allowing(StatusCode::METHOD_NOT_ALLOWED, &names, &why));
+    }
     let mut outcome = wanted(site, request, target, remote).await;
     if let (Proof::Url, Outcome::Answer(answer), Some(cookie)) = (proof, &mut outcome, site.auth.cookie()) {
         // The token is of letters and digits, and so is all of the cookie that is not fixed.
@@ -141,7 +146,7 @@ async fn outcome(site: &Arc<Site>, request: &Request<Incoming>, remote: SocketAd
 
 async fn wanted(
     site: &Arc<Site>,
-    request: &Request<Incoming>,
+    request: Request<Incoming>,
     target: Target<'_>,
     remote: SocketAddr,
 ) -> Outcome {
@@ -155,35 +160,40 @@ async fn wanted(
         site.counters.refused.add(1);
         Outcome::Answer(unavailable(&full.to_string()))
     };
-    match target.want {
+    let answer = match target.want {
         Want::Socket | Want::TutorialSocket => match Handshake::read(request.headers()) {
             Ok(handshake) => {
                 let tutorial = target.want == Want::TutorialSocket;
-                match enter(if tutorial { Kind::Tutorial } else { handshake.kind() }) {
+                return match enter(if tutorial { Kind::Tutorial } else { handshake.kind() }) {
                     Ok(viewer) => Outcome::Takeover(Takeover::Socket(handshake, viewer)),
                     Err(none) => full(none),
-                }
+                };
             }
-            Err(refusal) => Outcome::Answer(upgrade_required(refusal)),
+            Err(refusal) => upgrade_required(refusal),
         },
-        Want::Stream if head => Outcome::Answer(mjpeg::head()),
-        Want::Stream => match enter(Kind::Mjpeg) {
-            Ok(viewer) => Outcome::Takeover(Takeover::Stream(viewer)),
-            Err(none) => full(none),
-        },
-        Want::Snapshot { .. } if head => Outcome::Answer(jpeg(Bytes::new())),
+        Want::Stream if head => mjpeg::head(),
+        Want::Stream => {
+            return match enter(Kind::Mjpeg) {
+                Ok(viewer) => Outcome::Takeover(Takeover::Stream(viewer)),
+                Err(none) => full(none),
+            };
+        }
+        Want::Snapshot { .. } if head => jpeg(Bytes::new()),
         Want::Snapshot { max_age } => match enter(Kind::Snapshot) {
-            Ok(viewer) => Outcome::Answer(snapshot(site, place, viewer, max_age).await),
-            Err(none) => full(none),
+            Ok(viewer) => snapshot(site, place, viewer, max_age).await,
+            Err(none) => return full(none),
         },
-        Want::State => Outcome::Answer(fresh("application/json", state::json(site).into())),
-        Want::Health => Outcome::Answer(match state::ailment(&site.status.borrow()) {
+        Want::State => fresh("application/json", state::json(site).into()),
+        Want::Health => match state::ailment(&site.status.borrow()) {
             None => text(StatusCode::OK, "ok"),
             Some(ailment) => unavailable(&ailment),
-        }),
-        Want::Page(path) => Outcome::Answer(asset(path)),
-        Want::PageWithoutSlash => Outcome::Answer(with_slash(request.uri())),
-    }
+        },
+        Want::Controls => controls::list(place.1).await,
+        Want::Control(name) => controls::set(place.1, name, request).await,
+        Want::Page(path) => asset(path),
+        Want::PageWithoutSlash => with_slash(request.uri()),
+    };
+    Outcome::Answer(answer)
 }
 
 async fn snapshot(
@@ -259,9 +269,18 @@ fn upgrade_required(refusal: Refusal) -> Answer {
     answer
 }
 
-fn allowing(status: StatusCode, why: &str) -> Answer {
+fn allowing(status: StatusCode, methods: &str, why: &str) -> Answer {
     let mut answer = text(status, why);
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    if let Ok(methods) = HeaderValue::from_str(methods) {
+        answer.headers_mut().insert(ALLOW, methods);
+    }
+    answer
+}
+
+/// Something as JSON.
+pub(super) fn json_answer(status: StatusCode, what: &serde_json::Value) -> Answer {
+    let mut answer = fresh("application/json", what.to_string().into());
+    *answer.status_mut() = status;
     answer
 }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod controls;
 mod handshake;
 mod http;
 mod mjpeg;

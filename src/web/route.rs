@@ -25,6 +25,10 @@ pub(super) enum Want<'a> {
     State,
     /// Whether it can serve.
     Health,
+    /// The controls of the camera.
+    Controls,
+    /// One of them, by name.
+    Control(&'a str),
 }
 
 /// A request target taken apart.
@@ -58,7 +62,8 @@ pub(super) fn target<'a>(path: &'a str, query: Option<&str>) -> Result<Target<'a
             "" => Want::Page("/"),
             "/state" if camera.is_none() => Want::State,
             "/healthz" if camera.is_none() => Want::Health,
-            other => Want::Page(other),
+            "/controls" => Want::Controls,
+            other => other.strip_prefix("/controls/").map_or(Want::Page(other), Want::Control),
         },
     };
     Ok(Target { camera, want })
@@ -145,6 +150,8 @@ mod tests {
         assert_eq!(want("/?token=x"), Want::Page("/"));
         assert_eq!(want("/app.js"), Want::Page("/app.js"));
         assert_eq!(want("/state"), Want::State);
+        assert_eq!(want("/controls"), Want::Controls);
+        assert_eq!(want("/controls/gain"), Want::Control("gain"));
         assert_eq!(want("/healthz"), Want::Health);
         assert_eq!(want("/ws/some-path1/"), Want::TutorialSocket);
     }

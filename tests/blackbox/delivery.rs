@@ -332,7 +332,7 @@ fn other_methods_are_answered() {
     assert_eq!(request(service.address, "HEAD", "/", &[]).status, 200);
     assert_eq!(service.camera()["state"], "idle", "HEAD opened the camera");
     let options = request(service.address, "OPTIONS", "/stream", &[("Origin", "http://elsewhere.example")]);
-    assert_eq!((options.status, options.header("allow")), (204, Some("GET, HEAD, OPTIONS")));
+    assert_eq!((options.status, options.header("allow")), (204, Some("GET, HEAD, PUT, OPTIONS")));
     assert_eq!(options.header("access-control-allow-origin"), None);
     let post = request(service.address, "POST", "/stream", &[("Content-Length", "0")]);
     assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD, OPTIONS")));

@@ -5,6 +5,7 @@
 mod support;
 
 mod configuration;
+mod controls;
 mod delivery;
 mod lifecycle;
 mod page;

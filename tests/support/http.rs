@@ -36,6 +36,18 @@ pub fn request(address: SocketAddr, method: &str, target: &str, headers: &[(&str
     parse(&bytes).unwrap_or_else(|| panic!("no HTTP: {:?}", String::from_utf8_lossy(&bytes)))
 }
 
+/// A PUT with a JSON body.
+#[track_caller]
+pub fn put(address: SocketAddr, target: &str, body: &str) -> Response {
+    let length = body.len().to_string();
+    let mut stream =
+        send(address, "PUT", target, &[("Content-Length", &length), ("Content-Type", "application/json")]);
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    parse(&bytes).unwrap_or_else(|| panic!("no HTTP: {:?}", String::from_utf8_lossy(&bytes)))
+}
+
 /// Sends a request and leaves the answer to be read.
 #[track_caller]
 pub fn send(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> TcpStream {

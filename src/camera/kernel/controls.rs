@@ -110,6 +110,7 @@ mod calls {
     use super::{RawControlInfo, RawControls, RawMenuItem};
     nix::ioctl_readwrite!(querymenu, b'V', 37, RawMenuItem);
     nix::ioctl_readwrite!(g_ext_ctrls, b'V', 71, RawControls);
+    nix::ioctl_readwrite!(s_ext_ctrls, b'V', 72, RawControls);
     nix::ioctl_readwrite!(query_ext_ctrl, b'V', 103, RawControlInfo);
 }
 
@@ -173,6 +174,26 @@ impl Device<'_> {
         let value = control.value;
         // All kinds but one are 32 bits, written over the first half.
         Ok(if info.kind == ControlInfo::INTEGER64 { value } else { first_half(value).into() })
+    }
+}
+
+impl Device<'_> {
+    /// VIDIOC_S_EXT_CTRLS: sets a control whose value is a number.
+    pub(in crate::camera) fn set_control(self, id: u32, value: i64) -> io::Result<()> {
+        // Kinds of 32 bits take the first half, which for those is all of the number.
+        let mut control = RawControl { id, size: 0, reserved: 0, value: first_half_or_all(value) };
+        let mut raw = one_control(&mut control);
+        // SAFETY: as in `control_value`.
+        unsafe { calls::s_ext_ctrls(self.0.as_raw_fd(), &mut raw) }?;
+        Ok(())
+    }
+}
+
+/// A number so that its 32-bit form, where it has one, is in the first half: on little-endian machines it is there.
+fn first_half_or_all(value: i64) -> i64 {
+    match i32::try_from(value) {
+        Ok(short) if cfg!(target_endian = "big") => i64::from(short) << 32,
+        _ => value,
     }
 }
 
