@@ -7,6 +7,7 @@
 mod bell;
 mod capture;
 mod controls;
+mod desk;
 mod devices;
 mod error;
 mod exec;
@@ -36,7 +37,7 @@ use crate::jpeg::{self, Picture};
 use crate::ring::{FrameRing, Full, Seat, ring};
 use crate::status::Reporter;
 use bell::Bell;
-use controls::Desk;
+use desk::Desk;
 use error::SourceError;
 
 /// Where frames come from, as the operator writes it.

@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use rscam::{Camera, Config, IntervalInfo, ResolutionInfo};
 
 use super::bell::{Bell, Wake};
-use super::controls::Desk;
+use super::desk::Desk;
 use super::devices::{self, is_raw_sensor};
 use super::error::SourceError;
 use super::kernel::{Capability, Filled, Held, Interval, NodeKind, PixFormat};
