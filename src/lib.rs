@@ -35,6 +35,7 @@
 //! | `camera NAME` | 1 a camera | its source or its bell, always with a way out | told by its bell |
 //! | `leds` | 1, if there are any | a change of status, the next step of a signal | dropped, after the cameras |
 //! | task: web | 1 | connections | told by [`service`] |
+//! | task: herald | 1 a camera | the newest frame, for all who wait for it | the web ends |
 //! | task: connection | 1 a client | its socket, the newest frame | its client leaves, or the web ends |
 //! | task: service manager | 1 | a change of status, the watchdog's rhythm | dropped at the end |
 //!

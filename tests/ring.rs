@@ -237,7 +237,9 @@ fn waiting_viewers_wake_for_each_frame_and_for_the_end() {
             std::thread::yield_now();
         }
     });
+    let herald = frames.clone().herald();
     runtime.block_on(async {
+        let herald = tokio::spawn(herald);
         let mut last = 0;
         while seat.changed().await.is_ok() {
             let seen = number(&seat.lease().unwrap());
@@ -245,6 +247,7 @@ fn waiting_viewers_wake_for_each_frame_and_for_the_end() {
             last = seen;
         }
         assert_eq!(last, 1000, "the last frame was not delivered");
+        herald.await.unwrap();
     });
     camera.join().unwrap();
 }

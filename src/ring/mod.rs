@@ -17,11 +17,12 @@
 
 mod lease;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use lease::{Lease, OwnedLease};
 
@@ -70,6 +71,7 @@ pub fn ring(max_viewers: usize, slot_bytes: usize) -> (Publisher, FrameRing) {
         slot_bytes: AtomicUsize::new(slot_bytes),
         leased: AtomicUsize::new(0),
         audience: Mutex::new(Audience { viewers: 0, last_left: None }),
+        news: Notify::new(),
         published: Counter::default(),
         seen: Counter::default(),
         overwritten: Counter::default(),
@@ -85,6 +87,8 @@ struct Shared {
     slot_bytes: AtomicUsize,
     leased: AtomicUsize,
     audience: Mutex<Audience>,
+    /// Wakes the waiting seats; rung by the herald.
+    news: Notify,
     published: Counter,
     seen: Counter,
     overwritten: Counter,
@@ -116,7 +120,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Lets `fill` write the next frame into a free slot, then makes it the newest and wakes the viewers.
+    /// Lets `fill` write the next frame into a free slot, then makes it the newest and wakes the herald.
     ///
     /// Takes no lock that a viewer holds for longer than it takes to count a reference.
     ///
@@ -241,6 +245,17 @@ impl FrameRing {
         })
     }
 
+    /// The herald: tells the waiting seats whenever there is a newer frame, until the camera's end of the ring is gone.
+    ///
+    /// It has to run for seats to be woken, and where their tasks run. Then a frame wakes one thread once; told by the
+    /// camera's thread itself, each viewer would cost that thread a call to the kernel.
+    pub async fn herald(mut self) {
+        while self.newest.changed().await.is_ok() {
+            self.shared.news.notify_waiters();
+        }
+        self.shared.news.notify_waiters();
+    }
+
     /// Who watches.
     pub fn audience(&self) -> Audience {
         *self.shared.audience()
@@ -298,12 +313,18 @@ impl Seat {
     /// # Errors
     /// [`Closed`] when no frame will come any more.
     pub async fn changed(&mut self) -> Result<(), Closed> {
+        let news = self.place.shared.news.notified();
+        let mut news = pin!(news);
         loop {
-            let newest = self.newest.borrow_and_update().as_ref().map(|slot| slot.frame.sequence);
+            // Before looking, so that no news falls between the look and the wait.
+            news.as_mut().enable();
+            let newest = self.newest.borrow().as_ref().map(|slot| slot.frame.sequence);
             if newest.is_some() && newest != self.last {
                 return Ok(());
             }
-            self.newest.changed().await.map_err(|_| Closed)?;
+            self.newest.has_changed().map_err(|_| Closed)?;
+            news.as_mut().await;
+            news.set(self.place.shared.news.notified());
         }
     }
 
@@ -322,7 +343,7 @@ impl Seat {
 
     fn take(&mut self) -> Option<Held> {
         let slot = {
-            let newest = self.newest.borrow_and_update();
+            let newest = self.newest.borrow();
             let slot = newest.as_ref()?;
             slot.seen.store(true, Relaxed);
             Arc::clone(slot)

@@ -204,6 +204,10 @@ impl Web {
         let Self { listener, site, stop: tell_all } = self;
         let site = Arc::new(site);
         let most = site.settings.max_viewers + SPARE_CONNECTIONS;
+        let mut heralds = JoinSet::new();
+        for camera in &site.cameras {
+            heralds.spawn(camera.ring().clone().herald());
+        }
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
         loop {

@@ -35,7 +35,7 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(50);
 /// How long a viewer without subprotocol may take to say that it wants its request echoed before the first frame,
 /// as go2rtc's player does at once.
-const GREETING: Duration = Duration::from_millis(100);
+const GREETING: Duration = Duration::from_millis(50);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(200);
 
