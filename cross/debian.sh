@@ -1,0 +1,125 @@
+# shellcheck shell=bash
+# Debian's own packages as a toolchain for another architecture: no Docker, no rustup, nothing but apt.
+#
+# Sourced by scripts that build for ARM, after they have changed to the root of the source tree. Debian's newest
+# Rust is rustc-web; the standard library of that same release is packaged for every architecture Debian has, but
+# cannot be installed beside this machine's own, so it is unpacked into a sysroot under target/.
+
+# Everything that is downloaded or unpacked stays here and is used again.
+cache=${CARGO_TARGET_DIR:-$PWD/target}/debian
+
+die() {
+    echo "$(basename "$0"): $*" >&2
+    exit 1
+}
+
+# need PACKAGE... -- installs what is missing, or says how to.
+need() {
+    local package missing=()
+    for package; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    local root=()
+    if ((EUID)); then
+        sudo -n true 2>/dev/null ||
+            die "packages are missing: sudo apt-get install --no-install-recommends ${missing[*]}"
+        root=(sudo -n)
+    fi
+    echo "installing ${missing[*]}" >&2
+    # An index that is there already is good enough, unless it is not.
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive sh -c '
+        install() { apt-get -qq -y --no-install-recommends install "$@" >/dev/null; }
+        install "$@" 2>/dev/null || { apt-get -qq update && install "$@"; }' install "${missing[@]}" ||
+        die "apt could not install ${missing[*]}"
+}
+
+# for_target TRIPLE -- what the target is called by those who have a say in it. Sets: target arch gnu packages
+for_target() {
+    target=$1
+    case $target in
+        aarch64-unknown-linux-gnu) arch=arm64 gnu=aarch64-linux-gnu ;;
+        armv7-unknown-linux-gnueabihf) arch=armhf gnu=arm-linux-gnueabihf ;;
+        *) die "$target is none of aarch64-unknown-linux-gnu, armv7-unknown-linux-gnueabihf" ;;
+    esac
+    packages=(rustc-web cargo-web cmake make "gcc-$gnu" "g++-$gnu" "libc6-dev-$arch-cross")
+}
+
+# foreign ARCH COMMAND... -- runs an apt command as if this machine were of that architecture, with lists of its
+# own and this machine's own mirrors. Nothing of the system's configuration is touched.
+foreign() {
+    local arch=$1 apt=$cache/apt-$1
+    shift
+    if [[ ! -e $apt/apt.conf ]]; then
+        mkdir -p "$apt"/{lists,archives}/partial "$cache/debs"
+        apt-get indextargets --format "deb [signed-by=$keyring] \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
+            'Created-By: Packages' 'Origin: Debian' | sort -u >"$apt/sources.list"
+        [[ -s $apt/sources.list ]] || die "apt knows no Debian mirror; run apt-get update"
+        cat >"$apt/apt.conf.new" <<CONF
+APT::Architecture "$arch";
+APT::Architectures { "$arch"; };
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Dir::Cache "$apt";
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State::lists "$apt/lists";
+Dir::State::status "/dev/null";
+CONF
+        mv "$apt/apt.conf.new" "$apt/apt.conf"
+    fi
+    APT_CONFIG=$apt/apt.conf "$@"
+}
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# deb ARCH PACKAGE[=VERSION] -- the path of a package of another architecture, downloaded if it is not there yet.
+deb() {
+    local name=${2%%=*} version=${2#*=} found
+    [[ $2 == *=* ]] || version=
+    # As apt writes it in file names.
+    version=${version//:/%3a}
+    found=$(compgen -G "$cache/debs/${name}_${version:-*}_$1.deb" | sort -V | tail -1) || true
+    if [[ -z $found ]]; then
+        foreign "$1" apt-get -qq update >&2 || echo "apt's lists for $1 are not all up to date" >&2
+        (cd "$cache/debs" && foreign "$1" apt-get -qq download "$2" >&2) ||
+            die "apt has no $2 for $1 (its messages are above); a mirror in the middle of an update heals by itself"
+        found=$(compgen -G "$cache/debs/${name}_${version:-*}_$1.deb" | sort -V | tail -1)
+    fi
+    echo "$found"
+}
+
+# sysroot -- a directory for rustc's --sysroot with the target's standard library. Call for_target before.
+sysroot() {
+    local version root
+    version=$(dpkg-query -W -f '${Version}' rustc-web)
+    root=$cache/sysroot-$arch-$version
+    if [[ ! -e $root ]]; then
+        local package
+        package=$(deb "$arch" "libstd-rust-web-dev=$version")
+        rm -rf "$root.new"
+        mkdir -p "$root.new/lib"
+        dpkg-deb --fsys-tarfile "$package" |
+            tar -x -C "$root.new" --strip-components=2 --wildcards "./usr/lib/rustlib/$target"
+        mv "$root.new" "$root"
+    fi
+    echo "$root"
+}
+
+# toolchain [FLAG...] -- points cargo, rustc, cc and cmake at the target; the flags are rustc's. Call for_target
+# before. cmake needs no toolchain file: the cmake crate tells it system, processor and compilers from these.
+toolchain() {
+    need "${packages[@]}"
+    local root upper=${target//-/_}
+    root=$(sysroot)
+    export "CC_$upper=$gnu-gcc" "CXX_$upper=$gnu-g++" "AR_$upper=$gnu-ar"
+    upper=${upper^^}
+    export "CARGO_TARGET_${upper}_LINKER=$gnu-gcc" "CARGO_TARGET_${upper}_RUSTFLAGS=--sysroot=$root $*"
+    # Somebody's flags for this machine are none for that one, and would replace those above.
+    unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS RUSTUP_TOOLCHAIN
+    export RUSTC=/usr/bin/rustc
+    # Read by whoever sources this.
+    # shellcheck disable=SC2034
+    cargo=/usr/bin/cargo
+}
