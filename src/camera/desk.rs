@@ -74,6 +74,11 @@ impl Desk {
         }
     }
 
+    /// The camera is gone: what is there now is not it.
+    pub(super) fn lost(&self) {
+        lock(&self.locator).lost();
+    }
+
     /// All controls of the camera, open or not.
     pub(super) fn list(&self, is_usable: impl Fn(&Path) -> bool) -> Result<Vec<Control>, ControlError> {
         self.with_device(is_usable, |path| {

@@ -32,7 +32,7 @@ pub(super) fn capabilities(nodes: &[PathBuf]) -> Vec<(PathBuf, Capability)> {
 
 /// Another node of the same device that is a camera.
 pub(super) fn sibling(of: &Capability, path: &str) -> Option<PathBuf> {
-    let same = |caps: &Capability| caps.kind() == NodeKind::Capture && caps.is_same(of, true);
+    let same = |caps: &Capability| caps.kind() == NodeKind::Capture && caps.is_beside(of);
     let devices = capabilities(&nodes());
     devices.into_iter().find(|(other, caps)| other != Path::new(path) && same(caps)).map(|(path, _)| path)
 }

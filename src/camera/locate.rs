@@ -13,10 +13,49 @@ use super::kernel::{Capability, NodeKind};
 pub(super) struct Locator {
     /// `None` for the first camera there is.
     configured: Option<PathBuf>,
-    /// What was opened before.
-    known: Option<Capability>,
+    /// What was opened before, to know it again under another number or in another port.
+    known: Option<Known>,
+    /// What there was when it was last looked for and found.
+    beside: Devices,
     /// The nodes there were when it was last looked for in vain.
     barren: Vec<PathBuf>,
+}
+
+/// Video nodes with what they say they are.
+type Devices = Vec<(PathBuf, Capability)>;
+
+/// A camera that was opened before.
+#[derive(Debug)]
+struct Known {
+    capability: Capability,
+    /// Where cameras are that say the same of themselves and are not it: they were there beside it, or still there
+    /// when it had just been lost. One in any other place is the same camera, put into another port.
+    others: Vec<String>,
+}
+
+impl Known {
+    /// Takes note of the cameras of the same kind in `devices`, which must not be it.
+    fn is_none_of(&mut self, devices: &[(PathBuf, Capability)]) {
+        for (_, found) in devices {
+            if self.capability.is_same(found, false)
+                && !self.capability.is_same(found, true)
+                && !self.others.contains(&found.bus)
+            {
+                self.others.push(found.bus.clone());
+            }
+        }
+    }
+
+    /// Which of `devices` it is now.
+    fn find<'a>(&self, devices: &'a [(PathBuf, Capability)]) -> Option<&'a Path> {
+        let exactly = devices.iter().find(|(_, caps)| self.capability.is_same(caps, true));
+        let mut moved = devices
+            .iter()
+            .filter(|(_, caps)| self.capability.is_same(caps, false) && !self.others.contains(&caps.bus));
+        // Of two that came while it was away nobody can tell which is it.
+        let moved = moved.next().filter(|_| moved.next().is_none());
+        exactly.or(moved).map(|(path, _)| path.as_path())
+    }
 }
 
 /// A camera's node.
@@ -29,13 +68,22 @@ pub(super) struct Located {
 
 impl Locator {
     pub(super) fn new(configured: Option<PathBuf>) -> Self {
-        Self { configured, known: None, barren: Vec::new() }
+        Self { configured, known: None, beside: Vec::new(), barren: Vec::new() }
     }
 
-    /// The camera at `path` was opened and says it is this.
+    /// The camera that was located was opened and says it is this.
     pub(super) fn found(&mut self, capability: Capability) {
-        self.known = Some(capability);
+        let mut known = Known { capability, others: Vec::new() };
+        known.is_none_of(&self.beside);
+        self.known = Some(known);
         self.barren.clear();
+    }
+
+    /// The camera that was found is there no more, so what is there now is not it.
+    pub(super) fn lost(&mut self) {
+        if let Some(known) = &mut self.known {
+            known.is_none_of(&capabilities(&nodes()));
+        }
     }
 
     /// Where it is. `is_usable` tells whether a capture node offers anything that can be shown.
@@ -46,15 +94,9 @@ impl Locator {
         if self.barren == nodes && !self.configured.as_ref().is_some_and(|path| path.exists()) {
             return Err(self.absent(&nodes));
         }
-        let devices = capabilities(&nodes);
-        let same = |exact: bool| {
-            let known = self.known.as_ref()?;
-            let mut found = devices.iter().filter(|(_, caps)| known.is_same(caps, exact));
-            // On another port it is only known by its name, which must then be the only one.
-            found.next().filter(|_| exact || found.next().is_none()).map(|(path, _)| path.clone())
-        };
-        if let Some(path) = same(true).or_else(|| same(false)) {
-            return Ok(Located { path, why: None });
+        self.beside = capabilities(&nodes);
+        if let Some(path) = self.known.as_ref().and_then(|known| known.find(&self.beside)) {
+            return Ok(Located { path: path.to_owned(), why: None });
         }
         match &self.configured {
             Some(path) if path.exists() => Ok(Located { path: path.clone(), why: None }),
@@ -62,18 +104,17 @@ impl Locator {
                 self.barren = nodes;
                 Err(self.absent(&[]))
             }
-            None => self.first(&devices, nodes, is_usable),
+            None => self.first(nodes, is_usable),
         }
     }
 
     fn first(
         &mut self,
-        devices: &[(PathBuf, Capability)],
         nodes: Vec<PathBuf>,
         is_usable: impl Fn(&Path) -> bool,
     ) -> Result<Located, SourceError> {
         let mut passed_over = Vec::new();
-        for (path, capability) in devices {
+        for (path, capability) in &self.beside {
             let kind = capability.kind();
             if kind == NodeKind::Capture && is_usable(path) {
                 let over = passed_over.join(", ");

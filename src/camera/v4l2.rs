@@ -4,7 +4,7 @@
 //! - It does not show its descriptor and opens it blocking. [`Held`] finds it and sets O_NONBLOCK and CLOEXEC; a
 //!   frame is asked for only after [`Bell::wait`] saw that there is one, with a deadline.
 //! - A `Frame` dropped after its `Camera` would queue a buffer on a descriptor that may by then be another file.
-//!   No frame leaves [`V4l2::next`].
+//!   No frame leaves [`Open::next`].
 //! - Starting a `Camera` twice panics. Every start has a fresh one.
 //! - It refuses any rounding of size, interval or field by the driver. They are agreed with the driver first, and
 //!   rscam is told what came out.
@@ -124,7 +124,22 @@ impl Source for V4l2 {
 
     fn next(&mut self, bell: &Bell, until: Timestamp, sink: &mut Sink<'_>) -> Result<Next, SourceError> {
         let Some(open) = &mut self.open else { return Ok(Next::TimedOut) };
-        let device = open.camera.device();
+        let next = open.next(bell, until, sink);
+        if let Err(SourceError::Gone { .. }) = next {
+            self.desk.lost();
+        }
+        next
+    }
+
+    fn close(&mut self) {
+        self.open = None;
+    }
+}
+
+impl Open {
+    /// Waits for a frame. Whatever is taken out is given back before this returns.
+    fn next(&mut self, bell: &Bell, until: Timestamp, sink: &mut Sink<'_>) -> Result<Next, SourceError> {
+        let device = self.camera.device();
         loop {
             let failed = match bell.wait(&[device.fd()], Some(until))? {
                 Wake::Ready { failed, .. } => failed,
@@ -133,32 +148,28 @@ impl Source for V4l2 {
             };
             let filled: [Option<Filled>; BUFFERS as usize] =
                 std::array::from_fn(|index| device.filled(index as u32).ok().flatten());
-            let frame = match open.camera.owner().capture() {
+            let frame = match self.camera.owner().capture() {
                 Ok(frame) => frame,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !failed => continue,
-                Err(error) => return Err(lost(&open.path, error)),
+                Err(error) => return Err(lost(&self.path, error)),
             };
             let stamp = frame.get_timestamp();
             let facts = filled.into_iter().flatten().find(|filled| filled.stamp == stamp);
             let missed = facts
-                .zip(open.last_sequence)
+                .zip(self.last_sequence)
                 .map_or(0, |(facts, last)| facts.sequence.wrapping_sub(last).saturating_sub(1));
-            open.last_sequence = facts.map(|facts| facts.sequence).or(open.last_sequence);
+            self.last_sequence = facts.map(|facts| facts.sequence).or(self.last_sequence);
             let damaged = facts.is_some_and(|facts| facts.is_damaged);
             let data = if damaged { &[] } else { &frame[..] };
-            let picture = match open.format {
-                PixelFormat::Mjpeg => Picture::Jpeg { data, expected: Some(open.resolution) },
+            let picture = match self.format {
+                PixelFormat::Mjpeg => Picture::Jpeg { data, expected: Some(self.resolution) },
                 format => {
-                    Picture::Raw(Raw { data, format, resolution: open.resolution, stride: open.stride })
+                    Picture::Raw(Raw { data, format, resolution: self.resolution, stride: self.stride })
                 }
             };
             sink(Captured { picture, at: captured_at(stamp, facts), missed, damaged });
             return Ok(Next::Picture);
         }
-    }
-
-    fn close(&mut self) {
-        self.open = None;
     }
 }
 

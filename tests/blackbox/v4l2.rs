@@ -148,7 +148,8 @@ fn a_metadata_node_is_answered_with_the_camera_beside_it() {
         [Camera::new(NODE, &tables[0]), Camera::new("/dev/video91", &tables[1]).with("kind", "metadata")];
     let service = Porthole::with_cameras(&cameras, &["--source", "/dev/video91"]);
     let text = get(service.address, "/snapshot").text();
-    assert!(text.contains("/dev/video91: is a metadata node, not a camera; "), "{text}");
+    let why = "/dev/video91: is a metadata node, not a camera; use /dev/video90 instead";
+    assert!(text.contains(why), "{text}");
     drop(service);
     let service = Porthole::with_cameras(&cameras[..], &["--source", "auto"]);
     Client::porthole(service.address, "/ws").acknowledged();
@@ -209,6 +210,43 @@ fn a_camera_that_comes_back_under_another_number_is_followed() {
     client.acknowledged();
     assert_eq!(camera["source"], NODE);
     assert!(service.log().contains("opened /dev/video95 (Fake Cam)"), "{}", service.log());
+}
+
+#[test]
+fn another_camera_of_the_same_kind_is_not_shown_instead() {
+    let scratch = Scratch::new();
+    let tables = ["a", "b"].map(|name| Table::create(scratch.path(name)).unwrap());
+    let cameras = [
+        Camera::new(NODE, &tables[0]).with("bus", "usb-1"),
+        Camera::new("/dev/video91", &tables[1]).with("bus", "usb-2"),
+    ];
+    let service = Porthole::with_cameras(&cameras, &["--source", NODE, "--log", "debug"]);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    tables[0].set(Knob::Unplug, 1);
+    until("it has been looked for in vain", || service.log().contains("lost after attempt 5:").then_some(()));
+    assert_eq!(tables[1].counter(Counter::Streamons), 0, "the other camera was opened instead");
+    tables[0].set(Knob::Unplug, 0);
+    client.acknowledged();
+}
+
+#[test]
+fn a_camera_that_is_put_into_another_port_is_followed() {
+    let scratch = Scratch::new();
+    let tables = ["a", "b"].map(|name| Table::create(scratch.path(name)).unwrap());
+    let cameras = [
+        Camera::new(NODE, &tables[0]).with("bus", "usb-1"),
+        Camera::new("/dev/video91", &tables[1]).with("bus", "usb-2"),
+    ];
+    tables[1].set(Knob::Unplug, 1);
+    let service = Porthole::with_cameras(&cameras, &["--source", NODE]);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    tables[0].set(Knob::Unplug, 1);
+    service.until_camera_is("lost");
+    tables[1].set(Knob::Unplug, 0);
+    service.until_camera_is("live");
+    assert!(service.log().contains("opened /dev/video91"), "{}", service.log());
 }
 
 #[test]

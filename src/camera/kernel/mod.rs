@@ -152,12 +152,17 @@ impl NodeKind {
 }
 
 impl Capability {
-    /// Whether `other` is a node of the same camera: on the same port too if `exact`.
+    /// Whether `other` is the same node of the same camera: in the same port too if `exact`.
     pub(super) fn is_same(&self, other: &Self, exact: bool) -> bool {
         self.kind() == other.kind()
             && self.driver == other.driver
             && self.card == other.card
             && (!exact || self.bus == other.bus)
+    }
+
+    /// Whether `other` is a node of the same device, of whatever kind.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.driver == other.driver && self.bus == other.bus
     }
 
     pub(super) fn kind(&self) -> NodeKind {
