@@ -32,6 +32,27 @@ pub fn try_decode(jpeg: &[u8]) -> Result<Luma, String> {
     Ok(Luma { width, height, pixels })
 }
 
+/// What the fake cameras write into a comment of each JPEG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub number: u64,
+    /// CLOCK_MONOTONIC of the camera's machine.
+    pub monotonic_ns: u64,
+}
+
+impl Stamp {
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn of(jpeg: &[u8]) -> Self {
+        let at = jpeg.windows(6).position(|w| w == b"FKCM1 ").expect("the camera's comment");
+        let number = |at: usize, digits: usize| {
+            std::str::from_utf8(&jpeg[at..at + digits]).unwrap().parse().expect("digits")
+        };
+        Self { number: number(at + 6, 10), monotonic_ns: number(at + 17, 20) }
+    }
+}
+
 impl Luma {
     /// Whether the pixel is rather white than black.
     pub fn is_white(&self, x: usize, y: usize) -> bool {

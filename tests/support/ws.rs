@@ -133,6 +133,11 @@ impl Client {
         self.socket.send(message).unwrap();
     }
 
+    /// Sends, or says how the connection ended.
+    pub fn try_send(&mut self, message: Message) -> Result<(), Error> {
+        self.socket.send(message)
+    }
+
     /// The next text message, as JSON; frames are passed over.
     #[track_caller]
     pub fn text(&mut self) -> Value {
