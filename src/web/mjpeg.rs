@@ -12,6 +12,7 @@ use hyper::Response;
 use hyper::body::Bytes;
 use log::debug;
 use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, sleep_until};
 
 use super::http::fresh;
 use super::socket::Socket;
@@ -64,14 +65,20 @@ async fn frames(socket: &mut Socket, seat: &mut Seat, tally: &Tally) -> io::Resu
     let mut part = String::with_capacity(64);
     // Whatever a client says after its request is of no interest; that it hangs up is.
     let mut ignored = [0; 256];
+    let mut look_at = None;
     loop {
         tokio::select! {
             biased;
-            newer = seat.changed() => newer.map_err(io::Error::other)?,
+            newer = seat.changed(), if look_at.is_none() => newer.map_err(io::Error::other)?,
             read = socket.read(&mut ignored) => match read? {
                 0 => return Ok(()),
                 _ => continue,
             },
+            () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
+        }
+        look_at = socket.clears_in()?.map(|time| Instant::now() + time);
+        if look_at.is_some() {
+            continue;
         }
         if let Some(lease) = seat.lease() {
             send(socket, &lease, &mut part, tally).await?;

@@ -2,10 +2,8 @@
 //!
 //! Reads the [ring](crate::ring) and the [status](crate::status), and knows of cameras only that they have places for
 //! viewers. Nothing here can slow a camera, or one viewer another.
-
-#![forbid(unsafe_code)]
-
 mod auth;
+mod backlog;
 mod controls;
 mod handshake;
 mod http;
@@ -16,6 +14,7 @@ mod snapshot;
 mod socket;
 mod state;
 mod viewer;
+mod window;
 mod wire;
 mod ws;
 

@@ -1,9 +1,14 @@
-//! A client's connection, with patience of its own: a write that makes no progress for too long is an error,
-//! whoever writes and whatever happens meanwhile.
+//! A client's connection, with patience of its own: data that makes no progress for too long is an error, whoever
+//! wrote it and whatever happens meanwhile.
+//!
+//! And with an eye on what is under way: [`Socket::clears_in`] tells when a frame that is written would leave at once
+//! rather than wait behind an older one. Where a link takes less than the camera gives, that is what keeps the picture
+//! new: the queues of kernel and network stay empty, and the frame is chosen when it can go.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,9 +18,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Bytes that may wait in the kernel before the network takes them. Frames wait in the ring instead, where a newer
-/// one replaces them.
-const UNSENT: u32 = 16 * 1024;
+use super::backlog::{self, Path};
+
+/// Bytes that may wait in the kernel before the network takes them: what is left of a frame, as no other is begun
+/// before. Bounds what a peer who stops reading costs; small enough for many of those, large enough that a frame of
+/// usual size is one call to the kernel.
+const UNSENT: u32 = 128 * 1024;
+/// Shortest and longest time to the next look at what is under way. A timer is not finer, and an estimate not better.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 
 /// A connection that gives up on a peer who takes nothing.
 #[derive(Debug)]
@@ -25,18 +35,52 @@ pub(super) struct Socket {
     /// Counts down while a write waits. Kept for the next wait, so that waiting allocates once.
     countdown: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    /// When something was last written.
+    wrote: Instant,
+    /// The least that was seen under way since then, and when.
+    least: Option<(u32, Instant)>,
 }
 
 impl Socket {
     /// Wraps a fresh connection. Small writes go out at once.
     pub(super) fn new(stream: TcpStream, patience: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, patience, countdown: None, waiting: false })
+        Ok(Self { stream, patience, countdown: None, waiting: false, wrote: Instant::now(), least: None })
     }
 
     /// Sets the kernel up for a stream of frames: no queue of old ones.
     pub(super) fn keep_fresh(&self) -> io::Result<()> {
         SockRef::from(&self.stream).set_tcp_notsent_lowat(UNSENT)
+    }
+
+    /// The time until what has been written before is off the way, as far as can be told; `None` if it is.
+    ///
+    /// # Errors
+    /// When the peer has taken nothing of it for too long.
+    pub(super) fn clears_in(&mut self) -> io::Result<Option<Duration>> {
+        let waiting = backlog::unconfirmed(self.stream.as_fd())?;
+        if waiting == 0 {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        let since = match self.least {
+            Some((least, since)) if waiting >= least => since,
+            Some(_) => now,
+            None => self.wrote,
+        };
+        if self.least.is_none_or(|(least, _)| waiting < least) {
+            self.least = Some((waiting, now));
+        } else if now >= since + self.patience {
+            return Err(no_progress());
+        }
+        let path = backlog::path(self.stream.as_fd())?;
+        let (shortest, longest) = LOOKS;
+        Ok(clears_in(waiting, now - since, &path).map(|time| time.clamp(shortest, longest)))
+    }
+
+    /// The shortest time there and back to the peer.
+    pub(super) fn round_trip(&self) -> Duration {
+        backlog::path(self.stream.as_fd()).unwrap_or_default().round_trip
     }
 
     /// Writes all of `parts`, in as few calls as the kernel allows, without joining them first.
@@ -49,6 +93,7 @@ impl Socket {
                 n => IoSlice::advance_slices(&mut parts, n),
             }
         }
+        (self.wrote, self.least) = (Instant::now(), None);
         Ok(())
     }
 
@@ -64,8 +109,24 @@ impl Socket {
             countdown.as_mut().reset(Instant::now() + patience);
         }
         ready!(countdown.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes no data")))
+        Poll::Ready(Err(no_progress()))
     }
+}
+
+fn no_progress() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the peer takes no data")
+}
+
+/// The time until `waiting` bytes, of which none has been confirmed for `still`, are off the way; `None` if they are.
+fn clears_in(waiting: u32, still: Duration, path: &Path) -> Option<Duration> {
+    // What the way itself holds is travelling, not queueing.
+    let queued = u64::from(waiting).checked_sub(path.holds()).filter(|queued| *queued > 0)?;
+    let time = path.time_for(queued);
+    // A peer confirms the last segment or two only after a while. They have arrived when they had the time to.
+    if waiting <= 2 * path.segment {
+        return time.checked_sub(still).filter(|rest| !rest.is_zero());
+    }
+    Some(time)
 }
 
 impl AsyncRead for Socket {

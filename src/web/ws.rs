@@ -21,14 +21,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::handshake::Handshake;
 use super::socket::Socket;
 use super::viewer::{Kind, Tally, Viewer};
+use super::window::Window;
 use super::wire::{Header, Inbound, Message, Violation, close};
 use crate::frame::{Frame, Sequence, Timestamp};
 use crate::ring::{Closed, Lease, Seat};
 
 /// Largest message a client may send. All that mean anything are far smaller.
 const MAX_MESSAGE: usize = 4096;
-/// Frames a `porthole.v1` viewer may have sent and not acknowledged: one on its way while one is being shown.
-const WINDOW: usize = 2;
 /// A peer is asked for a sign of life this often...
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// ...and gone when it has not given one for so long.
@@ -92,6 +91,7 @@ pub(super) async fn serve(
         tally,
         patience,
         window: Window::default(),
+        look_at: None,
         heard: Instant::now(),
         text: Vec::new(),
         mid_frame: false,
@@ -117,6 +117,8 @@ struct Session<'a> {
     tally: &'a Tally,
     patience: Duration,
     window: Window,
+    /// When to look whether a frame can go, while what went before is in its way.
+    look_at: Option<Instant>,
     /// When the peer was last heard.
     heard: Instant,
     /// The tutorial's message, kept for the next.
@@ -149,7 +151,10 @@ impl Session<'_> {
         loop {
             match self.event(seat, frames_from, ping_at).await? {
                 Event::Frame => {
-                    if let Some(lease) = seat.lease() {
+                    self.look_at = self.socket.clears_in()?.map(|time| Instant::now() + time);
+                    if self.look_at.is_none()
+                        && let Some(lease) = seat.lease()
+                    {
                         self.send(&lease).await?;
                     }
                 }
@@ -163,6 +168,7 @@ impl Session<'_> {
                 }
                 Event::Time => {
                     let now = Instant::now();
+                    self.look_at = self.look_at.filter(|at| now < *at);
                     if now >= self.heard + SILENCE {
                         return Err(End::Silent);
                     }
@@ -189,9 +195,14 @@ impl Session<'_> {
         if greeting {
             wake_at = frames_from;
         }
+        if let Some(at) = self.look_at {
+            wake_at = wake_at.min(at);
+        }
         tokio::select! {
             biased;
-            Ok(()) = seat.changed(), if full_at.is_none() && !greeting => Ok(Event::Frame),
+            Ok(()) = seat.changed(), if full_at.is_none() && !greeting && self.look_at.is_none() => {
+                Ok(Event::Frame)
+            }
             read = self.socket.read(self.inbound.room()) => read.map(Event::Read),
             () = sleep_until(wake_at) => Ok(Event::Time),
         }
@@ -229,7 +240,10 @@ impl Session<'_> {
         let bytes = match self.tally.kind {
             Kind::Porthole => {
                 let head = frame_header(frame, lease.skipped());
-                self.window.sent(frame.sequence);
+                self.window.sent(frame);
+                if self.window.is_full_at().is_some() {
+                    self.window.fit(self.socket.round_trip());
+                }
                 self.tally.in_flight.store(self.window.len(), Relaxed);
                 let bytes = head.len() + lease.len();
                 self.put(&Header::binary(bytes), &[&head, lease]).await?;
@@ -337,39 +351,6 @@ fn tutorial_message(jpeg: &[u8], text: &mut Vec<u8>) {
     text.extend_from_slice(AFTER);
 }
 
-/// Frames that are on their way to a viewer: sent and not acknowledged.
-#[derive(Debug, Default)]
-struct Window {
-    /// Sequence and when it was sent, oldest first.
-    in_flight: [Option<(Sequence, Instant)>; WINDOW],
-}
-
-impl Window {
-    fn len(&self) -> u32 {
-        self.in_flight.iter().flatten().count() as u32
-    }
-
-    /// When the oldest frame was sent, if no other may be before it is acknowledged.
-    fn is_full_at(&self) -> Option<Instant> {
-        self.in_flight[WINDOW - 1].and(self.in_flight[0]).map(|(_, sent)| sent)
-    }
-
-    fn sent(&mut self, sequence: Sequence) {
-        if let Some(free) = self.in_flight.iter_mut().find(|slot| slot.is_none()) {
-            *free = Some((sequence, Instant::now()));
-        }
-    }
-
-    /// `sequence` has been shown, and so has or never will be all that was sent before it.
-    fn acknowledge(&mut self, sequence: Sequence) {
-        let known = self.in_flight.iter().position(|slot| slot.is_some_and(|(s, _)| s == sequence));
-        if let Some(last) = known {
-            self.in_flight.rotate_left(last + 1);
-            self.in_flight[WINDOW - 1 - last..].fill(None);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -412,21 +393,5 @@ mod tests {
         {
             assert!(matches!(reply(other), Reply::None), "{other:?}");
         }
-    }
-
-    #[test]
-    fn the_window_opens_with_acknowledgements() {
-        let mut window = Window::default();
-        window.sent(Sequence(5));
-        assert_eq!(window.is_full_at(), None);
-        window.sent(Sequence(9));
-        assert!(window.is_full_at().is_some() && window.len() == 2);
-        window.acknowledge(Sequence(4));
-        assert_eq!(window.len(), 2, "a number that was never sent");
-        window.acknowledge(Sequence(5));
-        assert_eq!((window.len(), window.is_full_at()), (1, None));
-        window.sent(Sequence(12));
-        window.acknowledge(Sequence(12));
-        assert_eq!(window.len(), 0, "the last one stands for those before it");
     }
 }

@@ -11,7 +11,7 @@ use tungstenite::Message;
 use crate::support::http::{Multipart, get, request, send};
 use crate::support::picture::decode;
 use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, until};
+use crate::support::{Porthole, Scratch, proc_status, until};
 
 const PATTERN: [&str; 6] = ["--source", "pattern", "--size", "320x240", "--fps", "60"];
 
@@ -391,20 +391,26 @@ fn a_viewer_who_takes_nothing_is_dropped_and_hurts_nobody() {
         &scratch,
         "[server]\nprogress_timeout_s = 1\n[[camera]]\nsource = \"pattern\"\nwidth = 1280\nheight = 720\nfps = 30\n",
     );
-    let stuck =
-        [send(service.address, "GET", "/stream", &[]), send(service.address, "GET", "/?action=stream", &[])];
     let mut other = Client::porthole(service.address, "/ws");
+    (0..10).for_each(|_| drop(other.acknowledged()));
+    let memory = || proc_status(service.pid(), "VmRSS");
+    let before = memory();
+    let stuck: Vec<_> = (0..20).map(|_| send(service.address, "GET", "/stream", &[])).collect();
     let kinds = || -> Vec<Value> {
         service.camera()["viewers"].as_array().unwrap().iter().map(|v| v["kind"].clone()).collect()
     };
     assert!(kinds().contains(&json!("mjpeg")));
+    let mut most = 0;
     until("those who take nothing are dropped", || {
         other.acknowledged();
+        most = most.max(memory());
         (!kinds().contains(&json!("mjpeg"))).then_some(())
     });
     let viewer = service.camera()["viewers"][0].clone();
     let (sent, skipped) = (viewer["sent"].as_u64().unwrap(), viewer["skipped"].as_u64().unwrap());
     assert!(skipped * 5 <= sent, "a stuck neighbour cost this viewer {skipped} of {} frames", sent + skipped);
+    // Each may hold one frame of some 50 kB back, and no more of them come while it is stuck.
+    assert!(most <= before + 20 * 200, "memory grew from {before} to {most} kB");
     drop(stuck);
 }
 

@@ -1,0 +1,246 @@
+//! Viewers behind links that cannot take the whole stream: what they see is new all the same, and nobody else notices.
+//!
+//! The links are network namespaces with a token bucket, which takes root; without, each test says so and is passed
+//! over. In a program of its own, as what is measured here would be disturbed by other tests at the same time.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod network;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use network::{Network, fast, obstacle};
+use support::Porthole;
+use support::fakecam::now_ns;
+use support::http::Multipart;
+use support::picture::decode;
+use support::ws::Client;
+
+/// Frames a second.
+const FPS: u32 = 30;
+const CAMERA: &str = "[[camera]]\nsource = \"pattern\"\nwidth = 640\nheight = 480\nfps = 30\n";
+/// What Ethernet, IP and TCP headers add to what they carry.
+const OVERHEAD: f64 = 1514.0 / 1448.0;
+
+/// One frame as a viewer got it.
+struct Arrival {
+    /// The number it shows.
+    number: u32,
+    bytes: usize,
+    /// Microseconds of the clock that capture times are of.
+    at: u64,
+}
+
+/// Something that takes frames.
+trait Frames: Send {
+    fn next(&mut self) -> (u64, Vec<u8>);
+}
+
+fn now() -> u64 {
+    now_ns() / 1000
+}
+
+struct WebSocket(Client);
+
+impl Frames for WebSocket {
+    fn next(&mut self) -> (u64, Vec<u8>) {
+        let frame = self.0.acknowledged();
+        (now(), frame.jpeg)
+    }
+}
+
+struct Bare(Client);
+
+impl Frames for Bare {
+    fn next(&mut self) -> (u64, Vec<u8>) {
+        let jpeg = self.0.binary();
+        (now(), jpeg)
+    }
+}
+
+struct Stream(Multipart);
+
+impl Frames for Stream {
+    fn next(&mut self) -> (u64, Vec<u8>) {
+        let (_, jpeg) = self.0.part();
+        (now(), jpeg)
+    }
+}
+
+/// What a viewer saw for whom the link is fast enough.
+#[derive(Default)]
+struct Beside {
+    /// When each picture was captured.
+    captured: HashMap<u32, u64>,
+    /// How old each was when it came.
+    ages: Vec<u64>,
+    skipped: u64,
+}
+
+/// Watches until told to stop.
+fn watch_fast(address: SocketAddr, stop: &AtomicBool) -> Beside {
+    let mut client = Client::porthole(address, "/ws");
+    let (mut beside, mut frames) = (Beside::default(), Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        let frame = client.acknowledged();
+        beside.ages.push(now() - frame.captured_at);
+        beside.skipped += u64::from(frame.skipped);
+        frames.push((frame.captured_at, frame.jpeg));
+    }
+    // Known by what they show: other viewers get no header that tells a number.
+    let numbered = frames.into_iter().map(|(at, jpeg)| (decode(&jpeg).pattern_number(), at));
+    beside.captured.extend(numbered);
+    beside
+}
+
+/// Bytes a second of the whole stream.
+fn rate_of_stream(address: SocketAddr) -> f64 {
+    let mut client = Client::porthole(address, "/ws");
+    let sizes: Vec<usize> = (0..20).map(|_| client.acknowledged().jpeg.len()).collect();
+    sizes.iter().sum::<usize>() as f64 / sizes.len() as f64 * f64::from(FPS)
+}
+
+fn percentile<T: Copy + Ord>(values: &mut [T], percent: usize) -> T {
+    values.sort_unstable();
+    values[(values.len() * percent).div_ceil(100) - 1]
+}
+
+/// Times a bound is tried that a busy machine can break. What is wrong with the service breaks it every time.
+const ATTEMPTS: usize = 3;
+
+/// Watches for `seconds` over a link that takes one `part`th of the stream; a second viewer watches past it.
+fn frames_stay_new(part: u32, seconds: u64, open: fn(SocketAddr) -> Box<dyn Frames>) {
+    if let Some(why) = obstacle() {
+        return println!("skipped: {why}");
+    }
+    let network = Network::new();
+    let service = network.serve(CAMERA);
+    let mut broken = String::new();
+    for _ in 0..ATTEMPTS {
+        match network.at_client(|| attempt(&network, &service, part, seconds, open)) {
+            Ok(()) => return,
+            Err(how) => broken = how,
+        }
+        println!("{broken}");
+    }
+    panic!("{ATTEMPTS} times, the last: {broken}");
+}
+
+fn attempt(
+    network: &Network,
+    service: &Porthole,
+    part: u32,
+    seconds: u64,
+    open: fn(SocketAddr) -> Box<dyn Frames>,
+) -> Result<(), String> {
+    let rate = rate_of_stream(fast(service)) / f64::from(part);
+    network.shape(rate as u32);
+    let stop = AtomicBool::new(false);
+    let (arrivals, beside) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| watch_fast(fast(service), &stop));
+        let arrivals = {
+            let _stop = StopWhenDropped(&stop);
+            watch_slow(open(service.address).as_mut(), Duration::from_secs(seconds))
+        };
+        (arrivals, beside.join().unwrap())
+    });
+    let Beside { captured, mut ages, skipped } = beside;
+
+    let frame_us = 1_000_000 / u64::from(FPS);
+    let mut beyond: Vec<i64> = Vec::new();
+    for Arrival { number, bytes, at } in &arrivals {
+        let Some(captured) = captured.get(number) else { continue };
+        let transfer_us = (*bytes as f64 * OVERHEAD / rate * 1e6) as u64;
+        beyond.push((at - captured) as i64 - (2 * frame_us + transfer_us) as i64);
+    }
+    let takes = f64::from(FPS) / f64::from(part) * seconds as f64;
+    let known = beyond.len();
+    if (known as f64) < takes * 0.7 {
+        return Err(format!("only {known} frames came where the link takes {takes:.0}"));
+    }
+    let (p50, p99) = (percentile(&mut beyond, 50), percentile(&mut beyond, 99));
+    println!("{known} frames of {takes:.0}, half of them within {p50} us of the bound, 99 % within {p99} us");
+    if p99 > 0 {
+        return Err(format!(
+            "frames came {p99} us later than two frame times and their transfer: {beyond:?}"
+        ));
+    }
+    let p99 = percentile(&mut ages, 99);
+    if p99 > 2 * frame_us {
+        return Err(format!("beside it, frames were {p99} us old"));
+    }
+    let all = ages.len() as u64;
+    if skipped * 50 > all {
+        return Err(format!("beside it, {skipped} were skipped of {all}"));
+    }
+    Ok(())
+}
+
+/// Tells others to stop, whichever way this ends.
+struct StopWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for StopWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn watch_slow(frames: &mut dyn Frames, time: Duration) -> Vec<Arrival> {
+    // The first second is the link's to be found out about.
+    let from = Instant::now() + Duration::from_secs(1);
+    let mut raw = Vec::new();
+    while Instant::now() < from + time {
+        let frame = frames.next();
+        if Instant::now() >= from {
+            raw.push(frame);
+        }
+    }
+    // Looked at afterwards, as looking takes time too.
+    let arrival = |(at, jpeg): (u64, Vec<u8>)| Arrival {
+        number: decode(&jpeg).pattern_number(),
+        bytes: jpeg.len(),
+        at,
+    };
+    raw.into_iter().map(arrival).collect()
+}
+
+fn websocket(address: SocketAddr) -> Box<dyn Frames> {
+    Box::new(WebSocket(Client::porthole(address, "/ws")))
+}
+
+fn bare(address: SocketAddr) -> Box<dyn Frames> {
+    Box::new(Bare(Client::bare(address, "/ws")))
+}
+
+fn stream(address: SocketAddr) -> Box<dyn Frames> {
+    Box::new(Stream(Multipart::open(address, "/stream")))
+}
+
+#[test]
+fn a_quarter_of_the_rate_by_websocket() {
+    frames_stay_new(4, 14, websocket);
+}
+
+#[test]
+fn a_quarter_of_the_rate_by_websocket_without_acknowledgements() {
+    frames_stay_new(4, 14, bare);
+}
+
+#[test]
+fn a_quarter_of_the_rate_by_mjpeg() {
+    frames_stay_new(4, 14, stream);
+}
+
+#[test]
+fn a_tenth_of_the_rate_by_websocket() {
+    frames_stay_new(10, 14, websocket);
+}
+
+#[test]
+fn a_tenth_of_the_rate_by_mjpeg() {
+    frames_stay_new(10, 14, stream);
+}
