@@ -12,7 +12,7 @@ use porthole::led::{Lights, Role, Signal};
 use porthole::service::{Fault, Service};
 use porthole::{board, camera, led};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 
 /// What the exit code says.
 #[derive(Clone, Copy)]
@@ -110,8 +110,7 @@ fn run(flags: &Flags) -> Exit {
     };
     let ended = runtime.block_on(async {
         // Before anybody can know that it runs and tell it to stop.
-        let told = told_to_stop()
-            .map_err(|cause| fail(&format!("cannot catch signals: {cause}"), Exit::NotStarted))?;
+        let (mut told, mut again) = (told_to_stop()?, told_to_stop()?);
         let service = Service::start(config).map_err(|cause| fail(&cause, Exit::NotStarted))?;
         let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
         match service.url(&hostname.unwrap_or_else(|_| "localhost".into())) {
@@ -119,7 +118,13 @@ fn run(flags: &Flags) -> Exit {
             Ok(url) => drop(writeln!(io::stdout(), "porthole: open {url}")),
             Err(cause) => warn!("the address cannot be told: {cause}"),
         }
-        service.run(told).await.map_err(|fault: Fault| fail(&fault, Exit::Fault))
+        tokio::select! {
+            ended = service.run(async { told.first().await }) => {
+                ended.map_err(|fault: Fault| fail(&fault, Exit::Fault))
+            }
+            // The service is dropped where it is, and with it its LEDs go dark; nothing else is waited for.
+            () = again.second() => Err(Exit::Fault),
+        }
     });
     // A thread that a driver holds is not waited for: it ends with the process.
     runtime.shutdown_background();
@@ -162,13 +167,13 @@ fn led(flags: &Flags, role: Role, what: &str) -> Exit {
         Err(exit) => return exit,
     };
     runtime.block_on(async {
-        let told = match told_to_stop() {
+        let mut told = match told_to_stop() {
             Ok(told) => told,
-            Err(cause) => return fail(&format!("cannot catch signals: {cause}"), Exit::NotStarted),
+            Err(exit) => return exit,
         };
         let wire = lights.infos().first().map(|info| info.wire.to_string()).unwrap_or_default();
         drop(writeln!(io::stdout(), "{role} on {wire}: {what}; Ctrl-C ends it"));
-        lights.try_out(signal, told).await;
+        lights.try_out(signal, told.first()).await;
         Exit::Clean
     })
 }
@@ -176,28 +181,43 @@ fn led(flags: &Flags, role: Role, what: &str) -> Exit {
 /// A signal may come twice though it was sent once: to the process and to its group, as timeout(1) does.
 const ECHO: Duration = Duration::from_millis(100);
 
-/// Ready at the first SIGTERM or SIGINT. A second one ends the process at once.
-fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        let mut next = async move || {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            }
-        };
-        info!("{}: stopping", next().await);
+/// Hears SIGTERM and SIGINT, which no longer end the process by themselves.
+struct ToldToStop {
+    terminate: UnixSignal,
+    interrupt: UnixSignal,
+}
+
+fn told_to_stop() -> Result<ToldToStop, Exit> {
+    let heard = |kind| {
+        signal(kind).map_err(|cause| fail(&format!("cannot catch signals: {cause}"), Exit::NotStarted))
+    };
+    Ok(ToldToStop { terminate: heard(SignalKind::terminate())?, interrupt: heard(SignalKind::interrupt())? })
+}
+
+impl ToldToStop {
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Ready when told to stop.
+    async fn first(&mut self) {
+        info!("{}: stopping", self.next().await);
+    }
+
+    /// Ready when told a second time.
+    async fn second(&mut self) {
+        self.next().await;
         let first = Instant::now();
-        tokio::spawn(async move {
-            loop {
-                let again = next().await;
-                if first.elapsed() > ECHO {
-                    warn!("{again} again: stopping at once");
-                    std::process::exit(Exit::Fault as i32);
-                }
+        loop {
+            let again = self.next().await;
+            if first.elapsed() > ECHO {
+                return warn!("{again} again: stopping at once");
             }
-        });
-    })
+        }
+    }
 }
 
 fn check(flags: &Flags) -> Exit {

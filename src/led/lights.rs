@@ -7,200 +7,24 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use embedded_hal::digital::{self, ErrorKind, ErrorType, OutputPin};
+use embedded_hal::digital::OutputPin;
 use log::warn;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::sysfs::SysfsLed;
-use super::{Lamp, Role, Signal, gpio, signal};
+use super::wire::{LedError, NotSet, Pin, Settings, Wire};
+use super::{Lamp, Role, Signal, signal};
 use crate::frame::Timestamp;
 use crate::status::Watcher;
 
-/// What an LED is wired to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// A GPIO line, by name or by chip and number.
-    Gpio(String),
-    /// An LED of the board, by its name in /sys/class/leds.
-    Board(String),
-}
-
-impl FromStr for Wire {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("led:") {
-            Some("") => Err("needs the name of an LED in /sys/class/leds after led:".into()),
-            Some(name) => Ok(Self::Board(name.into())),
-            None if text.trim().is_empty() => {
-                Err("must be a line's name (GPIO17), a chip and number (pinctrl-rp1:17), or led:NAME".into())
-            }
-            None => Ok(Self::Gpio(text.into())),
-        }
-    }
-}
-
-impl fmt::Display for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gpio(line) => f.write_str(line),
-            Self::Board(name) => write!(f, "led:{name}"),
-        }
-    }
-}
-
-/// An LED as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// What it is for.
-    pub role: Role,
-    /// What it is wired to: the first of these that there is.
-    pub wires: Vec<Wire>,
-    /// It is lit by a low level.
-    pub active_low: bool,
-    /// The service must not run without it.
-    pub required: bool,
-}
-
-/// Why an LED cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum LedError {
-    /// Somebody else drives it.
-    #[error("{line} is in use by {holder}; stop that, or wire the LED to another line")]
-    Busy {
-        /// The line.
-        line: String,
-        /// Who has it, as the kernel knows them.
-        holder: String,
-    },
-    /// This user may not.
-    #[error("{line}: {} may not be used by this user; add it to the group that owns it, usually `gpio`", path.display())]
-    Denied {
-        /// The line.
-        line: String,
-        /// What may not be opened.
-        path: PathBuf,
-    },
-    /// No chip has such a line.
-    #[error("there is no line {line} (on {chips}); `gpioinfo` lists the lines there are")]
-    NoLine {
-        /// The line.
-        line: String,
-        /// Where it was looked for.
-        chips: String,
-    },
-    /// There is no such chip.
-    #[error("there is no GPIO chip {chip}, only {chips}; `gpiodetect` lists the chips there are")]
-    NoChip {
-        /// The chip.
-        chip: String,
-        /// Those there are.
-        chips: String,
-    },
-    /// The board has no such LED.
-    #[error("there is no /sys/class/leds/{name}, only {names}; name one of these")]
-    NoLed {
-        /// The LED.
-        name: String,
-        /// Those there are.
-        names: String,
-    },
-    /// The kernel refused for another reason.
-    #[error("{line}: {}: {source}; see the kernel log", path.display())]
-    Line {
-        /// The line.
-        line: String,
-        /// The device or folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl LedError {
-    /// It is just not there, and something else may be.
-    fn is_absence(&self) -> bool {
-        matches!(self, Self::NoLine { .. } | Self::NoChip { .. } | Self::NoLed { .. })
-    }
-}
-
-/// Either kind of wire.
-enum Pin {
-    Gpio(gpiocdev_embedded_hal::OutputPin),
-    Board { led: SysfsLed, active_low: bool },
-}
-
-/// A level that could not be set.
-#[derive(Debug)]
-struct NotSet(String);
-
-impl digital::Error for NotSet {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Other
-    }
-}
-
-impl ErrorType for Pin {
-    type Error = NotSet;
-}
-
-impl OutputPin for Pin {
-    fn set_low(&mut self) -> Result<(), NotSet> {
-        self.set(false)
-    }
-
-    fn set_high(&mut self) -> Result<(), NotSet> {
-        self.set(true)
-    }
-}
-
-impl Pin {
-    /// Opens the first wire that there is; the error is that of the first, which is the one most likely meant.
-    fn open(settings: &Settings) -> (Wire, Result<Self, LedError>) {
-        let mut first = None;
-        for wire in &settings.wires {
-            match Self::open_wire(settings, wire) {
-                Err(error) if error.is_absence() => first = first.or(Some((wire.clone(), Err(error)))),
-                opened => return (wire.clone(), opened),
-            }
-        }
-        first.unwrap_or_else(|| {
-            let error = LedError::NoLed { name: "none".into(), names: "none is named".into() };
-            (Wire::Board("none".into()), Err(error))
-        })
-    }
-
-    fn open_wire(settings: &Settings, wire: &Wire) -> Result<Self, LedError> {
-        let Settings { role, active_low, .. } = *settings;
-        Ok(match wire {
-            Wire::Gpio(line) => Self::Gpio(gpio::open(role, line, active_low)?),
-            Wire::Board(name) => Self::Board { led: SysfsLed::open(name)?, active_low },
-        })
-    }
-
-    fn set(&mut self, on: bool) -> Result<(), NotSet> {
-        let set = match self {
-            // The kernel turns the level round for lines that are lit by a low one.
-            Self::Gpio(pin) => pin.set_state(on.into()).map_err(|error| error.to_string()),
-            Self::Board { led, active_low } => led
-                .set_state((on != *active_low).into())
-                .map_err(|_| "its brightness cannot be written".into()),
-        };
-        set.map_err(NotSet)
-    }
-}
-
 /// An LED and the lamp that it is.
-struct Light {
+struct Light<P> {
     role: Role,
     wire: Wire,
-    lamp: Lamp<Pin>,
+    lamp: Lamp<P>,
     /// A failure is worth one line, not one for every step.
     has_failed: bool,
 }
@@ -218,7 +42,7 @@ pub struct LightInfo {
 
 /// Lights that have been opened and are dark.
 pub struct Lights {
-    lights: Vec<Light>,
+    lights: Vec<Light<Pin>>,
     infos: Vec<LightInfo>,
 }
 
@@ -272,12 +96,7 @@ impl Lights {
         if self.lights.is_empty() {
             return Ok(LightsThread { running: None });
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let (stop, stopped) = oneshot::channel();
-        let thread = Builder::new()
-            .name("leds".into())
-            .spawn(move || runtime.block_on(drive(self.lights, status, stopped)))?;
-        Ok(LightsThread { running: Some((stop, thread)) })
+        Ok(LightsThread { running: Some(spawn(self.lights, status)?) })
     }
 
     /// Shows one signal on all of them until `until` is ready; for trying out a wire.
@@ -298,12 +117,31 @@ impl Lights {
 /// The running lights. They go dark when this is dropped, in whatever way.
 #[derive(Debug)]
 pub struct LightsThread {
-    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl LightsThread {
+    /// Waits until they have gone dark without having been told to, which only a panic makes them do. Loses nothing
+    /// when cancelled; never ready if there are none.
+    pub async fn ended(&mut self) {
+        match &mut self.running {
+            // Nothing is ever sent: the sender goes with the thread.
+            Some(running) => drop((&mut running.ended).await),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Drop for LightsThread {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.running.take() {
+        if let Some(Running { stop, thread, .. }) = self.running.take() {
             drop(stop);
             // It waits for nothing but this. A panic in it has been reported, and made the lights dark.
             let _ = thread.join();
@@ -311,19 +149,38 @@ impl Drop for LightsThread {
     }
 }
 
-async fn drive(mut lights: Vec<Light>, mut status: Watcher, mut stopped: oneshot::Receiver<()>) {
-    // Dark on the way out, also when that is a panic.
-    struct Dark<'a>(&'a mut Vec<Light>);
-    impl Drop for Dark<'_> {
-        fn drop(&mut self) {
-            self.0.drain(..).for_each(|light| drop(light.lamp.extinguish()));
-        }
+fn spawn<P>(mut lights: Vec<Light<P>>, status: Watcher) -> io::Result<Running>
+where
+    P: OutputPin<Error = NotSet> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let ((stop, stopped), (alive, ended)) = (oneshot::channel(), oneshot::channel());
+    let thread = Builder::new().name("leds".into()).spawn(move || {
+        // Dropped last, also by a panic: whoever waits for it finds the lights dark.
+        let _alive: oneshot::Sender<()> = alive;
+        let dark = Dark(&mut lights);
+        runtime.block_on(drive(dark, status, stopped));
+    })?;
+    Ok(Running { stop, ended, thread })
+}
+
+/// Lights that go dark when this is dropped.
+struct Dark<'a, P: OutputPin>(&'a mut Vec<Light<P>>);
+
+impl<P: OutputPin> Drop for Dark<'_, P> {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|light| drop(light.lamp.extinguish()));
     }
-    let dark = Dark(&mut lights);
+}
+
+async fn drive<P>(lights: Dark<'_, P>, mut status: Watcher, mut stopped: oneshot::Receiver<()>)
+where
+    P: OutputPin<Error = NotSet>,
+{
     loop {
         let due = {
             let status = status.borrow_and_update();
-            step(dark.0, |role| signal(role, &status))
+            step(lights.0, |role| signal(role, &status))
         };
         tokio::select! {
             _ = &mut stopped => return,
@@ -334,7 +191,10 @@ async fn drive(mut lights: Vec<Light>, mut status: Watcher, mut stopped: oneshot
 }
 
 /// Brings every light to what it shows now. Returns when the next one has to change.
-fn step(lights: &mut [Light], signal: impl Fn(Role) -> Signal) -> Option<Timestamp> {
+fn step<P>(lights: &mut [Light<P>], signal: impl Fn(Role) -> Signal) -> Option<Timestamp>
+where
+    P: OutputPin<Error = NotSet>,
+{
     let now = Timestamp::now();
     let due = lights.iter_mut().filter_map(|light| {
         let role = light.role;
@@ -364,17 +224,13 @@ async fn rest(until: Option<Timestamp>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-    #[test]
-    fn wires_read_back_as_written() {
-        for text in ["GPIO17", "pinctrl-bcm2711:17", "led:ACT", "led:green:power"] {
-            assert_eq!(text.parse::<Wire>().unwrap().to_string(), text);
-        }
-        for bad in ["", "  ", "led:"] {
-            assert!(bad.parse::<Wire>().is_err(), "{bad:?}");
-        }
-    }
+    use embedded_hal::digital::ErrorType;
+
+    use super::*;
+    use crate::status::{Phase, status};
 
     #[test]
     fn an_led_that_cannot_be_had_is_left_out_unless_it_is_required() {
@@ -390,5 +246,53 @@ mod tests {
         let (role, error) = Lights::open(vec![settings(true)]).unwrap_err();
         assert_eq!(role, Role::OnAir);
         assert!(matches!(error, LedError::NoChip { .. } | LedError::Denied { .. }), "{error}");
+    }
+
+    /// A pin that can be lit, and breaks when it is to go dark while `breaks`.
+    #[derive(Clone, Default)]
+    struct Fragile {
+        is_lit: Arc<AtomicBool>,
+        breaks: Arc<AtomicBool>,
+    }
+
+    impl ErrorType for Fragile {
+        type Error = NotSet;
+    }
+
+    impl OutputPin for Fragile {
+        fn set_high(&mut self) -> Result<(), NotSet> {
+            self.is_lit.store(true, SeqCst);
+            Ok(())
+        }
+
+        fn set_low(&mut self) -> Result<(), NotSet> {
+            assert!(!self.breaks.swap(false, SeqCst), "as it was told to");
+            self.is_lit.store(false, SeqCst);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_makes_the_lights_dark_and_is_told() {
+        let pins = [Fragile::default(), Fragile::default()];
+        let lights = [Role::Power, Role::OnAir].into_iter().zip(&pins).map(|(role, pin)| Light {
+            role,
+            wire: Wire::Board(role.to_string()),
+            lamp: Lamp::new(pin.clone()).unwrap(),
+            has_failed: false,
+        });
+        let (phase, cameras, watcher) = status([("front".into(), "pattern".into(), 30.0)]);
+        phase.phase(Phase::Serving);
+        cameras[0].capturing(true);
+        let mut thread = LightsThread { running: Some(spawn(lights.collect(), watcher).unwrap()) };
+        let are_lit = || pins.each_ref().map(|pin| pin.is_lit.load(SeqCst));
+        while are_lit() != [true, true] {
+            std::thread::yield_now();
+        }
+        pins[0].breaks.store(true, SeqCst);
+        phase.phase(Phase::Stopping);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(thread.ended());
+        assert_eq!(are_lit(), [false, false]);
     }
 }

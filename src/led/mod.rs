@@ -1,13 +1,14 @@
 //! Status LEDs that tell the truth: what each shows follows from the [status](crate::status) alone.
 //!
 //! Here is the pure part: roles, signals, what a signal looks like over time, and a [`Lamp`] that shows it on any
-//! output pin. The wires are in `gpio` and `sysfs`, the thread that watches the status in `lights`. No other stage
-//! knows that LEDs exist.
+//! output pin. The wires are in `wire`, `gpio` and `sysfs`, the thread that watches the status in `lights`. No other
+//! stage knows that LEDs exist.
 #![forbid(unsafe_code)]
 
 mod gpio;
 mod lights;
 mod sysfs;
+mod wire;
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +16,8 @@ use std::time::Duration;
 
 use embedded_hal::digital::OutputPin;
 
-pub use lights::{LedError, LightInfo, Lights, LightsThread, Settings, Wire};
+pub use lights::{LightInfo, Lights, LightsThread};
+pub use wire::{LedError, Settings, Wire};
 
 use crate::frame::Timestamp;
 use crate::status::{CameraState, Phase, Status};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use embedded_hal::digital::{Error, ErrorKind, ErrorType, OutputPin};
 
-use super::lights::LedError;
+use super::wire::LedError;
 
 /// Where the kernel shows its LEDs.
 const CLASS: &str = "/sys/class/leds";

@@ -19,6 +19,7 @@ use crate::web::{Web, WebError};
 /// From the request to stop to the end of the process. Short enough that no supervisor loses its patience, long
 /// enough for a camera to finish a frame and for a child to be asked before it is killed.
 const STOP: Duration = Duration::from_millis(900);
+
 /// Why the service did not come up.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -67,6 +68,11 @@ pub enum Fault {
         /// What it said.
         message: String,
     },
+    /// The thread of the LEDs panicked.
+    #[error(
+        "the LEDs went dark by a panic, and no camera may run without them; this is a bug in porthole, please report it"
+    )]
+    Dark,
     /// Something did not stop in time.
     #[error("{what} did not stop within {} ms; it is left to the kernel", STOP.as_millis())]
     Stuck {
@@ -131,7 +137,7 @@ impl Service {
     /// [`Fault`] when it was not asked to stop, or something would not.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Fault> {
         // The lights go last, however this ends: dark when the cameras are closed.
-        let Self { web, mut threads, lights: _lights, phase, status } = self;
+        let Self { web, mut threads, mut lights, phase, status } = self;
         let (stop_web, web_stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops the web too.
         let mut web = tokio::spawn(web.serve(async { drop(web_stopped.await) }));
@@ -141,6 +147,7 @@ impl Service {
         let fault = tokio::select! {
             () = stop => None,
             fault = first_to_end(&mut threads) => Some(fault),
+            () = lights.ended() => Some(Fault::Dark),
         };
 
         let deadline = Instant::now() + STOP;
