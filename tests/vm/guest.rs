@@ -47,6 +47,12 @@ impl Guest {
         self.answer(script, DEADLINE).is_some_and(|(code, _)| code == 0)
     }
 
+    /// Runs a shell script inside; the exit status of its last command, and its output.
+    #[track_caller]
+    pub fn outcome(&self, script: &str) -> (i32, String) {
+        self.answer(script, DEADLINE).unwrap_or_else(|| panic!("no answer to {script:?}"))
+    }
+
     /// Runs a shell script inside; its exit status and output, or nothing if there was no answer.
     fn answer(&self, script: &str, patience: Duration) -> Option<(i32, String)> {
         let give_up = Instant::now() + patience;
@@ -75,9 +81,10 @@ impl Guest {
         self.run(
             "rm -f /run/porthole.toml
              killall sleep surveillance 2>/dev/null
-             pid=$(cat /run/porthole.pid 2>/dev/null) && kill $pid 2>/dev/null
-             while [ -n \"$pid\" ] && [ -e /proc/$pid ]; do usleep 10000; done
-             rm -f /run/porthole.*
+             kill $(cat /run/*porthole.pid 2>/dev/null) 2>/dev/null
+             while pidof porthole >/dev/null; do usleep 10000; done
+             rm -f /run/*porthole.*
+             echo none >/sys/class/leds/ACT/trigger
              uvc-camera tell /run/isochronous reset && uvc-camera tell /run/bulk reset || exit 1
              cd /sys/bus/platform/drivers/vivid; [ -e vivid.0 ] || echo vivid.0 >bind",
         );
@@ -96,20 +103,52 @@ impl Guest {
     /// Starts the service afresh with these cameras: TOML beginning with `[[camera]]`.
     #[track_caller]
     pub fn serve(&self, cameras: &str) -> Service<'_> {
-        let config = format!(
-            "[server]\nlisten = \"0.0.0.0:8080\"\nstate_dir = \"/run\"\n[auth]\nmode = \"none\"\n{cameras}"
-        );
+        self.serve_on("auto", cameras)
+    }
+
+    /// As [`serve`](Self::serve), on a board that this machine is not.
+    #[track_caller]
+    pub fn serve_on(&self, board: &str, rest: &str) -> Service<'_> {
         let before = self.run("cat /run/porthole.pid 2>/dev/null || true");
+        self.configure("/run/porthole.new", board, 8080, rest);
         self.run(&format!(
-            "cat >/run/porthole.new <<'END'\n{config}\nEND\nmv /run/porthole.new /run/porthole.toml\n{}",
+            "mv /run/porthole.new /run/porthole.toml\n{}",
             if before.is_empty() { String::new() } else { format!("kill {before}") }
         ));
-        let look = "cat /run/porthole.pid && grep -q '^porthole: open' /run/porthole.log";
+        let pid = self.until_served("porthole", &before);
+        Service { guest: self, name: "porthole", pid, address: self.machine.service }
+    }
+
+    /// Starts a service that nobody starts again, and nobody cleans up after. On a Raspberry Pi's board, and alone: the
+    /// LEDs are its own.
+    #[track_caller]
+    pub fn by_hand(&self, rest: &str) -> Service<'_> {
+        self.configure("/run/lone-porthole.toml", "rpi-4b", 8081, rest);
+        self.run(
+            "rm -f /run/lone-porthole.pid /run/lone-porthole.exits
+             ( sh -c 'echo $$ >/run/lone-porthole.pid; exec porthole --config /run/lone-porthole.toml'
+             echo $? >/run/lone-porthole.exits ) >/run/lone-porthole.log 2>&1 &",
+        );
+        let pid = self.until_served("lone-porthole", "");
+        Service { guest: self, name: "lone-porthole", pid, address: self.machine.other }
+    }
+
+    fn configure(&self, file: &str, board: &str, port: u16, rest: &str) {
+        self.run(&format!(
+            "cat >{file} <<'END'\nboard = \"{board}\"\n[server]\nlisten = \"0.0.0.0:{port}\"\n\
+             state_dir = \"/run\"\n[auth]\nmode = \"none\"\n{rest}\nEND"
+        ));
+    }
+
+    /// Its process, once it serves and is not the one before.
+    #[track_caller]
+    fn until_served(&self, name: &str, before: &str) -> u32 {
+        let look = format!("cat /run/{name}.pid && grep -q '^porthole: open' /run/{name}.log");
         let pid = until("the service serves", || {
-            let (code, pid) = self.answer(look, DEADLINE)?;
+            let (code, pid) = self.answer(&look, DEADLINE)?;
             (code == 0 && pid != before).then_some(pid)
         });
-        Service { guest: self, pid: pid.trim().parse().unwrap(), address: self.machine.service }
+        pid.trim().parse().unwrap()
     }
 
     /// The node of the camera that vivid invents, which is there or not.
@@ -147,7 +186,7 @@ impl Guest {
 
     /// For whoever looks into a failure.
     pub fn account(&self) -> String {
-        self.run("tail -n 30 /run/*.log /run/porthole.toml /run/porthole.exits; dmesg | tail -n 20; true")
+        self.run("tail -n 30 /run/*.log /run/*porthole.toml /run/*porthole.exits; dmesg | tail -n 20; true")
     }
 
     /// Lines of the kernel's log that tell of a fault of its own.
@@ -159,6 +198,7 @@ impl Guest {
 /// The service inside, as it was started last.
 pub struct Service<'a> {
     guest: &'a Guest,
+    name: &'static str,
     pub pid: u32,
     pub address: SocketAddr,
 }
@@ -166,7 +206,17 @@ pub struct Service<'a> {
 impl Service<'_> {
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.guest.run("cat /run/porthole.log")
+        self.guest.run(&format!("cat /run/{}.log", self.name))
+    }
+
+    /// Waits for its end; the exit status.
+    #[track_caller]
+    pub fn ended(&self) -> i32 {
+        let gone = format!("[ ! -e /proc/{} ] && tail -n 1 /run/{}.exits", self.pid, self.name);
+        until("the service has ended", || {
+            let (code, status) = self.guest.outcome(&gone);
+            (code == 0).then(|| status.trim().parse().ok()).flatten()
+        })
     }
 
     /// The first camera's part of `/state`.
@@ -177,8 +227,13 @@ impl Service<'_> {
 
     #[track_caller]
     pub fn cameras(&self) -> Value {
-        let state: Value = serde_json::from_slice(&http::get(self.address, "/state").body).unwrap();
-        state["cameras"].clone()
+        self.state()["cameras"].clone()
+    }
+
+    /// `/state`.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        serde_json::from_slice(&http::get(self.address, "/state").body).unwrap()
     }
 
     /// Waits until the first camera is in `state`, and returns its part of `/state`.

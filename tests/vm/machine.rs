@@ -22,6 +22,8 @@ const GPIO_LEVELS: &str = "xp /1wx 0x090303fc";
 /// What the lines are called, by their number: as on a Raspberry Pi, so that what works here does there. QEMU's power
 /// button is on line 3.
 pub const LINES: [&str; 8] = ["GPIO17", "GPIO27", "GPIO22", "power", "GPIO23", "GPIO24", "GPIO25", "GPIO5"];
+/// An LED that is the kernel's own, as boards have them, by the name that /sys/class/leds has for it; and its line.
+const ONBOARD: (&str, &str) = ("ACT", "6");
 /// Ports inside: the service's, that of a second one, and the remote shell's.
 const SERVICE: u16 = 8080;
 const OTHER: u16 = 8081;
@@ -145,21 +147,29 @@ fn drop_with_parent() -> std::io::Result<()> {
     }
 }
 
-/// The board's own device tree, asked of this very QEMU, with names for the GPIO lines.
+/// The board's own device tree, asked of this very QEMU, with names for the GPIO lines and an LED on one of them.
 fn device_tree(scratch: &Scratch) -> PathBuf {
     let path = scratch.path("tree.dtb");
     let dump = format!("{MACHINE},dumpdtb={}", path.display());
     succeed(Command::new("qemu-system-aarch64").args(["-machine", &dump]).args(BOARD).arg("-nodefaults"));
-    succeed(
-        Command::new("fdtput").args(["-t", "s"]).arg(&path).args([GPIO_NODE, "gpio-line-names"]).args(LINES),
-    );
+    let put = |kind: &str, node: &str, property: &str, values: &[&str]| {
+        let mut command = Command::new("fdtput");
+        succeed(command.args(["-p", "-t", kind]).arg(&path).args([node, property]).args(values));
+    };
+    put("s", GPIO_NODE, "gpio-line-names", &LINES);
+    let chip = succeed(Command::new("fdtget").args(["-t", "x"]).arg(&path).args([GPIO_NODE, "phandle"]));
+    let (name, line) = ONBOARD;
+    put("s", "/leds", "compatible", &["gpio-leds"]);
+    put("s", "/leds/led-0", "label", &[name]);
+    put("x", "/leds/led-0", "gpios", &[chip.trim(), line, "0"]);
     path
 }
 
 #[track_caller]
-fn succeed(command: &mut Command) {
+fn succeed(command: &mut Command) -> String {
     let (code, out, error) = crate::support::finish(command.stdin(Stdio::null()));
     assert_eq!(code, 0, "{command:?}: {out}{error}");
+    out
 }
 
 /// The address on this host that leads to `port` of the guest. A line of the list is

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod guest;
+mod leds;
 mod lines;
 mod losing;
 mod machine;
@@ -49,6 +50,14 @@ const TESTS: &[Test] = &tests![
     losing::a_refused_start_is_reported_and_tried_again,
     losing::a_camera_in_use_is_named_with_its_user,
     losing::a_metadata_node_is_answered_with_the_camera_beside_it,
+    leds::they_follow_the_audience,
+    leds::a_snapshot_is_on_air_too,
+    leds::a_fault_is_counted_by_its_cause,
+    leds::a_stop_leaves_them_dark,
+    leds::the_privacy_light_is_dark_after_a_kill,
+    leds::a_wire_can_be_tried_out,
+    leds::a_line_that_cannot_be_had_is_told_apart,
+    leds::an_led_of_the_board_is_taken_over_and_given_back,
     losing::fifty_losses_leave_nothing_behind,
 ];
 
