@@ -13,25 +13,18 @@ die() {
     exit 1
 }
 
+# What a script exits with that was not able to do its work here, and says why: neither success nor failure.
+readonly CANNOT=77
+
+# cannot WHY
+cannot() {
+    echo "$(basename "$0"): not on this machine: $*" >&2
+    exit "$CANNOT"
+}
+
 # need PACKAGE... -- installs what is missing, or says how to.
 need() {
-    local package missing=()
-    for package; do
-        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
-    done
-    ((${#missing[@]})) || return 0
-    local root=()
-    if ((EUID)); then
-        sudo -n true 2>/dev/null ||
-            die "packages are missing: sudo apt-get install --no-install-recommends ${missing[*]}"
-        root=(sudo -n)
-    fi
-    echo "installing ${missing[*]}" >&2
-    # An index that is there already is good enough, unless it is not.
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive sh -c '
-        install() { apt-get -qq -y --no-install-recommends install "$@" >/dev/null; }
-        install "$@" 2>/dev/null || { apt-get -qq update && install "$@"; }' install "${missing[@]}" ||
-        die "apt could not install ${missing[*]}"
+    scripts/needs "$@" >&2 || die "some of these packages are missing: $*"
 }
 
 # for_target TRIPLE -- what the target is called by those who have a say in it. Sets: target arch gnu packages
@@ -82,8 +75,10 @@ deb() {
     version=${version//:/%3a}
     found=$(compgen -G "$cache/debs/${name}_${version:-*}_$1.deb" | sort -V | tail -1) || true
     if [[ -z $found ]]; then
-        foreign "$1" apt-get -qq update >&2 || echo "apt's lists for $1 are not all up to date" >&2
-        (cd "$cache/debs" && foreign "$1" apt-get -qq download "$2" >&2) ||
+        mkdir -p "$cache/debs"
+        # Lists that are there already are good enough, unless they are not.
+        (cd "$cache/debs" && foreign "$1" apt-get -qq download "$2" >/dev/null 2>&1) ||
+            (cd "$cache/debs" && foreign "$1" apt-get -qq update >&2 && foreign "$1" apt-get -qq download "$2" >&2) ||
             die "apt has no $2 for $1 (its messages are above); a mirror in the middle of an update heals by itself"
         found=$(compgen -G "$cache/debs/${name}_${version:-*}_$1.deb" | sort -V | tail -1)
     fi
@@ -110,6 +105,7 @@ sysroot() {
 # toolchain [FLAG...] -- points cargo, rustc, cc and cmake at the target; the flags are rustc's. Call for_target
 # before. cmake needs no toolchain file: the cmake crate tells it system, processor and compilers from these.
 toolchain() {
+    [[ $(. /etc/os-release && echo "$ID-$VERSION_ID") == debian-12 ]] || cannot "it takes rustc-web, of Debian 12"
     need "${packages[@]}"
     local root upper=${target//-/_}
     root=$(sysroot)

@@ -1,6 +1,7 @@
 //! Cameras that go, come back, come late, stall, are taken by somebody else, or are none.
 
 use crate::guest::{Guest, Service};
+use crate::support::browser::Browser;
 use crate::support::http::get;
 use crate::support::until;
 use crate::support::ws::Frame;
@@ -137,6 +138,53 @@ pub fn the_first_camera_of_all_is_found(guest: &Guest) {
     assert_eq!(why, "no camera found (there is no /dev/video*); plug one in, or name another source");
     guest.isochronous().plug();
     viewer.watch(3, VGA);
+}
+
+pub fn what_its_controls_were_set_to_it_is_told_again(guest: &Guest) {
+    let camera = guest.isochronous();
+    let node = camera.plug();
+    let service = guest.serve(&format!(
+        "{}[camera.controls]\nexposure_time_absolute = 77\nauto_exposure = \"Manual Mode\"\nbrightness = -11\n",
+        usb(&node)
+    ));
+    let viewer = service.viewer();
+    for _ in 0..3 {
+        viewer.watch(3, VGA);
+        let status = camera.status();
+        let knobs = ["exposure_time_absolute", "brightness", "contrast"].map(|name| status.get(name));
+        assert_eq!(knobs, [77, -11, 32]);
+        camera.unplug();
+        service.until_camera_is("lost");
+        camera.plug();
+        first_after(&viewer, camera.plugged_at_us());
+    }
+    // Of itself it would have forgotten.
+    drop(viewer);
+    guest.run(&format!("rm /run/porthole.toml; kill {}", service.pid));
+    assert_eq!(service.ended(), 0);
+    camera.unplug();
+    camera.plug();
+    assert_eq!(camera.status().get("brightness"), 0);
+}
+
+pub fn the_page_says_that_it_is_gone(guest: &Guest) {
+    let camera = guest.isochronous();
+    let node = camera.plug();
+    let service = guest.serve(&usb(&node));
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/", service.address));
+    let says = |browser: &mut Browser, words: &str| {
+        browser.until(&format!("document.getElementById('status').textContent.startsWith({words:?})"));
+    };
+    says(&mut browser, "Live");
+    for _ in 0..2 {
+        camera.unplug();
+        says(&mut browser, &format!("Camera lost: {node}: no such device; plug the camera in"));
+        camera.plug();
+        says(&mut browser, "Live");
+    }
+    let painted = "document.querySelector('canvas').width";
+    assert_eq!(browser.eval(painted), 640);
 }
 
 pub fn a_driver_that_is_taken_away_is_waited_for(guest: &Guest) {

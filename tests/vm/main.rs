@@ -45,6 +45,8 @@ const TESTS: &[Test] = &tests![
     losing::another_camera_of_the_same_kind_is_not_shown_instead,
     losing::a_camera_that_comes_late_is_found,
     losing::the_first_camera_of_all_is_found,
+    losing::what_its_controls_were_set_to_it_is_told_again,
+    losing::the_page_says_that_it_is_gone,
     losing::a_driver_that_is_taken_away_is_waited_for,
     losing::a_stall_is_noticed_and_ends,
     losing::a_refused_start_is_reported_and_tried_again,
