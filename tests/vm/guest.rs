@@ -119,16 +119,17 @@ impl Guest {
         Service { guest: self, name: "porthole", pid, address: self.machine.service }
     }
 
-    /// Starts a service that nobody starts again, and nobody cleans up after. On a Raspberry Pi's board, and alone: the
-    /// LEDs are its own.
+    /// Starts a service that nobody starts again, and nobody cleans up after, as `user`. On a Raspberry Pi's board, and
+    /// alone: the LEDs are its own.
     #[track_caller]
-    pub fn by_hand(&self, rest: &str) -> Service<'_> {
+    pub fn by_hand(&self, user: &str, rest: &str) -> Service<'_> {
         self.configure("/run/lone-porthole.toml", "rpi-4b", 8081, rest);
-        self.run(
-            "rm -f /run/lone-porthole.pid /run/lone-porthole.exits
-             ( sh -c 'echo $$ >/run/lone-porthole.pid; exec porthole --config /run/lone-porthole.toml'
-             echo $? >/run/lone-porthole.exits ) >/run/lone-porthole.log 2>&1 &",
-        );
+        self.run(&format!(
+            "rm -f /run/lone-porthole.exits; : >/run/lone-porthole.pid; chmod 666 /run/lone-porthole.pid
+             ( su -s /bin/sh {user} -c \
+             'echo $$ >/run/lone-porthole.pid; exec porthole --config /run/lone-porthole.toml'
+             echo $? >/run/lone-porthole.exits ) >/run/lone-porthole.log 2>&1 &"
+        ));
         let pid = self.until_served("lone-porthole", "");
         Service { guest: self, name: "lone-porthole", pid, address: self.machine.other }
     }

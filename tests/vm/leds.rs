@@ -140,7 +140,7 @@ pub fn a_fault_is_counted_by_its_cause(guest: &Guest) {
 
 pub fn a_stop_leaves_them_dark(guest: &Guest) {
     let camera = guest.isochronous();
-    let service = guest.by_hand(&format!("{}{WIRES}", usb(&camera.plug())));
+    let service = guest.by_hand("root", &format!("{}{WIRES}", usb(&camera.plug())));
     let viewer = service.viewer();
     viewer.first();
     until_lit(guest, "power camera on-air");
@@ -150,7 +150,7 @@ pub fn a_stop_leaves_them_dark(guest: &Guest) {
     drop(viewer);
     // Told twice, as it takes its time to stop: a command that will not end.
     let source = "exec:trap '' TERM; while :; do sleep 1; done";
-    let service = guest.by_hand(&format!("[[camera]]\nsource = \"{source}\"\n{WIRES}"));
+    let service = guest.by_hand("root", &format!("[[camera]]\nsource = \"{source}\"\n{WIRES}"));
     let _client = Client::porthole(service.address, "/ws");
     until_level(guest, ON_AIR, true);
     let gone = format!("kill {pid} 2>/dev/null; [ ! -e /proc/{pid} ]", pid = service.pid);
@@ -255,10 +255,33 @@ pub fn a_line_that_cannot_be_had_is_told_apart(guest: &Guest) {
             );
         }
     }
-    // And what the message advises helps.
-    guest.run("chown root:gpio /dev/gpiochip0 && chmod 660 /dev/gpiochip0");
-    guest.run(&format!("cat >/run/wires <<'END'\n{}END", config("9030000.pl061:0", false)));
-    guest.run("su porthole -c 'porthole --config /run/wires led on-air off'");
+}
+
+pub fn the_packaged_user_has_all_it_needs_and_no_more(guest: &Guest) {
+    guest.run(
+        "systemd-sysusers
+         chmod 600 /dev/gpiochip0
+         /lib/systemd/systemd-udevd --daemon --resolve-names=late
+         udevadm trigger --action=add --subsystem-match=gpio --subsystem-match=leds \
+         --subsystem-match=video4linux && udevadm settle",
+    );
+    let camera = guest.isochronous();
+    camera.plug();
+    let link = "/dev/v4l/by-id/usb-Porthole_Test_Camera_TEST0000-video-index0";
+    until("udev has seen the camera", || guest.attempt(&format!("[ -e {link} ]")).then_some(()));
+    let service = guest.by_hand("porthole", &format!("{}{WIRES}", usb(link)));
+    let own = guest.run(&format!("awk '/^(Uid|CapEff):/ {{ print $2 }}' /proc/{}/status", service.pid));
+    assert!(!own.starts_with("0\n") && own.ends_with("0000000000000000\n"), "it runs as root: {own}");
+    until_lit(guest, "power");
+    let viewer = service.viewer();
+    viewer.watch(3, (640, 480));
+    until_lit(guest, "power camera on-air");
+    guest.run(&format!("kill {}; udevadm control --exit", service.pid));
+    assert_eq!(service.ended(), 0);
+    assert_eq!(lit(guest), "");
+    let owners =
+        guest.run("cd /dev; stat -c '%G %a' gpiochip0 video0; stat -c %G /sys/class/leds/ACT/brightness");
+    assert_eq!(owners, "gpio 660\nvideo 660\ngpio\n");
 }
 
 pub fn an_led_of_the_board_is_taken_over_and_given_back(guest: &Guest) {

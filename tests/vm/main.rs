@@ -59,6 +59,7 @@ const TESTS: &[Test] = &tests![
     leds::the_privacy_light_is_dark_after_a_kill,
     leds::a_wire_can_be_tried_out,
     leds::a_line_that_cannot_be_had_is_told_apart,
+    leds::the_packaged_user_has_all_it_needs_and_no_more,
     leds::an_led_of_the_board_is_taken_over_and_given_back,
     losing::fifty_losses_leave_nothing_behind,
 ];
