@@ -33,6 +33,7 @@
 //! |---|---|---|---|
 //! | main | 1 | the network, timers, signals: all tasks run here | the service has stopped |
 //! | `camera NAME` | 1 a camera | its source or its bell, always with a way out | told by its bell |
+//! | `encoder` | up to 3 a camera that is encoded, where there are processors for them | strips of a picture | dropped with its camera's |
 //! | `leds` | 1, if there are any | a change of status, the next step of a signal | dropped, after the cameras |
 //! | task: web | 1 | connections | told by [`service`] |
 //! | task: herald | 1 a camera | the newest frame, for all who wait for it | the web ends |

@@ -5,18 +5,25 @@
 //! subsampled again. Planar formats go in as they lie in the camera's buffer.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use turbojpeg::{Compressor, Image, OutputBuf, Subsamp, YuvPlanesImage};
 
+use super::strips::Crew;
 use super::yuv::{Kernel, Planes, Subsampling};
 use super::{Raw, Reject};
-use crate::frame::PixelFormat;
+use crate::frame::{PixelFormat, Resolution};
 
 /// Turns raw pictures into JPEG. Keeps its planes from picture to raw.
 pub struct Encoder {
     compressor: Compressor,
-    planes: Planes,
+    /// Shared with the crew while it encodes, and only then.
+    planes: Arc<Planes>,
     kernel: Kernel,
+    quality: u8,
     subsampling: Subsampling,
+    /// For pictures of this size.
+    crew: Option<(Resolution, Option<Crew>)>,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -31,9 +38,8 @@ impl Encoder {
     /// # Errors
     /// If libjpeg-turbo cannot be set up so.
     pub fn new(quality: u8, subsampling: Subsampling) -> Result<Self, turbojpeg::Error> {
-        let mut compressor = Compressor::new()?;
-        compressor.set_quality(quality.into())?;
-        Ok(Self { compressor, planes: Planes::default(), kernel: Kernel::best(), subsampling })
+        let (planes, kernel) = (Arc::default(), Kernel::best());
+        Ok(Self { compressor: compressor(quality)?, planes, kernel, quality, subsampling, crew: None })
     }
 
     /// Writes `raw` into `slot` as a JPEG; returns its length.
@@ -55,49 +61,48 @@ impl Encoder {
             return Err(Reject::Short { format, resolution, have: data.len(), need });
         }
         let shape = (width, height, raw.stride);
-        let mut out = OutputBuf::borrowed(slot);
         match format {
             PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::Yvyu | PixelFormat::Vyuy => {
-                self.planes.unpack(self.kernel, data, format, shape, self.subsampling);
-                self.compress_planes((width, height), self.subsampling, &mut out)?;
+                let (kernel, subsampling) = (self.kernel, self.subsampling);
+                self.planes().unpack(kernel, data, format, shape, subsampling);
+                return self.compress_planes(resolution, slot);
             }
             PixelFormat::Nv12 => {
-                self.planes.unpack_nv12(data, shape);
-                self.compress_planes((width, height), Subsampling::Cs420, &mut out)?;
+                self.planes().unpack_nv12(data, shape);
+                return self.compress_planes(resolution, slot);
             }
+            _ => {}
+        }
+        let mut out = OutputBuf::borrowed(slot);
+        match format {
             PixelFormat::Yu12 => self.compressor.compress_yuv_planes(&yu12(raw), &mut out)?,
             PixelFormat::Grey => {
                 self.compress_pixels(raw, turbojpeg::PixelFormat::GRAY, Subsamp::Gray, &mut out)?
             }
             PixelFormat::Rgb24 => {
-                let subsamp = subsamp(self.subsampling);
+                let subsamp = self.subsampling.into();
                 self.compress_pixels(raw, turbojpeg::PixelFormat::RGB, subsamp, &mut out)?;
             }
-            PixelFormat::Mjpeg => panic!("a JPEG was handed to the encoder"),
+            other => panic!("{other} was handed to the encoder"),
         }
         Ok(out.len())
     }
 
-    fn compress_planes(
-        &mut self,
-        (width, height): (usize, usize),
-        subsampling: Subsampling,
-        out: &mut OutputBuf<'_>,
-    ) -> Result<(), turbojpeg::Error> {
-        let y_stride = self.planes.y_stride;
-        let [y_plane, u_plane, v_plane] = self.planes.yuv();
-        let image = YuvPlanesImage {
-            y_plane,
-            u_plane,
-            v_plane,
-            width,
-            height,
-            y_stride,
-            u_stride: y_stride / 2,
-            v_stride: y_stride / 2,
-            subsamp: subsamp(subsampling),
-        };
-        self.compressor.compress_yuv_planes(&image, out)
+    fn planes(&mut self) -> &mut Planes {
+        Arc::get_mut(&mut self.planes).expect("the crew gives its share back before encoding is over")
+    }
+
+    /// Encodes what is in the planes: with a crew, where that is of use.
+    fn compress_planes(&mut self, resolution: Resolution, slot: &mut [u8]) -> Result<usize, Reject> {
+        if self.crew.as_ref().is_none_or(|(size, _)| *size != resolution) {
+            self.crew = Some((resolution, Crew::for_size(resolution, self.quality)));
+        }
+        if let Some((_, Some(crew))) = &mut self.crew {
+            return crew.encode(&mut self.compressor, &self.planes, slot);
+        }
+        let mut out = OutputBuf::borrowed(slot);
+        compress(&mut self.compressor, &self.planes, Rows { from: 0, count: self.planes.height }, &mut out)?;
+        Ok(out.len())
     }
 
     fn compress_pixels(
@@ -119,10 +124,53 @@ impl Encoder {
     }
 }
 
-const fn subsamp(subsampling: Subsampling) -> Subsamp {
-    match subsampling {
-        Subsampling::Cs420 => Subsamp::Sub2x2,
-        Subsampling::Cs422 => Subsamp::Sub2x1,
+/// A compressor of this quality, 1 to 100.
+pub(super) fn compressor(quality: u8) -> Result<Compressor, turbojpeg::Error> {
+    let mut compressor = Compressor::new()?;
+    compressor.set_quality(quality.into())?;
+    Ok(compressor)
+}
+
+/// Rows of a picture; the first is even where chroma rows are for two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rows {
+    pub(super) from: usize,
+    pub(super) count: usize,
+}
+
+/// Encodes some rows of the picture in `planes`, as a JPEG of their own.
+pub(super) fn compress(
+    compressor: &mut Compressor,
+    planes: &Planes,
+    rows: Rows,
+    out: &mut OutputBuf<'_>,
+) -> Result<(), turbojpeg::Error> {
+    let chroma_from = match planes.subsampling {
+        Subsampling::Cs420 => rows.from / 2,
+        Subsampling::Cs422 => rows.from,
+    };
+    let y_stride = planes.y_stride;
+    let [y, u, v] = planes.yuv();
+    let image = YuvPlanesImage {
+        y_plane: &y[rows.from * y_stride..],
+        u_plane: &u[chroma_from * (y_stride / 2)..],
+        v_plane: &v[chroma_from * (y_stride / 2)..],
+        width: planes.width,
+        height: rows.count,
+        y_stride,
+        u_stride: y_stride / 2,
+        v_stride: y_stride / 2,
+        subsamp: planes.subsampling.into(),
+    };
+    compressor.compress_yuv_planes(&image, out)
+}
+
+impl From<Subsampling> for Subsamp {
+    fn from(subsampling: Subsampling) -> Self {
+        match subsampling {
+            Subsampling::Cs420 => Self::Sub2x2,
+            Subsampling::Cs422 => Self::Sub2x1,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod encode;
 mod huffman;
 pub mod inspect;
+mod strips;
 pub mod yuv;
 
 use std::time::{Duration, Instant};

@@ -88,9 +88,10 @@ impl Kernel {
 }
 
 /// Vertical chroma resolution of the planes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Subsampling {
     /// A chroma row for every two luma rows.
+    #[default]
     Cs420,
     /// A chroma row for every luma row.
     Cs422,
@@ -112,6 +113,12 @@ pub struct Planes {
     bytes: Vec<u8>,
     luma: usize,
     chroma: usize,
+    /// Width of the picture in pixels.
+    pub width: usize,
+    /// Height of the picture in pixels.
+    pub height: usize,
+    /// How many chroma rows there are.
+    pub subsampling: Subsampling,
     /// Bytes in a luma row: the width, made even.
     pub y_stride: usize,
 }
@@ -119,6 +126,7 @@ pub struct Planes {
 impl Planes {
     /// Sets aside room for a picture of `width` by `height`. Allocates when it grows.
     fn resize(&mut self, width: usize, height: usize, subsampling: Subsampling) {
+        (self.width, self.height, self.subsampling) = (width, height, subsampling);
         self.y_stride = width.next_multiple_of(2);
         let rows = if subsampling == Subsampling::Cs420 { height.next_multiple_of(2) } else { height };
         let chroma_rows = if subsampling == Subsampling::Cs420 { rows / 2 } else { rows };
