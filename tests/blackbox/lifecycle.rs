@@ -1,6 +1,7 @@
 //! From start to stop: readiness, health, signals, the service manager.
 
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use crate::support::http::{Multipart, get};
 use crate::support::ws::Client;
@@ -183,4 +184,32 @@ fn exit_codes_are_as_documented() {
             .1
             .contains("0 stopped as told, 1 configuration wrong, 2 could not start, 3 stopped by a fault")
     );
+}
+
+#[test]
+fn unwatched_it_does_not_wake_up_at_all() {
+    let service = Porthole::start(&["--source", "pattern", "--size", "320x240", "--linger", "0"]);
+    // Not only before the first viewer, but also after the last.
+    Client::porthole(service.address, "/ws").acknowledged();
+    service.until_camera_is("idle");
+    // The last request's connection is closed when nothing has happened for a moment.
+    let wakes = || wakes(service.pid());
+    let mut last = wakes();
+    until("all is quiet", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = wakes();
+        (std::mem::replace(&mut last, now) == now).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(wakes(), last, "it woke up with nobody there");
+}
+
+/// How often the threads of a process have waited for something that came.
+fn wakes(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let count = |status: String| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    tasks.map(|task| count(std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())).sum()
 }
