@@ -1,24 +1,76 @@
-//! Writes a table of the board profiles in this folder, so that adding one takes no change of Rust code.
+//! Prepares what is embedded: a table of the board profiles in this folder, and the files of the page, packed. Adding
+//! one of either takes no change of Rust code.
 
-use std::fmt::Write;
-use std::path::Path;
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+/// The files of the page by how their names end, and what each is to a browser.
+const PAGE: [(&str, &str); 4] = [
+    ("css", "text/css; charset=utf-8"),
+    ("html", "text/html; charset=utf-8"),
+    ("js", "text/javascript; charset=utf-8"),
+    ("svg", "image/svg+xml"),
+];
+
 fn main() -> io::Result<()> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?);
+    let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
     println!("cargo:rerun-if-changed=board");
-    let folder = Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("board");
-    let mut profiles: Vec<_> = fs::read_dir(&folder)?
-        .map(|entry| Ok(entry?.path()))
-        .filter(|path: &io::Result<_>| {
-            path.as_ref().is_ok_and(|p| p.extension().is_some_and(|e| e == "toml"))
-        })
-        .collect::<io::Result<_>>()?;
-    profiles.sort();
+    println!("cargo:rerun-if-changed=src/web/page");
+    fs::write(out.join("boards.rs"), boards(&root.join("board"))?)?;
+    fs::write(out.join("page.rs"), page(&root.join("src/web/page"), &out)?)
+}
+
+/// The files of a folder whose names end so, in order.
+fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    let mut paths: Vec<_> =
+        paths.into_iter().filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// Pairs of a board's id and its profile.
+fn boards(folder: &Path) -> io::Result<String> {
     let mut table = String::from("&[\n");
-    for path in profiles {
+    for path in files(folder, "toml")? {
         let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         writeln!(table, "    ({id:?}, include_str!({path:?})),").map_err(io::Error::other)?;
     }
     table.push(']');
-    fs::write(Path::new(&env::var("OUT_DIR").map_err(io::Error::other)?).join("boards.rs"), table)
+    Ok(table)
+}
+
+/// The page's files, each plain and packed, with a tag that changes with its content.
+fn page(folder: &Path, out: &Path) -> io::Result<String> {
+    let mut table = String::from("&[\n");
+    for (extension, content_type) in PAGE {
+        for path in files(folder, extension)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let plain = fs::read(&path)?;
+            let mut tag = DefaultHasher::new();
+            plain.hash(&mut tag);
+            let tag = tag.finish();
+            let packed = out.join(format!("{name}.gz"));
+            let mut encoder = GzEncoder::new(fs::File::create(&packed)?, Compression::best());
+            encoder.write_all(&plain)?;
+            encoder.finish()?;
+            writeln!(
+                table,
+                "    Asset {{\n        name: {name:?},\n        content_type: {content_type:?},\n        \
+                 plain: Variant {{ tag: \"\\\"{tag:016x}\\\"\", body: include_bytes!({path:?}) }},\n        \
+                 packed: Variant {{ tag: \"\\\"{tag:016x}-gzip\\\"\", body: include_bytes!({packed:?}) }},\n    }},"
+            )
+            .map_err(io::Error::other)?;
+        }
+    }
+    table.push(']');
+    Ok(table)
 }

@@ -15,12 +15,12 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE,
-    WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_KEY,
+    SET_COOKIE, WWW_AUTHENTICATE,
 };
 use hyper::server::conn::http1::{Builder, Parts};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, warn};
 use tokio::io::AsyncWriteExt;
@@ -119,7 +119,7 @@ async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: SocketAdd
         return Outcome::Answer(allowing(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", ""));
     }
     let Some(proof) = site.auth.admits(request.headers(), uri.query()) else {
-        return Outcome::Answer(unauthorized());
+        return Outcome::Answer(unauthorized(request.headers()));
     };
     let target = match target(uri.path(), uri.query()) {
         Ok(target) => target,
@@ -190,7 +190,7 @@ async fn wanted(
         },
         Want::Controls => controls::list(place.1).await,
         Want::Control(name) => controls::set(place.1, name, request).await,
-        Want::Page(path) => asset(path),
+        Want::Page(path) => page::answer(path, request.headers()).unwrap_or_else(nothing),
         Want::PageWithoutSlash => with_slash(request.uri()),
     };
     Outcome::Answer(answer)
@@ -208,16 +208,6 @@ async fn snapshot(
             unavailable(&format!("camera {}: {none}", camera.name()))
         }
     }
-}
-
-fn asset(path: &str) -> Answer {
-    let Some(asset) = page::asset(path) else { return nothing() };
-    let mut answer = respond(StatusCode::OK, asset.content_type, Bytes::from_static(asset.body.as_bytes()));
-    let headers = answer.headers_mut();
-    headers
-        .insert(HeaderName::from_static("content-security-policy"), HeaderValue::from_static(page::POLICY));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    answer
 }
 
 fn with_slash(uri: &Uri) -> Answer {
@@ -252,11 +242,17 @@ fn unavailable(why: &str) -> Answer {
     answer
 }
 
-fn unauthorized() -> Answer {
+/// A browser that is asked for a password prompts for one, whoever sent the request. A script, and a WebSocket, is told
+/// in a way that no browser takes for a question, and the page says what to do.
+fn unauthorized(headers: &HeaderMap) -> Answer {
     let why = "this camera is private; open the URL with the token that `porthole` printed when it first started, \
                or give the token as password";
     let mut answer = text(StatusCode::UNAUTHORIZED, why);
-    let challenge = HeaderValue::from_static("Basic realm=\"porthole\", charset=\"UTF-8\"");
+    let by_script = headers.contains_key("x-requested-with") || headers.contains_key(SEC_WEBSOCKET_KEY);
+    let challenge = HeaderValue::from_static(match by_script {
+        true => "Bearer realm=\"porthole\"",
+        false => "Basic realm=\"porthole\", charset=\"UTF-8\"",
+    });
     answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     answer
 }
@@ -289,7 +285,8 @@ fn text(status: StatusCode, what: &str) -> Answer {
     respond(status, "text/plain; charset=utf-8", line.into())
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+/// An answer that holds what every answer does.
+pub(super) fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

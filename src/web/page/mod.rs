@@ -1,26 +1,157 @@
-//! The page: plain HTML, CSS and JavaScript, embedded as they lie in this folder. No build step, nothing fetched from
-//! elsewhere.
+//! The page: plain HTML, CSS and JavaScript, embedded as they lie in this folder. No build step but packing, nothing
+//! fetched from elsewhere.
+//!
+//! A browser keeps what it got and asks each time whether that still holds, so that a page is never older than its
+//! server, and costs next to nothing when it is the same.
+//!
+//! | file | what belongs there |
+//! |---|---|
+//! | `index.html` | everything that can be seen, but the pictures and the camera's own controls |
+//! | `style.css` | how it looks: one layout for phones and several cameras, one for a single picture |
+//! | `app.js` | what the page as a whole does: which cameras are shown, buttons, keys |
+//! | `place.js` | addresses, relative to the page's own |
+//! | `report.js` | asking the server what it does |
+//! | `feed.js` | one camera's connection: frames, acknowledgements, clocks, coming back |
+//! | `picture.js` | one camera's canvas: the newest frame decoded, turned and drawn |
+//! | `tile.js` | one camera on the page: its picture, its figures, its state in words |
+//! | `keep.js` | snapshots, clips and the small window |
+//! | `controls.js` | the camera's controls |
+//! | `theme.js` | light or dark; runs before anything is drawn |
+//! | `fallback.js` | the plain stream, for browsers that cannot run the others |
 #![forbid(unsafe_code)]
 
+use hyper::body::Bytes;
+use hyper::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, VARY,
+};
+use hyper::{HeaderMap, StatusCode};
+
+use super::http::{Answer, respond};
+
 /// A file of the page.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asset {
-    pub(super) content_type: &'static str,
-    pub(super) body: &'static str,
+#[derive(Debug)]
+struct Asset {
+    name: &'static str,
+    content_type: &'static str,
+    plain: Variant,
+    /// By gzip.
+    packed: Variant,
 }
 
-/// What the page may do: run its own script and style, show pictures it made itself, talk to its own server.
-pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
+/// A file in one of the ways it can be sent.
+#[derive(Debug)]
+struct Variant {
+    /// A strong validator (RFC 9110, section 8.8.3): another for each content and way.
+    tag: &'static str,
+    body: &'static [u8],
+}
+
+const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
+
+/// What the page may do: run its own scripts and style, show pictures it made itself, talk to its own server.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
-/// The file at `path`, if there is one.
-pub(super) fn asset(path: &str) -> Option<Asset> {
-    let asset = |content_type, body| Some(Asset { content_type, body });
-    match path {
-        "/" | "/index.html" => asset("text/html; charset=utf-8", include_str!("index.html")),
-        "/app.js" => asset("text/javascript; charset=utf-8", include_str!("app.js")),
-        "/style.css" => asset("text/css; charset=utf-8", include_str!("style.css")),
-        "/icon.svg" | "/favicon.ico" => asset("image/svg+xml", include_str!("icon.svg")),
-        _ => None,
+/// Answers a request for the file at `path`, if there is one.
+pub(super) fn answer(path: &str, headers: &HeaderMap) -> Option<Answer> {
+    let name = match path {
+        "/" => "index.html",
+        "/favicon.ico" => "icon.svg",
+        path => path.strip_prefix('/')?,
+    };
+    let asset = ASSETS.iter().find(|asset| asset.name == name)?;
+    let packed = takes_gzip(headers);
+    let variant = if packed { &asset.packed } else { &asset.plain };
+    let is_known = knows(headers, variant.tag);
+    let (status, body) =
+        if is_known { (StatusCode::NOT_MODIFIED, &[][..]) } else { (StatusCode::OK, variant.body) };
+    let mut answer = respond(status, asset.content_type, Bytes::from_static(body));
+    let headers = answer.headers_mut();
+    let mut put = |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
+    put(HeaderName::from_static("content-security-policy"), POLICY);
+    put(CACHE_CONTROL, "no-cache");
+    put(ETAG, variant.tag);
+    put(VARY, "Accept-Encoding");
+    if packed && !is_known {
+        put(CONTENT_ENCODING, "gzip");
+    }
+    Some(answer)
+}
+
+/// Whether a client takes gzip (RFC 9110, section 12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let mut gzip = None;
+    let mut any = None;
+    for coding in list(headers, ACCEPT_ENCODING) {
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+        let wanted = weight.is_ok_and(|weight| weight > 0.0);
+        match name.trim().to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => gzip = Some(wanted),
+            "*" => any = Some(wanted),
+            _ => {}
+        }
+    }
+    gzip.or(any).unwrap_or(false)
+}
+
+/// Whether a client has what `tag` stands for (RFC 9110, section 13.1.2).
+fn knows(headers: &HeaderMap, tag: &str) -> bool {
+    list(headers, IF_NONE_MATCH).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+/// The parts of a header that is a list.
+fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn gzip_goes_to_whoever_takes_it() {
+        for (value, takes) in [
+            ("gzip, deflate, br", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("*", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000, *", false),
+            ("identity", false),
+            ("", false),
+            ("gzip;q=much", false),
+        ] {
+            assert_eq!(takes_gzip(&headers(ACCEPT_ENCODING, value)), takes, "{value:?}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn what_is_known_is_not_sent_again() {
+        for (value, known) in [
+            ("\"a\"", true),
+            ("W/\"a\"", true),
+            ("\"b\", \"a\"", true),
+            ("*", true),
+            ("\"b\"", false),
+            ("a", false),
+        ] {
+            assert_eq!(knows(&headers(IF_NONE_MATCH, value), "\"a\""), known, "{value}");
+        }
+        assert!(!knows(&HeaderMap::new(), "\"a\""));
+    }
+
+    #[test]
+    fn every_file_has_its_own_tag() {
+        let mut tags: Vec<_> = ASSETS.iter().flat_map(|asset| [asset.plain.tag, asset.packed.tag]).collect();
+        let all = tags.len();
+        tags.sort_unstable();
+        tags.dedup();
+        assert!(tags.len() == all && all >= 8, "{tags:?}");
     }
 }
