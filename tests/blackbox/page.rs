@@ -1,12 +1,15 @@
 //! The page in a real browser.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 
 use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
-use crate::support::fakecam::{Camera, Knob, Table};
-use crate::support::{Porthole, Scratch, porthole, until};
+use crate::support::http::{get, request};
+use crate::support::{Porthole, until};
+
+/// Bytes of everything the page loads before its first picture. A phone on a poor link has that in a second.
+const MOST_BYTES: u64 = 40 * 1024;
 
 /// JavaScript: the number that the test pattern shows on the canvas.
 const NUMBER: &str = r#"(() => {
@@ -24,12 +27,14 @@ const NUMBER: &str = r#"(() => {
 /// JavaScript: the words that say what is going on.
 const WORDS: &str = "document.getElementById('status').textContent";
 
-fn number(browser: &mut Browser) -> u64 {
+/// The number that the test pattern shows in the page.
+pub(crate) fn number(browser: &mut Browser) -> u64 {
     browser.eval(NUMBER).as_f64().unwrap() as u64
 }
 
+/// Waits until the page says what is going on in words that begin so.
 #[track_caller]
-fn until_words(browser: &mut Browser, start: &str) {
+pub(crate) fn until_words(browser: &mut Browser, start: &str) {
     browser.until(&format!("{WORDS}.startsWith({start:?})"));
 }
 
@@ -46,8 +51,9 @@ fn the_picture_is_live() {
     browser.until("parseFloat(document.getElementById('fps').textContent) > 10");
     browser.until("parseFloat(document.getElementById('latency').textContent) < 1000");
     assert_eq!(browser.eval("document.getElementById('size').textContent"), "1280×720");
-    assert_eq!(browser.complaints, Vec::<String>::new());
-    browser.keep_screenshot("live");
+    browser.until("document.getElementById('bitrate').textContent.endsWith('bit/s')");
+    browser.until("document.getElementById('viewers').textContent === '1'");
+    browser.until("document.getElementById('skipped').textContent !== '–'");
     let viewer = service.camera()["viewers"][0].clone();
     assert_eq!(viewer["kind"], "porthole.v1");
     assert!(viewer["in_flight"].as_u64().unwrap() <= 2);
@@ -64,69 +70,16 @@ fn it_fits_a_phone() {
     assert_eq!(width, 320, "it scrolls to the side");
     let picture = browser.eval("document.querySelector('canvas').getBoundingClientRect().height");
     assert!(picture.as_f64().unwrap() > 150.0, "the picture is {picture} pixels high");
-    browser.keep_screenshot("phone");
-}
-
-#[test]
-fn it_comes_back_by_itself_when_the_server_was_away() {
-    let mut service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    let mut browser = Browser::start();
-    browser.open(&service.url);
-    until_words(&mut browser, "Live");
-    let before = browser.eval("performance.timeOrigin");
-    assert_eq!(service.stop(), Some(0));
-    until_words(&mut browser, "The server does not answer");
-    let address = service.address.to_string();
-    let mut again = porthole();
-    again.args(["--source", "pattern", "--size", "640x480", "--listen", &address]);
-    let service = Porthole::spawn(&mut again);
-    until_words(&mut browser, "Live");
-    assert_eq!(browser.eval("performance.timeOrigin"), before, "the page was loaded again");
-    let first = number(&mut browser);
-    until("the picture moves", || (number(&mut browser) != first).then_some(()));
-    drop(service);
-}
-
-#[test]
-fn a_lost_camera_is_said_in_words_and_so_is_its_return() {
-    let scratch = Scratch::new();
-    let table = Table::create(scratch.path("table")).unwrap();
-    let camera = Camera::new("/dev/video90", &table).with("formats", "MJPG:640x480@30");
-    let service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
-    let mut browser = Browser::start();
-    browser.open(&service.url);
-    until_words(&mut browser, "Live");
-    table.set(Knob::Unplug, 1);
-    until_words(&mut browser, "Camera lost: /dev/video90: no such device; plug the camera in");
-    browser.keep_screenshot("lost");
-    table.set(Knob::Unplug, 0);
-    until_words(&mut browser, "Live");
-    table.set(Knob::Stall, 1);
-    until_words(&mut browser, "The camera has stalled: /dev/video90: no frame for 2 s");
-    table.set(Knob::Stall, 0);
-    until_words(&mut browser, "Live");
-}
-
-#[test]
-fn each_of_several_cameras_can_be_chosen() {
-    let scratch = Scratch::new();
-    let service = Porthole::configured(
-        &scratch,
-        "[[camera]]\nname = \"front\"\nsource = \"pattern\"\nwidth = 320\nheight = 240\n\
-         [[camera]]\nname = \"back\"\nsource = \"pattern\"\nwidth = 640\nheight = 480\n",
-    );
-    let mut browser = Browser::start();
-    browser.open(&service.url);
-    until_words(&mut browser, "Live");
-    browser.until("document.querySelectorAll('#cameras button').length === 2");
-    assert_eq!(browser.eval("document.querySelector('canvas').width"), 320);
-    browser.eval("document.querySelector('#cameras button:last-child').click()");
-    browser.until("document.querySelector('canvas').width === 640");
-    until_words(&mut browser, "Live");
-    // An address without its last slash, as people type it.
-    browser.open(&format!("{}cameras/back", service.url));
-    browser.until("document.querySelector('canvas').width === 640");
-    until_words(&mut browser, "Live");
+    // Nor with anything open.
+    browser.click("#controls");
+    browser.until("document.getElementById('panel-words').textContent === 'This source has no controls.'");
+    assert_eq!(browser.eval("document.documentElement.scrollWidth"), 320);
+    browser.click("#panel-close");
+    browser.click("#help-open");
+    browser.until("document.getElementById('help').open");
+    assert_eq!(browser.eval("document.documentElement.scrollWidth"), 320);
+    let dialog = browser.eval("document.getElementById('help').getBoundingClientRect().right");
+    assert!(dialog.as_f64().unwrap() <= 320.0, "help ends at {dialog}");
 }
 
 /// Serves a page from a server that is not the one under test; its URL.
@@ -184,4 +137,76 @@ fn without_scripts_there_is_still_a_picture() {
         service.camera()["viewers"].as_array().unwrap().iter().map(|v| v["kind"].clone()).collect()
     };
     until("the page takes the stream", || kinds().contains(&json!("mjpeg")).then_some(()));
+}
+
+#[test]
+fn a_browser_in_which_the_scripts_fail_gets_the_plain_stream() {
+    let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
+    // One that knows too little, and one that cannot load a part.
+    for old in [true, false] {
+        let mut browser = Browser::start();
+        match old {
+            true => browser.prepare("delete window.createImageBitmap"),
+            false => {
+                browser.forgive("net::ERR_BLOCKED_BY_CLIENT");
+                let pattern = json!({ "urls": ["*/feed.js"] });
+                browser.call("Network.setBlockedURLs", &pattern);
+            }
+        }
+        browser.open(&service.url);
+        browser.until("document.querySelector('#stage img')?.naturalWidth === 640");
+        until_words(&mut browser, "Plain stream");
+    }
+}
+
+#[test]
+fn it_is_light_and_asks_for_nothing_from_elsewhere() {
+    let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
+    let mut browser = Browser::start();
+    browser.open(&service.url);
+    until_words(&mut browser, "Live");
+    let sizes = browser.eval(
+        "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+            .filter(({ name }) => !name.endsWith('/state')).map(({ name, transferSize }) => [name, transferSize])",
+    );
+    let sizes = sizes.as_array().unwrap();
+    let total: u64 = sizes.iter().map(|size| size[1].as_u64().unwrap()).sum();
+    assert!(sizes.len() >= 12 && (5000..=MOST_BYTES).contains(&total), "{total} bytes: {sizes:?}");
+    let own = [format!("http://{}/", service.address), format!("ws://{}/", service.address)];
+    let foreign: Vec<_> =
+        browser.requests.iter().filter(|url| !own.iter().any(|own| url.starts_with(own))).collect();
+    assert!(foreign.is_empty() && browser.requests.len() > 10, "{foreign:?}");
+    // Once more: it is asked whether it still holds, and it does.
+    browser.open(&service.url);
+    until_words(&mut browser, "Live");
+    let sent = browser.eval("performance.getEntriesByName(new URL('style.css', location))[0].transferSize");
+    assert!(sent.as_u64().unwrap() < 1000, "{sent} bytes of a file that was known");
+}
+
+#[test]
+fn its_files_are_packed_tagged_and_kept_to_themselves() {
+    let service = Porthole::start(&["--source", "pattern", "--size", "64x48"]);
+    let plain = get(service.address, "/app.js");
+    assert_eq!((plain.header("content-encoding"), plain.header("cache-control")), (None, Some("no-cache")));
+    assert_eq!(plain.header("vary"), Some("Accept-Encoding"));
+    let gzip = ("Accept-Encoding", "br;q=1.0, gzip;q=0.8");
+    let packed = request(service.address, "GET", "/app.js", &[gzip]);
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert!(packed.body.len() * 2 < plain.body.len());
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
+    assert!(unpacked == plain.body);
+    for (answer, headers) in [(&plain, vec![]), (&packed, vec![gzip])] {
+        let tag = answer.header("etag").unwrap();
+        let known = [headers, vec![("If-None-Match", tag)]].concat();
+        let again = request(service.address, "GET", "/app.js", &known);
+        assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(tag)));
+    }
+    assert_ne!(plain.header("etag"), packed.header("etag"));
+    let policy = get(service.address, "/").header("content-security-policy").unwrap().to_owned();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let page = get(service.address, "/").text();
+    assert!(!page.contains("<style") && !page.contains(" style=") && !page.contains(" onclick="));
+    let inline = page.split("<script").skip(1).filter(|script| !script.contains("src=")).count();
+    assert_eq!(inline, 0, "scripts in the page itself");
 }

@@ -1,7 +1,7 @@
 //! A real browser: headless Chromium, spoken to over the Chrome DevTools Protocol.
 
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,13 @@ pub struct Browser {
     socket: WebSocket<TcpStream>,
     session: String,
     next_id: u64,
-    /// What the page's scripts complained about, and exceptions they did not catch.
-    pub complaints: Vec<String>,
-    _profile: Scratch,
+    /// Errors and warnings of the page's scripts, exceptions they did not catch, and errors of the browser itself.
+    complaints: Vec<String>,
+    /// Parts of complaints that a test brings about on purpose.
+    forgiven: Vec<String>,
+    /// The URLs that have been asked for.
+    pub requests: Vec<String>,
+    profile: Scratch,
 }
 
 impl Browser {
@@ -61,10 +65,15 @@ impl Browser {
             session: String::new(),
             next_id: 0,
             complaints: vec![],
-            _profile: profile,
+            forgiven: vec![],
+            requests: vec![],
+            profile,
         };
-        let target = this.call("Target.createTarget", &json!({ "url": "about:blank" }))["targetId"].clone();
-        let attached = this.call("Target.attachToTarget", &json!({ "targetId": target, "flatten": true }));
+        let targets = this.call("Target.getTargets", &json!({}))["targetInfos"].take();
+        let page =
+            targets.as_array().unwrap().iter().find(|target| target["type"] == "page").expect("a page");
+        let attach = json!({ "targetId": page["targetId"], "flatten": true });
+        let attached = this.call("Target.attachToTarget", &attach);
         this.session = attached["sessionId"].as_str().unwrap().to_owned();
         for domain in ["Page", "Runtime", "Log", "Network"] {
             this.call(&format!("{domain}.enable"), &json!({}));
@@ -78,6 +87,86 @@ impl Browser {
         let screen =
             json!({ "width": width, "height": height, "deviceScaleFactor": ratio, "mobile": ratio > 1.0 });
         self.call("Emulation.setDeviceMetricsOverride", &screen);
+    }
+
+    /// Forgives complaints that hold `part`; all others fail the test at its end.
+    pub fn forgive(&mut self, part: &str) {
+        self.forgiven.push(part.into());
+    }
+
+    /// Forgives what the browser itself says when a server does not answer.
+    pub fn forgive_absence(&mut self) {
+        for part in [
+            "net::ERR_CONNECTION",
+            "net::ERR_EMPTY_RESPONSE",
+            "net::ERR_TIMED_OUT",
+            "WebSocket connection to",
+        ] {
+            self.forgive(part);
+        }
+    }
+
+    /// Runs a script in every page opened from now on, before the page's own.
+    pub fn prepare(&mut self, script: &str) {
+        self.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": script }));
+    }
+
+    /// Presses and releases a key, as `s` or `Escape`.
+    #[track_caller]
+    pub fn key(&mut self, key: &str) {
+        let text = if key.len() == 1 { key } else { "" };
+        let code = match key {
+            "Escape" => 27,
+            "Tab" => 9,
+            "ArrowRight" => 39,
+            _ => key.to_ascii_uppercase().bytes().next().unwrap_or_default(),
+        };
+        for (kind, text) in [("keyDown", text), ("keyUp", "")] {
+            let mut event = json!({ "type": kind, "key": key, "windowsVirtualKeyCode": code });
+            if !text.is_empty() {
+                event["text"] = json!(text);
+            }
+            self.call("Input.dispatchKeyEvent", &event);
+        }
+    }
+
+    /// Clicks in the middle of an element, on whatever lies on top there.
+    #[track_caller]
+    pub fn click(&mut self, selector: &str) {
+        let middle = self.until(&format!(
+            "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView({{ block: 'nearest' }});
+               const r = e.getBoundingClientRect();
+               return r.width && !e.disabled && [r.left + r.width / 2, r.top + r.height / 2]; }})()"
+        ));
+        for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
+            let event =
+                json!({ "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1 });
+            self.call("Input.dispatchMouseEvent", &event);
+        }
+    }
+
+    /// Lets downloads go to a folder of this browser's own, and says which.
+    pub fn downloads(&mut self) -> PathBuf {
+        let folder = self.profile.path("downloads");
+        self.on_browser(
+            "Browser.setDownloadBehavior",
+            &json!({ "behavior": "allow", "downloadPath": folder }),
+        );
+        folder
+    }
+
+    /// Puts another page before this one, so that nobody sees it; gives that one's id.
+    #[track_caller]
+    pub fn cover(&mut self) -> Value {
+        let blank = json!({ "url": "about:blank" });
+        self.on_browser("Target.createTarget", &blank)["targetId"].take()
+    }
+
+    /// Takes the covering page away.
+    #[track_caller]
+    pub fn uncover(&mut self, page: &Value) {
+        self.on_browser("Target.closeTarget", &json!({ "targetId": page }));
+        self.call("Page.bringToFront", &json!({}));
     }
 
     /// Sets a CSS media feature, as `prefers-color-scheme`.
@@ -148,6 +237,15 @@ impl Browser {
         std::fs::write(folder.join(format!("{name}.png")), self.screenshot()).unwrap();
     }
 
+    /// Calls a method of the protocol that concerns the browser and not the page.
+    #[track_caller]
+    pub fn on_browser(&mut self, method: &str, parameters: &Value) -> Value {
+        let session = std::mem::take(&mut self.session);
+        let answer = self.call(method, parameters);
+        self.session = session;
+        answer
+    }
+
     /// Calls a method of the protocol.
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: &Value) -> Value {
@@ -186,14 +284,30 @@ impl Browser {
                 self.complaints
                     .push(format!("{}: {}", parameters["entry"]["text"], parameters["entry"]["url"]));
             }
+            Some("Network.requestWillBeSent") => {
+                self.requests.push(parameters["request"]["url"].as_str().unwrap_or_default().to_owned());
+            }
+            Some("Network.webSocketCreated") => {
+                self.requests.push(parameters["url"].as_str().unwrap_or_default().to_owned());
+            }
             _ => {}
         }
     }
 }
 
 impl Drop for Browser {
+    /// # Panics
+    /// If the page complained of anything that was not forgiven.
     fn drop(&mut self) {
+        // Whatever was said up to now comes before the answer to this.
+        if !std::thread::panicking() {
+            let _ = self.try_eval("0");
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
+        let forgiven = |complaint: &String| self.forgiven.iter().any(|part| complaint.contains(part));
+        let complaints: Vec<&String> =
+            self.complaints.iter().filter(|complaint| !forgiven(complaint)).collect();
+        assert!(std::thread::panicking() || complaints.is_empty(), "the page complained: {complaints:?}");
     }
 }

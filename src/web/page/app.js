@@ -1,233 +1,295 @@
-// The page: shows the newest frame as soon as it is there, and says in words what is going on.
-//
-// Frames come over WebSocket in the subprotocol porthole.v1: a 32-byte header (big-endian: magic "PHF1", sequence
-// u32, captured and sent u64 in microseconds of the server's clock, width and height u16, skipped u32), then a JPEG.
-// Each frame that was shown is acknowledged; the server keeps few on their way, so what is shown is never old.
+// What the page as a whole does: which cameras are shown, what is going on in words, buttons and keys.
 
-const HEADER = 32;
-const MAGIC = 0x50484631; // "PHF1"
-const PING_MS = 2000; // how often the clocks are compared
-const SILENT_MS = 1500; // without a frame for this long, ask the server why
-const RETRY_MS = [250, 500, 1000, 2000, 4000]; // waits between attempts to reconnect, the last one for ever
+import { Controls } from "./controls.js";
+import { Clip, canFloat, canRecord, float, snapshot } from "./keep.js";
+import { named } from "./place.js";
+import { Report } from "./report.js";
+import { Tile } from "./tile.js";
 
-const WORDS = {
-  connecting: "Connecting",
-  starting: "Starting the camera",
-  live: "Live",
-  idle: "The camera is resting",
-  stalled: "The camera has stalled",
-  lost: "Camera lost",
-  unsupported: "The camera cannot be used",
-  unauthorised: "You need the address with the token",
-  gone: "The server does not answer, trying again",
-};
+const HIDDEN_MS = 15_000; // a page that nobody has looked at for so long rests, and lets the camera be closed
+const REPORT_MS = 3000; // how often the server is asked what it does while all is well...
+const TROUBLE_MS = 1000; // ...and while it is not
+const QUIET_MS = 3000; // without a move for so long, what lies over the picture goes away
+const ALL = "#*"; // the address's fragment for all cameras; otherwise it is a camera's name
 
 const at = (id) => document.getElementById(id);
-const canvas = at("picture");
-const context = canvas.getContext("2d", { alpha: false, desynchronized: true });
+const report = new Report(heard);
+let tiles = [];
+let paused = false;
+let resting = false; // hidden for a while
+let hiddenAt = performance.now();
+let clip = null;
 
-// All addresses are relative to the page's own, so that it works under any prefix a proxy puts before it. The page
-// itself is at the root, for the first camera, and at cameras/NAME/ for each.
-const root = new URL(location.pathname.replace(/cameras\/[^/]+\/$/, ""), location.href);
-let chosen = location.pathname.match(/cameras\/([^/]+)\/$/)?.[1];
+// ---- which cameras are shown
 
-/** The address of something of the chosen camera. */
-const address = (name) => new URL(chosen ? `cameras/${chosen}/${name}` : name, root);
+/** The camera that is shown alone, or nothing while all are. */
+function focused() {
+  if (tiles.length === 1) return tiles[0];
+  const wanted = location.hash ? decodeURIComponent(location.hash.slice(1)) : named;
+  return tiles.find(({ name }) => name === wanted);
+}
 
-// ---- the connection
+const choose = (tile) => (location.hash = tile ? encodeURIComponent(tile.name) : ALL);
 
-let socket = null;
-let attempts = 0;
-let retry = 0;
-let lastFrame = 0;
+/** Takes up the cameras that the server has. */
+function arrange(cameras) {
+  const first = tiles[0];
+  // The first is shown before its name is known.
+  if (tiles.length === 1 && first.name === null && cameras[0]) first.label(cameras[0].name);
+  if (cameras.map(({ name }) => name).join() === tiles.map(({ name }) => name).join()) return;
+  tiles = cameras.map(({ name }) => tiles.find((tile) => tile.name === name) ?? newTile(name));
+  const columns = Math.ceil(Math.sqrt(tiles.length));
+  at("stage").style.setProperty("--columns", columns);
+  at("stage").style.setProperty("--rows", Math.ceil(tiles.length / columns));
+  at("stage").replaceChildren(...tiles.map(({ element }) => element));
+  const chips = [["All", null], ...tiles.map((tile) => [tile.name, tile])].map(([text, tile]) => {
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.textContent = text;
+    chip.onclick = () => choose(tile);
+    return chip;
+  });
+  at("cameras").replaceChildren(...chips);
+  at("cameras").hidden = tiles.length < 2;
+  apply();
+}
 
-function connect() {
-  clearTimeout(retry);
-  if (socket) return;
-  if (!lastFrame) say("connecting");
-  const url = address("ws");
-  url.protocol = url.protocol.replace("http", "ws");
-  socket = new WebSocket(url, "porthole.v1");
-  socket.binaryType = "arraybuffer";
-  socket.onopen = () => {
-    attempts = 0;
-    clock.reset();
-    ping();
+function newTile(name) {
+  const tile = new Tile(name, (ask) => (ask ? report.ask() : refresh()));
+  tile.element.querySelector(".choose").onclick = () => choose(tile);
+  tile.element.querySelector(".notice button").onclick = () => {
+    if (tile.state === "unauthorised") location.reload();
+    else pause(false);
   };
-  socket.onmessage = ({ data }) => (typeof data === "string" ? hear(JSON.parse(data)) : take(data));
-  socket.onclose = () => {
-    socket = null;
-    say("gone");
-    // A little by chance, so that all pages do not come back at the same moment.
-    const wait = RETRY_MS[Math.min(attempts++, RETRY_MS.length - 1)] * (0.75 + Math.random() / 2);
-    retry = setTimeout(connect, wait);
-    if (attempts > 1) inquire();
-  };
+  return tile;
 }
 
-function send(message) {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
-}
-
-function reconnectNow() {
-  attempts = 0;
-  connect();
-}
-
-addEventListener("online", reconnectNow);
-document.addEventListener("visibilitychange", () => document.hidden || reconnectNow());
-
-// ---- the server's clock, from the fastest of the last answers
-
-const clock = {
-  samples: [],
-  reset() {
-    this.samples = [];
-  },
-  add(sent, received, serverMicros) {
-    this.samples.push({ trip: received - sent, offset: serverMicros / 1000 - (sent + received) / 2 });
-    if (this.samples.length > 8) this.samples.shift();
-  },
-  /** Milliseconds on the server's clock at this moment; NaN before the first answer. */
-  now() {
-    const best = this.samples.reduce((a, b) => (b.trip < a.trip ? b : a), { trip: Infinity, offset: NaN });
-    return performance.now() + best.offset;
-  },
-};
-
-function ping() {
-  send({ type: "ping", t: performance.now() });
-}
-setInterval(ping, PING_MS);
-
-function hear(message) {
-  if (message.type === "pong") clock.add(message.t, performance.now(), message.now);
-}
-
-// ---- frames: one is being decoded, and the newest of those that came meanwhile waits
-
-let waiting = null;
-let decoding = false;
-
-function take(buffer) {
-  const view = new DataView(buffer);
-  if (buffer.byteLength <= HEADER || view.getUint32(0) !== MAGIC) return;
-  waiting = {
-    sequence: view.getUint32(4),
-    captured: Number(view.getBigUint64(8)) / 1000,
-    skipped: view.getUint32(28),
-    jpeg: new Blob([new Uint8Array(buffer, HEADER)], { type: "image/jpeg" }),
-  };
-  if (!decoding) show();
-}
-
-async function show() {
-  decoding = true;
-  while (waiting) {
-    const frame = waiting;
-    waiting = null;
-    try {
-      const bitmap = await createImageBitmap(frame.jpeg);
-      if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
-        [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
-      }
-      context.drawImage(bitmap, 0, 0);
-      bitmap.close();
-      count(frame);
-    } catch (error) {
-      console.warn(`frame ${frame.sequence} cannot be decoded`, error);
-    }
-    send({ type: "ack", sequence: frame.sequence });
+/** Shows what is to be shown, and fetches that and nothing else. */
+function apply() {
+  const one = focused();
+  document.body.dataset.mode = one ? "one" : "all";
+  for (const tile of tiles) {
+    const shown = !one || tile === one;
+    tile.element.hidden = !shown;
+    tile.element.classList.toggle("alone", shown && Boolean(one));
+    const wanted = shown && !paused && !resting && !report.unauthorised;
+    if (wanted !== tile.wanted) tile.run(wanted);
   }
-  decoding = false;
+  [...at("cameras").children].forEach((chip, index) => {
+    chip.setAttribute("aria-pressed", index ? tiles[index - 1] === one : !one);
+  });
+  if (!one) {
+    clip?.stop();
+    at("controls").setAttribute("aria-expanded", false);
+    panel.hide();
+  } else if (panel.open) {
+    panel.show(one.name);
+  }
+  refresh();
 }
 
-// ---- figures
+addEventListener("hashchange", () => {
+  clip?.stop();
+  if (document.pictureInPictureElement) document.exitPictureInPicture();
+  apply();
+});
 
-const figures = { times: [], latency: NaN, skipped: 0 };
+// ---- what is going on
 
-function count(frame) {
+function heard() {
+  if (report.cameras) arrange(report.cameras);
+  apply();
+}
+
+/** Brings words and figures up to date. */
+function refresh() {
   const now = performance.now();
-  lastFrame = now;
-  figures.times.push(now);
-  figures.latency = clock.now() - frame.captured;
-  figures.skipped += frame.skipped;
-  canvas.dataset.sequence = frame.sequence;
-  say("live");
+  for (const tile of tiles) tile.judge(report, now);
+  const one = focused();
+  if (one) say(one.state, one.words, one);
+  else sayAll();
+  if (one) {
+    for (const [id, text] of Object.entries(one.figures(report.of(one.name)))) at(id).textContent = text;
+    at("mirror").setAttribute("aria-pressed", one.orientation.mirrored);
+    at("snapshot").disabled = at("record").disabled = at("pip").disabled = !one.frame;
+  }
+  at("rotate").disabled = at("mirror").disabled = Boolean(clip);
+  at("record").querySelector("span").textContent = clip ? clip.length : "Record";
+}
+
+function say(state, words, one) {
+  const status = at("status");
+  const [title, ...why] = words.split(": ");
+  const [visible, forEars] = status.children;
+  const rest = why.length ? `: ${why.join(": ")}` : "";
+  // Only a change is worth announcing.
+  if (visible.textContent !== title) visible.textContent = title;
+  if (forEars.textContent !== rest) forEars.textContent = rest;
+  status.dataset.state = state;
+  const name = tiles.length > 1 && one ? one.name : "Porthole";
+  at("title").textContent = name;
+  document.title = state === "live" ? name : `${title} · ${name}`;
+}
+
+function sayAll() {
+  const live = tiles.filter(({ state }) => state === "live").length;
+  const others = tiles.filter(({ state }) => state !== "live");
+  // What is the matter with the server is the matter with all.
+  const common = others.length === tiles.length && others.every(({ state }) => state === others[0].state);
+  if (live === tiles.length) say("live", `${live} cameras live`);
+  else if (common) say(others[0].state, others[0].words);
+  else say("mixed", `${live} of ${tiles.length} live: ${others.map(({ name, words }) => `${name}: ${words}`).join("; ")}`);
 }
 
 setInterval(() => {
-  const now = performance.now();
-  figures.times = figures.times.filter((time) => now - time < 2000);
-  const { times, latency, skipped } = figures;
-  const live = times.length > 1;
-  at("fps").textContent = live ? `${(((times.length - 1) * 1000) / (times.at(-1) - times[0])).toFixed(1)} fps` : "–";
-  at("latency").textContent = live && latency > -5 ? `${Math.max(0, latency).toFixed(0)} ms` : "–";
-  at("size").textContent = lastFrame ? `${canvas.width}×${canvas.height}` : "–";
-  at("skipped").textContent = lastFrame ? skipped : "–";
-  if (now - lastFrame > SILENT_MS) inquire();
+  refresh();
+  restIfUnseen();
+  const calm = tiles.every(({ state }) => state === "live");
+  // Who rests asks nothing; who has no connection asks whenever an attempt at one fails.
+  if (document.hidden || report.unauthorised) return;
+  const due = calm ? REPORT_MS : TROUBLE_MS;
+  if (report.reachable && performance.now() - report.asked > due) report.ask();
 }, 500);
 
-// ---- what is going on, in words
+// ---- going and coming back
 
-function say(state, why = "") {
-  const status = at("status");
-  const text = WORDS[state] + (why ? `: ${why}` : "");
-  // Only a change is worth announcing.
-  if (status.dataset.state !== state || status.textContent !== text) {
-    status.dataset.state = state;
-    status.textContent = text;
-  }
+function wake() {
+  resting = false;
+  report.unauthorised = false; // perhaps not any more
+  for (const tile of tiles) if (tile.wanted) tile.run(true);
+  apply();
+  report.ask();
 }
 
-/** Asks the server what the camera does. */
-async function inquire() {
+/** Rests, when nobody has looked for a while, and nothing goes on that is not looked at. */
+function restIfUnseen() {
+  const unseen = document.hidden && performance.now() - hiddenAt > HIDDEN_MS;
+  if (!unseen || resting || clip || document.pictureInPictureElement) return;
+  resting = true;
+  apply();
+}
+
+addEventListener("online", wake);
+addEventListener("pageshow", ({ persisted }) => persisted && wake());
+document.addEventListener("visibilitychange", () => {
+  hiddenAt = performance.now();
+  if (!document.hidden) wake();
+});
+
+// ---- what can be done
+
+const panel = new Controls();
+
+function toast(text) {
+  at("toast").textContent = text;
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => (at("toast").textContent = ""), 4000);
+}
+
+function pause(on) {
+  paused = on;
+  at("pause").querySelector("use").setAttribute("href", on ? "#i-play" : "#i-pause");
+  at("pause").querySelector("span").textContent = on ? "Resume" : "Pause";
+  if (on) clip?.stop();
+  if (on) apply();
+  else wake();
+}
+
+function record() {
+  if (clip) return clip.stop();
+  clip = new Clip(focused(), (file) => {
+    clip = null;
+    at("record").setAttribute("aria-pressed", false);
+    toast(`Saved ${file}`);
+    refresh();
+  });
+  at("record").setAttribute("aria-pressed", true);
+  toast("Recording");
+  refresh();
+}
+
+async function smallWindow() {
+  if (document.pictureInPictureElement) return document.exitPictureInPicture();
   try {
-    const answer = await fetch(new URL("state", root), { cache: "no-store", signal: AbortSignal.timeout(3000) });
-    if (answer.status === 401) return say("unauthorised");
-    const { cameras } = await answer.json();
-    list(cameras);
-    const camera = cameras.find(({ name }) => name === chosen) ?? cameras[0];
-    at("title").textContent = cameras.length > 1 ? camera.name : "Porthole";
-    if (socket && performance.now() - lastFrame > SILENT_MS) {
-      say(camera.state === "live" ? "connecting" : camera.state, camera.error ?? "");
-    }
-  } catch {
-    if (!socket) say("gone");
+    await float(focused(), () => at("pip").setAttribute("aria-pressed", false));
+    at("pip").setAttribute("aria-pressed", true);
+  } catch (error) {
+    toast(`No small window: ${error.message}`);
   }
 }
 
-// ---- several cameras
-
-function list(cameras) {
-  const nav = at("cameras");
-  nav.hidden = cameras.length < 2;
-  if (nav.hidden || nav.childElementCount === cameras.length) return;
-  nav.replaceChildren(
-    ...cameras.map(({ name }, index) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = name;
-      button.dataset.camera = name;
-      button.onclick = () => choose(name);
-      button.setAttribute("aria-pressed", chosen ? name === chosen : index === 0);
-      return button;
-    }),
-  );
+function togglePanel() {
+  const open = !panel.open;
+  at("controls").setAttribute("aria-expanded", open);
+  if (!open) {
+    panel.hide();
+    return at("controls").focus();
+  }
+  panel.show(focused().name);
+  at("panel-close").focus();
 }
 
-function choose(name) {
-  chosen = name;
-  for (const button of at("cameras").children) button.setAttribute("aria-pressed", button.dataset.camera === name);
-  at("title").textContent = name;
-  at("snapshot").href = address("snapshot.jpg");
-  figures.skipped = lastFrame = 0;
-  socket?.close();
-  reconnectNow();
+/** Every button of one camera: what it does, and its key. */
+const ACTIONS = {
+  pause: [" ", () => pause(!paused)],
+  snapshot: ["s", async () => toast(`Saved ${await snapshot(focused())}`)],
+  record: ["r", record],
+  rotate: ["t", () => focused().turn({ quarter: (focused().orientation.quarter + 1) % 4 }, true)],
+  mirror: ["m", () => focused().turn({ mirrored: !focused().orientation.mirrored }, true)],
+  controls: ["c", togglePanel],
+  pip: ["p", smallWindow],
+  fullscreen: ["f", () => (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen())],
+};
+
+for (const [id, [, act]] of Object.entries(ACTIONS)) {
+  at(id).onclick = () => {
+    act();
+    refresh();
+  };
+}
+at("panel-close").onclick = togglePanel;
+at("help-open").onclick = () => at("help").showModal();
+at("help-close").onclick = () => at("help").close();
+at("record").hidden = !canRecord;
+at("pip").hidden = !canFloat;
+at("fullscreen").hidden = !document.fullscreenEnabled;
+
+addEventListener("keydown", (event) => {
+  const { key, target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || at("help").open) return;
+  if (key === "Escape" && panel.open) return togglePanel();
+  // Keys belong to whatever takes them.
+  if (target.matches("input, select, textarea") || (key === " " && target.matches("button, a"))) return;
+  if (key === "?") return at("help").showModal();
+  if (/^\d$/.test(key) && tiles.length > 1 && Number(key) <= tiles.length) return choose(tiles[Number(key) - 1]);
+  const id = Object.keys(ACTIONS).find((id) => ACTIONS[id][0] === key.toLowerCase());
+  if (!id || event.repeat || at(id).hidden || at(id).disabled || !(focused() || id === "fullscreen" || id === "pause")) return;
+  event.preventDefault();
+  at(id).click();
+});
+
+// ---- what lies over the picture goes away while nobody moves
+
+function stir() {
+  document.body.classList.remove("quiet");
+  clearTimeout(stir.timer);
+  stir.timer = setTimeout(() => {
+    const calm = focused()?.state === "live" && !panel.open && !clip;
+    if (calm && !document.querySelector(".bar :focus-visible, .bar:hover")) document.body.classList.add("quiet");
+    else stir();
+  }, QUIET_MS);
 }
 
-at("fullscreen").onclick = () =>
-  document.fullscreenElement ? document.exitFullscreen() : at("view").requestFullscreen?.();
+for (const event of ["pointermove", "pointerdown", "keydown", "focusin"]) addEventListener(event, stir, { passive: true });
 
-inquire();
-connect();
+// ---- begin
+
+if ("createImageBitmap" in self && "WebSocket" in self && "timeout" in AbortSignal) {
+  document.documentElement.dataset.ready = "yes";
+  at("bar").hidden = false;
+  tiles = [newTile(named)];
+  at("stage").replaceChildren(tiles[0].element);
+  apply();
+  report.ask();
+  stir();
+}

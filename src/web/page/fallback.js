@@ -1,0 +1,13 @@
+// For browsers in which the page's modules do not run: the stream as a plain image, which all of them can show. Comes
+// after app.js, which says that it is ready.
+(function () {
+  if (document.documentElement.getAttribute("data-ready") === "yes") return;
+  var picture = document.createElement("img");
+  picture.className = "plain";
+  picture.alt = "Live picture";
+  picture.src = "stream" + location.search;
+  var stage = document.getElementById("stage");
+  stage.textContent = "";
+  stage.appendChild(picture);
+  document.querySelector("#status b").textContent = "Plain stream, as this browser is too old for more";
+})();

@@ -1,0 +1,94 @@
+// One camera's canvas. One frame is being decoded, off the main path, while the newest of those that came meanwhile
+// waits; one that is decoded is drawn when the screen is refreshed next, unless a newer one is ready by then.
+
+const UNSEEN_MS = 250; // a page that is not on any screen is given no refresh; it is drawn anyway
+const COSINE = [1, 0, -1, 0];
+const SINE = [0, 1, 0, -1];
+
+export class Picture {
+  /** The frame that is shown, without its pixels. */
+  shown = null;
+  /** Frames that came and were not drawn because a newer one did. */
+  overtaken = 0;
+
+  #canvas;
+  #context;
+  #painted;
+  #quarter = 0;
+  #mirrored = false;
+  #waiting = null;
+  #ready = null;
+  #decoding = false;
+  #refresh = 0;
+  #timeout = 0;
+
+  /** Calls `painted` with each frame that has been drawn, or cannot be. */
+  constructor(canvas, painted) {
+    this.#canvas = canvas;
+    this.#context = canvas.getContext("2d", { alpha: false });
+    this.#painted = painted;
+    document.addEventListener("visibilitychange", () => this.#paint());
+  }
+
+  /** Shows a frame as soon as may be. */
+  async show(frame) {
+    if (this.#waiting) this.overtaken++;
+    this.#waiting = frame;
+    if (this.#decoding) return;
+    this.#decoding = true;
+    while (this.#waiting) {
+      const next = this.#waiting;
+      this.#waiting = null;
+      try {
+        this.#keep(next, await createImageBitmap(next.jpeg));
+      } catch (error) {
+        console.warn(`frame ${next.sequence} cannot be decoded: ${error}`);
+        this.#painted(next, false);
+      }
+    }
+    this.#decoding = false;
+  }
+
+  /** Draws everything from now on turned clockwise by quarters, then mirrored. */
+  async turn(quarter, mirrored) {
+    [this.#quarter, this.#mirrored] = [quarter, mirrored];
+    if (!this.shown) return;
+    const bitmap = await createImageBitmap(this.shown.jpeg);
+    this.#draw(bitmap);
+    bitmap.close();
+  }
+
+  #keep(frame, bitmap) {
+    if (this.#ready) {
+      this.overtaken++;
+      this.#ready.bitmap.close();
+    } else {
+      this.#refresh = requestAnimationFrame(() => this.#paint());
+      this.#timeout = setTimeout(() => this.#paint(), document.hidden ? 0 : UNSEEN_MS);
+    }
+    this.#ready = { frame, bitmap };
+  }
+
+  #paint() {
+    if (!this.#ready) return;
+    const { frame, bitmap } = this.#ready;
+    this.#ready = null;
+    cancelAnimationFrame(this.#refresh);
+    clearTimeout(this.#timeout);
+    this.#draw(bitmap);
+    bitmap.close();
+    this.shown = frame;
+    this.#painted(frame, true);
+  }
+
+  #draw(bitmap) {
+    const [canvas, context, quarter] = [this.#canvas, this.#context, this.#quarter];
+    const { width, height } = bitmap;
+    const [across, down] = quarter % 2 ? [height, width] : [width, height];
+    if (canvas.width !== across || canvas.height !== down) [canvas.width, canvas.height] = [across, down];
+    const side = this.#mirrored ? -1 : 1;
+    const [cos, sin] = [COSINE[quarter], SINE[quarter]];
+    context.setTransform(side * cos, sin, -side * sin, cos, across / 2, down / 2);
+    context.drawImage(bitmap, -width / 2, -height / 2);
+  }
+}

@@ -1,0 +1,106 @@
+//! Several cameras on one page.
+
+use serde_json::json;
+
+use crate::page::until_words;
+use crate::support::browser::Browser;
+use crate::support::{Porthole, Scratch, until};
+
+const TWO: &str = "[[camera]]\nname = \"front\"\nsource = \"pattern\"\nwidth = 320\nheight = 240\nlinger_s = 0\n\
+     [[camera]]\nname = \"back\"\nsource = \"pattern\"\nwidth = 640\nheight = 480\nlinger_s = 0\n";
+
+/// JavaScript: the names and picture widths of the cameras that are to be seen.
+const SEEN: &str =
+    "JSON.stringify([...document.querySelectorAll('.tile')].filter((tile) => tile.checkVisibility())
+    .map((tile) => [tile.querySelector('.name').textContent, tile.querySelector('canvas').width]))";
+
+#[track_caller]
+fn until_seen(browser: &mut Browser, seen: &serde_json::Value) {
+    browser.until(&format!("{SEEN} === {:?}", seen.to_string()));
+}
+
+fn states(service: &Porthole) -> Vec<String> {
+    let state = service.state();
+    let cameras = state["cameras"].as_array().unwrap();
+    cameras.iter().map(|camera| camera["state"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn all_are_shown_and_a_click_shows_one() {
+    let scratch = Scratch::new();
+    let service = Porthole::configured(&scratch, TWO);
+    let mut browser = Browser::start();
+    browser.open(&service.url);
+    until_words(&mut browser, "2 cameras live");
+    until_seen(&mut browser, &json!([["front", 320], ["back", 640]]));
+    browser.keep_screenshot("grid");
+    let sides = "[...document.querySelectorAll('.tile')].map((tile) => tile.getBoundingClientRect().top)";
+    let tops = browser.eval(sides);
+    assert_eq!(tops[0], tops[1], "they are not side by side");
+
+    browser.click(".tile:nth-child(2)");
+    until_seen(&mut browser, &json!([["back", 640]]));
+    until_words(&mut browser, "Live");
+    browser.until("document.getElementById('title').textContent === 'back'");
+    assert_eq!(browser.eval("document.getElementById('size').textContent"), "640×480");
+    until("the other camera is closed", || (states(&service) == ["idle", "live"]).then_some(()));
+
+    // By its name, by key, and back as one goes back in a browser.
+    browser.click("#cameras button:nth-child(2)");
+    until_seen(&mut browser, &json!([["front", 320]]));
+    browser.key("0");
+    until_seen(&mut browser, &json!([["front", 320], ["back", 640]]));
+    browser.key("2");
+    until_seen(&mut browser, &json!([["back", 640]]));
+    browser.eval("history.back()");
+    until_seen(&mut browser, &json!([["front", 320], ["back", 640]]));
+    until_words(&mut browser, "2 cameras live");
+}
+
+#[test]
+fn each_has_an_address_of_its_own() {
+    let scratch = Scratch::new();
+    let service = Porthole::configured(&scratch, TWO);
+    let mut browser = Browser::start();
+    // The first without its last slash, as people type it.
+    for (path, seen) in [
+        ("cameras/back", json!([["back", 640]])),
+        ("cameras/front/", json!([["front", 320]])),
+        ("#back", json!([["back", 640]])),
+    ] {
+        browser.open("about:blank");
+        browser.open(&format!("{}{path}", service.url));
+        until_seen(&mut browser, &seen);
+        until_words(&mut browser, "Live");
+    }
+    browser.open(&format!("{}cameras/back/", service.url));
+    until_seen(&mut browser, &json!([["back", 640]]));
+    browser.click("#cameras button:first-child");
+    until_seen(&mut browser, &json!([["front", 320], ["back", 640]]));
+}
+
+#[test]
+fn one_that_is_lost_takes_nothing_from_the_other() {
+    let scratch = Scratch::new();
+    let config = TWO.replacen("\"pattern\"", "\"/dev/video78\"", 1);
+    let service = Porthole::configured(&scratch, &config);
+    let mut browser = Browser::start();
+    browser.open(&service.url);
+    until_words(&mut browser, "1 of 2 live: front: Camera lost: /dev/video78: no such device");
+    browser.until("document.querySelector('.tile:nth-child(2)').dataset.state === 'live'");
+    browser.until("document.querySelector('.tile .notice').innerText.includes('no such device')");
+}
+
+#[test]
+fn on_a_phone_they_stand_below_each_other() {
+    let scratch = Scratch::new();
+    let service = Porthole::configured(&scratch, TWO);
+    let mut browser = Browser::start();
+    browser.resize(320, 640, 2.0);
+    browser.open(&service.url);
+    until_words(&mut browser, "2 cameras live");
+    assert_eq!(browser.eval("document.documentElement.scrollWidth"), 320);
+    let lefts = "[...document.querySelectorAll('.tile')].map((tile) => tile.getBoundingClientRect().left)";
+    let lefts = browser.eval(lefts);
+    assert_eq!(lefts[0], lefts[1]);
+}
