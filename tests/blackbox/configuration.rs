@@ -261,6 +261,14 @@ fn beyond_loopback_the_token_is_asked_for_unless_it_is_waived() {
         assert_eq!(answer.status, 401, "{target}");
         assert!(answer.header("www-authenticate").unwrap().starts_with("Basic "));
     }
+    // A browser would turn that into a prompt, in the middle of a picture, when it is a script that asks.
+    for header in [("X-Requested-With", "porthole"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")] {
+        let answer = request(first.address, "GET", "/state", &[header]);
+        assert_eq!(
+            (answer.status, answer.header("www-authenticate")),
+            (401, Some("Bearer realm=\"porthole\""))
+        );
+    }
     let page = get(first.address, &format!("/?token={token}"));
     assert_eq!(page.status, 200);
     let cookie = page.header("set-cookie").unwrap();

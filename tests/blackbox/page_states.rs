@@ -84,10 +84,10 @@ fn attempts_become_rarer_and_the_network_s_return_is_taken_at_once() {
     assert_eq!(counted[2].as_u64(), counted[0].as_u64().map(|n| n + 1), "{counted}");
 }
 
-/// A relay before the service that keeps WebSockets waiting while `held`; its URL.
+/// A proxy that has the service below `/camera/` and keeps WebSockets waiting while `held`; the URL there.
 fn gate(service: &Porthole, held: &Arc<AtomicBool>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let url = format!("http://{}/camera/", listener.local_addr().unwrap());
     let (to, held) = (service.address, Arc::clone(held));
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
@@ -95,11 +95,14 @@ fn gate(service: &Porthole, held: &Arc<AtomicBool>) -> String {
             std::thread::spawn(move || {
                 let mut head = [0; 4096];
                 let n = (&client).read(&mut head).unwrap_or(0);
-                if String::from_utf8_lossy(&head[..n]).contains("Upgrade: websocket") {
+                let head = String::from_utf8_lossy(&head[..n]).replacen(" /camera/", " /", 1);
+                if head.contains("Upgrade: websocket") {
                     until("the gate is opened", || (!held.load(Relaxed)).then_some(()));
                 }
                 let server = TcpStream::connect(to)?;
-                (&server).write_all(&head[..n])?;
+                // One request a connection, so that each is seen.
+                let head = head.replace("Connection: keep-alive", "Connection: close");
+                (&server).write_all(head.as_bytes())?;
                 let (from, back) = (client.try_clone()?, server.try_clone()?);
                 std::thread::spawn(move || copy(&mut &from, &mut &back));
                 copy(&mut &server, &mut &client)
@@ -110,7 +113,7 @@ fn gate(service: &Porthole, held: &Arc<AtomicBool>) -> String {
 }
 
 #[test]
-fn connecting_is_said_while_it_lasts() {
+fn connecting_is_said_while_it_lasts_and_a_proxy_s_path_is_kept() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
     let held = Arc::new(AtomicBool::new(true));
     let mut browser = Browser::start();
@@ -121,6 +124,8 @@ fn connecting_is_said_while_it_lasts() {
     until_state(&mut browser, "connecting");
     held.store(false, Relaxed);
     until_words(&mut browser, "Live");
+    let outside: Vec<_> = browser.requests.iter().filter(|url| !url.contains("/camera/")).collect();
+    assert!(outside.is_empty() && browser.requests.len() > 10, "not below the proxy's path: {outside:?}");
 }
 
 #[test]

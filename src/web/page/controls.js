@@ -162,7 +162,6 @@ export class Controls {
   #camera = null;
   #rows = new Map();
   #timer = 0;
-  #asked = 0;
   #line = Promise.resolve();
   #words = document.getElementById("panel-words");
   #list = document.getElementById("panel-list");
@@ -200,10 +199,9 @@ export class Controls {
   }
 
   async #refresh() {
-    const asked = ++this.#asked;
-    const answer = await this.#ask(address("controls", this.#camera));
-    // Overtaken by a later question, about another camera perhaps.
-    if (asked !== this.#asked) return;
+    const camera = this.#camera;
+    const answer = await this.#ask(address("controls", camera));
+    if (camera !== this.#camera) return; // another one meanwhile
     if (answer.error) {
       this.#words.textContent = answer.error;
       return;
@@ -214,15 +212,16 @@ export class Controls {
     const names = controls.map(({ name }) => name).join();
     if (names !== [...this.#rows.keys()].join()) {
       this.#clear();
-      for (const info of controls) this.#rows.set(info.name, new Row(info, (name, value) => this.#set(name, value)));
+      const set = (name, value) => this.#set(camera, name, value);
+      for (const info of controls) this.#rows.set(info.name, new Row(info, set));
       this.#list.append(...[...this.#rows.values()].map(({ element }) => element));
     }
     for (const info of controls) this.#rows.get(info.name).update(info);
   }
 
   /** Sets one; gives the server's objection, or nothing. */
-  async #set(name, value) {
-    const url = address(`controls/${encodeURIComponent(name)}`, this.#camera);
+  async #set(camera, name, value) {
+    const url = address(`controls/${encodeURIComponent(name)}`, camera);
     const answer = await this.#ask(url, { method: "PUT", body: `{"value":${value}}` });
     await this.#refresh();
     return answer.error ?? "";

@@ -1,7 +1,7 @@
 // One camera's canvas. One frame is being decoded, off the main path, while the newest of those that came meanwhile
 // waits; one that is decoded is drawn when the screen is refreshed next, unless a newer one is ready by then.
 
-const UNSEEN_MS = 250; // a page that is not on any screen is given no refresh; it is drawn anyway
+const UNSEEN_MS = 250; // a page that is not on any screen may be given no refresh; it is drawn anyway
 const COSINE = [1, 0, -1, 0];
 const SINE = [0, 1, 0, -1];
 
@@ -59,14 +59,17 @@ export class Picture {
   }
 
   #keep(frame, bitmap) {
-    if (this.#ready) {
+    const overtaken = this.#ready;
+    this.#ready = { frame, bitmap };
+    if (overtaken) {
       this.overtaken++;
-      this.#ready.bitmap.close();
+      overtaken.bitmap.close();
+    } else if (document.hidden) {
+      this.#paint(); // for a clip or the small window; timers hardly run now
     } else {
       this.#refresh = requestAnimationFrame(() => this.#paint());
-      this.#timeout = setTimeout(() => this.#paint(), document.hidden ? 0 : UNSEEN_MS);
+      this.#timeout = setTimeout(() => this.#paint(), UNSEEN_MS);
     }
-    this.#ready = { frame, bitmap };
   }
 
   #paint() {

@@ -22,7 +22,7 @@ export class Report {
     this.#heard = heard;
   }
 
-  /** What is known of a camera; of the first without a name. */
+  /** What is known of a camera; without a name, of the first. */
   of(name) {
     return this.cameras?.find((camera) => camera.name === name) ?? (name === null ? this.cameras?.[0] : undefined);
   }
