@@ -19,8 +19,9 @@ const NOTICE: &str = "document.querySelector('.notice').innerText";
 
 /// JavaScript, before the page: counts the attempts to connect, and those that came to an end.
 const COUNT_ATTEMPTS: &str =
-    "window.attempts = window.ended = 0; window.WebSocket = class extends WebSocket {
-    constructor(...all) { super(...all); attempts++; this.addEventListener('close', () => ended++); } };";
+    "window.attempts = window.ended = 0; window.times = [];
+    window.WebSocket = class extends WebSocket { constructor(...all) {
+        super(...all); attempts++; times.push(performance.now()); this.addEventListener('close', () => ended++); } };";
 
 #[track_caller]
 fn until_state(browser: &mut Browser, state: &str) {
@@ -78,6 +79,9 @@ fn attempts_become_rarer_and_the_network_s_return_is_taken_at_once() {
     until_words(&mut browser, "Live");
     drop(service);
     browser.until("attempts >= 5 && ended === attempts");
+    let waits = browser.eval("times.slice(2).map((time, i) => time - times[i + 1])");
+    let wait = |i: usize| waits[i].as_f64().unwrap();
+    assert!(wait(2) > 1.5 * wait(0), "{waits}");
     // All but the first failed in a row, so the next is 3 to 5 seconds away; what is dispatched here is handled before it returns.
     let attempts = "[attempts, dispatchEvent(new Event('online')), attempts]";
     let counted = browser.eval(attempts);

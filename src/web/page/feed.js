@@ -60,6 +60,8 @@ export class Feed {
 
   #connect() {
     clearTimeout(this.#retry);
+    // After a device has slept there may be one that nobody holds the other end of.
+    if (this.#socket && performance.now() - this.#heard > DEAD_MS) this.#leave();
     if (this.#socket) return;
     const url = this.#url();
     url.protocol = url.protocol.replace("http", "ws");
