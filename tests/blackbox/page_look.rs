@@ -42,7 +42,7 @@ fn axe() -> Result<String, String> {
     if !file.exists() {
         std::fs::create_dir_all(&folder).unwrap();
         let mut pack = Command::new("npm");
-        pack.args(["pack", "--silent", AXE]).current_dir(&folder);
+        pack.args(["pack", "--loglevel=error", AXE]).current_dir(&folder);
         let packed = pack.output().map_err(|error| format!("npm: {error}; apt-get install npm"))?;
         if !packed.status.success() {
             return Err(format!("npm pack {AXE}: {}", String::from_utf8_lossy(&packed.stderr)));
