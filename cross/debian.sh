@@ -5,6 +5,9 @@
 # Rust is rustc-web; the standard library of that same release is packaged for every architecture Debian has, but
 # cannot be installed beside this machine's own, so it is unpacked into a sysroot under target/.
 
+# What fails in a function whose output is taken fails the script.
+shopt -s inherit_errexit
+
 # Everything that is downloaded or unpacked stays here and is used again.
 cache=${CARGO_TARGET_DIR:-$PWD/target}/debian
 
@@ -77,9 +80,11 @@ deb() {
     if [[ -z $found ]]; then
         mkdir -p "$cache/debs"
         # Lists that are there already are good enough, unless they are not.
-        (cd "$cache/debs" && foreign "$1" apt-get -qq download "$2" >/dev/null 2>&1) ||
-            (cd "$cache/debs" && foreign "$1" apt-get -qq update >&2 && foreign "$1" apt-get -qq download "$2" >&2) ||
-            die "apt has no $2 for $1 (its messages are above); a mirror in the middle of an update heals by itself"
+        if ! (cd "$cache/debs" && foreign "$1" apt-get -qq download "$2" >/dev/null 2>&1); then
+            foreign "$1" apt-get -qq update >&2 || echo "apt's lists for $1 are not all up to date" >&2
+            (cd "$cache/debs" && foreign "$1" apt-get -qq download "$2" >&2) ||
+                die "apt has no $2 for $1 (its messages are above); a mirror in the middle of an update heals by itself"
+        fi
         found=$(compgen -G "$cache/debs/${name}_${version:-*}_$1.deb" | sort -V | tail -1)
     fi
     echo "$found"
