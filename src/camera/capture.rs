@@ -148,7 +148,6 @@ impl Capture {
             if !self.bell.is_stopped() {
                 info!("camera {}: closed, nobody watches", self.settings.name);
             }
-            self.stage.publisher.clear();
             self.stage.reporter.state(CameraState::Idle);
         }
     }
@@ -192,6 +191,8 @@ impl Capture {
             Err(error) => Over::Failed(error),
         };
         self.promise(Timestamp::now().after(DRIVER));
+        // First, as closing may take a while: who comes meanwhile must not mistake the last frame for news.
+        self.stage.publisher.clear();
         source.close();
         self.stage.reporter.capturing(false);
         self.stage.reporter.counters().halted();
@@ -279,7 +280,6 @@ impl Capture {
             debug!("camera {}: {state} after attempt {}: {why}", self.settings.name, self.failures);
         }
         self.stage.last_reject = None;
-        self.stage.publisher.clear();
         self.stage.reporter.fault(state, why);
         let until = Timestamp::now().after(retry);
         self.promise(until);

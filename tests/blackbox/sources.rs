@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::http::get;
 use crate::support::picture::decode;
 use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, until};
+use crate::support::{Porthole, Scratch, fakecam, until};
 
 /// Distinct pictures: their luma grows from one to the next.
 fn clip(frames: u8) -> Vec<u8> {
@@ -194,6 +194,30 @@ fn a_command_ends_with_its_whole_group_when_nobody_watches() {
             assert_eq!(service.stop(), Some(0), "{}", service.log());
         }
         until("the whole group is gone", || (!all.iter().any(|pid| alive(pid))).then_some(()));
+    }
+}
+
+#[test]
+fn who_comes_while_the_camera_is_being_closed_gets_no_frame_from_before() {
+    let scratch = Scratch::new();
+    let file = scratch.file("clip.mjpeg", clip(2));
+    // It has to be killed, which takes a moment.
+    let command = format!("exec:trap '' TERM; while cat {}; do sleep 0.05; done", file.display());
+    let service = Porthole::start(&["--source", &command, "--linger", "0"]);
+    for _ in 0..3 {
+        let mut client = Client::porthole(service.address, "/ws");
+        client.acknowledged();
+        drop(client);
+        until("no frame comes any more", || {
+            (service.camera()["last_frame_age_ms"].as_f64()? > 150.0).then_some(())
+        });
+        let left = fakecam::now_ns() / 1000;
+        let frame = Client::porthole(service.address, "/ws").acknowledged();
+        assert!(
+            frame.captured_at > left,
+            "the frame is {} us older than its viewer",
+            left - frame.captured_at
+        );
     }
 }
 
