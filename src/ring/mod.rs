@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 pub use lease::{Lease, OwnedLease};
 
@@ -65,20 +65,21 @@ pub struct Filled {
 
 /// Makes a ring for at most `max_viewers` viewers, of slots holding `slot_bytes` each.
 pub fn ring(max_viewers: usize, slot_bytes: usize) -> (Publisher, FrameRing) {
-    let (newest, receiver) = watch::channel(None);
     let shared = Arc::new(Shared {
         max_viewers,
         slot_bytes: AtomicUsize::new(slot_bytes),
         leased: AtomicUsize::new(0),
         audience: Mutex::new(Audience { viewers: 0, last_left: None }),
+        newest: Mutex::default(),
+        call: Notify::new(),
         news: Notify::new(),
         published: Counter::default(),
         seen: Counter::default(),
         overwritten: Counter::default(),
     });
     let slots = (0..max_viewers + 2).map(|_| Slot::new(slot_bytes)).collect();
-    let publisher = Publisher { slots, newest, last: Sequence::default(), shared: Arc::clone(&shared) };
-    (publisher, FrameRing { newest: receiver, shared })
+    let publisher = Publisher { slots, last: Sequence::default(), shared: Arc::clone(&shared) };
+    (publisher, FrameRing { shared })
 }
 
 #[derive(Debug)]
@@ -87,6 +88,9 @@ struct Shared {
     slot_bytes: AtomicUsize,
     leased: AtomicUsize,
     audience: Mutex<Audience>,
+    newest: Mutex<Newest>,
+    /// Wakes the herald; rung by the publisher.
+    call: Notify,
     /// Wakes the waiting seats; rung by the herald.
     news: Notify,
     published: Counter,
@@ -94,7 +98,20 @@ struct Shared {
     overwritten: Counter,
 }
 
+/// What there is to lease.
+#[derive(Debug, Default)]
+struct Newest {
+    slot: Option<Arc<Slot>>,
+    /// The camera's end is gone.
+    over: bool,
+}
+
 impl Shared {
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        // Nothing that holds this lock can panic half way through a change.
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn audience(&self) -> MutexGuard<'_, Audience> {
         // Nothing that holds this lock can panic half way through a change.
         self.audience.lock().unwrap_or_else(PoisonError::into_inner)
@@ -114,7 +131,6 @@ pub struct Audience {
 #[derive(Debug)]
 pub struct Publisher {
     slots: Box<[Arc<Slot>]>,
-    newest: watch::Sender<Option<Arc<Slot>>>,
     last: Sequence,
     shared: Arc<Shared>,
 }
@@ -175,22 +191,29 @@ impl Publisher {
 
     fn replace(&mut self, next: Option<Arc<Slot>>) {
         let shared = &self.shared;
-        // Counted under the channel's write lock. Leasing marks a slot under its read lock, so the mark on the
-        // old one is final here, and whoever reads the counts under the read lock finds them in agreement.
-        self.newest.send_modify(|newest| {
-            shared.published.add(u64::from(next.is_some()));
-            if let Some(old) = std::mem::replace(newest, next) {
-                let count = if old.seen.load(Relaxed) { &shared.seen } else { &shared.overwritten };
-                count.add(1);
-            }
-        });
+        // Counted under the lock. Leasing marks a slot under the same, so the mark on the old one is final here, and
+        // whoever reads the counts under it finds them in agreement.
+        let mut newest = shared.newest();
+        shared.published.add(u64::from(next.is_some()));
+        if let Some(old) = std::mem::replace(&mut newest.slot, next) {
+            let count = if old.seen.load(Relaxed) { &shared.seen } else { &shared.overwritten };
+            count.add(1);
+        }
+        drop(newest);
+        shared.call.notify_one();
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.shared.newest().over = true;
+        self.shared.call.notify_one();
     }
 }
 
 /// The viewers' end of the ring. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct FrameRing {
-    newest: watch::Receiver<Option<Arc<Slot>>>,
     shared: Arc<Shared>,
 }
 
@@ -237,20 +260,16 @@ impl FrameRing {
         }
         audience.viewers += 1;
         audience.last_left = None;
-        Ok(Seat {
-            newest: self.newest.clone(),
-            last: None,
-            skipped: 0,
-            place: Place { shared: Arc::clone(&self.shared) },
-        })
+        Ok(Seat { last: None, skipped: 0, place: Place { shared: Arc::clone(&self.shared) } })
     }
 
     /// The herald: tells the waiting seats whenever there is a newer frame, until the camera's end of the ring is gone.
     ///
     /// It has to run for seats to be woken, and where their tasks run. Then a frame wakes one thread once; told by the
     /// camera's thread itself, each viewer would cost that thread a call to the kernel.
-    pub async fn herald(mut self) {
-        while self.newest.changed().await.is_ok() {
+    pub async fn herald(self) {
+        while !self.shared.newest().over {
+            self.shared.call.notified().await;
             self.shared.news.notify_waiters();
         }
         self.shared.news.notify_waiters();
@@ -263,14 +282,14 @@ impl FrameRing {
 
     /// The newest frame's facts, without its bytes.
     pub fn newest(&self) -> Option<Frame> {
-        self.newest.borrow().as_ref().map(|slot| slot.frame)
+        self.shared.newest().slot.as_ref().map(|slot| slot.frame)
     }
 
     /// What has gone through.
     pub fn stats(&self) -> RingStats {
         // Holding the newest keeps the publisher from counting meanwhile.
-        let newest = self.newest.borrow();
-        let seen_now = newest.as_ref().is_some_and(|slot| slot.seen.load(Relaxed));
+        let newest = self.shared.newest();
+        let seen_now = newest.slot.as_ref().is_some_and(|slot| slot.seen.load(Relaxed));
         RingStats {
             slots: self.shared.max_viewers + 2,
             slot_bytes: self.shared.slot_bytes.load(Relaxed),
@@ -301,7 +320,6 @@ impl Drop for Place {
 /// A viewer's place at the ring. While one is held, the camera has an audience.
 #[derive(Debug)]
 pub struct Seat {
-    newest: watch::Receiver<Option<Arc<Slot>>>,
     last: Option<Sequence>,
     skipped: u32,
     place: Place,
@@ -318,11 +336,16 @@ impl Seat {
         loop {
             // Before looking, so that no news falls between the look and the wait.
             news.as_mut().enable();
-            let newest = self.newest.borrow().as_ref().map(|slot| slot.frame.sequence);
+            let (newest, over) = {
+                let newest = self.place.shared.newest();
+                (newest.slot.as_ref().map(|slot| slot.frame.sequence), newest.over)
+            };
             if newest.is_some() && newest != self.last {
                 return Ok(());
             }
-            self.newest.has_changed().map_err(|_| Closed)?;
+            if over {
+                return Err(Closed);
+            }
             news.as_mut().await;
             news.set(self.place.shared.news.notified());
         }
@@ -343,8 +366,8 @@ impl Seat {
 
     fn take(&mut self) -> Option<Held> {
         let slot = {
-            let newest = self.newest.borrow();
-            let slot = newest.as_ref()?;
+            let newest = self.place.shared.newest();
+            let slot = newest.slot.as_ref()?;
             slot.seen.store(true, Relaxed);
             Arc::clone(slot)
         };
