@@ -32,6 +32,10 @@ pub enum CameraState {
 }
 
 impl CameraState {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Idle, Self::Starting, Self::Live, Self::Stalled, Self::Lost, Self::Unsupported];
+
     /// The word used in `/state`, in the log and on the page.
     pub const fn name(self) -> &'static str {
         match self {
@@ -315,7 +319,7 @@ impl Default for Histogram {
 impl Histogram {
     /// Counts one occurrence.
     pub fn record(&self, took: Duration) {
-        let us = took.as_micros() as f64;
+        let us = took.as_secs_f64() * 1e6;
         let bucket = ((us.max(1.0) / FIRST_BOUND_US).log2() * BUCKETS_PER_OCTAVE).ceil().max(0.0) as usize;
         self.buckets[bucket.min(BUCKETS - 1)].fetch_add(1, Relaxed);
         self.sum_us.add(us as u64);
@@ -334,6 +338,26 @@ impl Histogram {
                 seen >= wanted
             })
             .map(|bucket| Self::bound_us(bucket) as u64)
+    }
+
+    /// By the octave: each bound in seconds, and how many took no longer; at the end all there were, beyond every bound.
+    pub fn octaves(&self) -> impl Iterator<Item = (f64, u64)> {
+        let mut seen = 0;
+        let cumulative = self.buckets.iter().enumerate().map(move |(bucket, count)| {
+            seen += count.load(Relaxed);
+            (bucket, seen)
+        });
+        cumulative.filter(|(bucket, _)| bucket.is_multiple_of(BUCKETS_PER_OCTAVE as usize)).map(
+            |(bucket, seen)| {
+                // The last bucket has no bound.
+                (if bucket == BUCKETS - 1 { f64::INFINITY } else { Self::bound_us(bucket) / 1e6 }, seen)
+            },
+        )
+    }
+
+    /// The sum of all durations, in seconds.
+    pub fn sum_s(&self) -> f64 {
+        self.sum_us.get() as f64 / 1e6
     }
 
     fn bound_us(bucket: usize) -> f64 {
@@ -391,5 +415,18 @@ mod tests {
         }
         histogram.record(Duration::from_secs(3600));
         assert!(histogram.quantile_us(1.0).unwrap() >= 16_000_000, "beyond the last bound");
+    }
+
+    #[test]
+    fn octaves_count_what_took_no_longer_and_end_with_all() {
+        let histogram = Histogram::default();
+        for us in [1, 16, 17, 32, 33, 20_000_000] {
+            histogram.record(Duration::from_micros(us));
+        }
+        let octaves: Vec<(f64, u64)> = histogram.octaves().collect();
+        assert_eq!(octaves[..3], [(0.000_016, 2), (0.000_032, 4), (0.000_064, 5)]);
+        assert_eq!(octaves.last(), Some(&(f64::INFINITY, 6)));
+        assert_eq!((octaves.len(), octaves[octaves.len() - 2]), (21, (8.388_608, 5)));
+        assert!((histogram.sum_s() - 20.000_099).abs() < 1e-9, "{}", histogram.sum_s());
     }
 }

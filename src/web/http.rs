@@ -33,7 +33,7 @@ use super::route::{Target, Want, target};
 use super::snapshot::{self, NoSnapshot};
 use super::socket::Socket;
 use super::viewer::{Kind, Viewer};
-use super::{Site, controls, mjpeg, page, state, ws};
+use super::{Site, controls, metrics, mjpeg, page, state, ws};
 use crate::camera::Camera;
 
 /// A client has this long to send a request, and as long again to begin the next one.
@@ -90,6 +90,7 @@ pub(super) async fn serve(site: Arc<Site>, stream: TcpStream, remote: SocketAddr
             None => done.map(|done| {
                 if let Err(error) = done {
                     debug!("{remote}: {error}");
+                    count(&site, &error);
                 }
                 None
             }),
@@ -113,12 +114,25 @@ pub(super) async fn serve(site: Arc<Site>, stream: TcpStream, remote: SocketAddr
     }
 }
 
+/// Counts a connection that was not ended by its peer.
+fn count(site: &Site, error: &hyper::Error) {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    if error.is_timeout() {
+        site.counters.idle.add(1);
+    } else if error.is_parse() {
+        site.counters.malformed.add(1);
+    } else if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut) {
+        site.counters.stalled.add(1);
+    }
+}
+
 async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: SocketAddr) -> Outcome {
     let uri = request.uri().clone();
     if request.method() == Method::OPTIONS {
         return Outcome::Answer(allowing(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", ""));
     }
     let Some(proof) = site.auth.admits(request.headers(), uri.query()) else {
+        site.counters.unauthorized.add(1);
         return Outcome::Answer(unauthorized(request.headers()));
     };
     let target = match target(uri.path(), uri.query()) {
@@ -184,6 +198,7 @@ async fn wanted(
             Err(none) => return full(none),
         },
         Want::State => fresh("application/json", state::json(site).into()),
+        Want::Metrics => fresh(metrics::CONTENT_TYPE, metrics::text(site).into()),
         Want::Health => match state::ailment(&site.status.borrow()) {
             None => text(StatusCode::OK, "ok"),
             Some(ailment) => unavailable(&ailment),

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::http::fresh;
 use super::socket::Socket;
-use super::viewer::{Tally, Viewer};
+use super::viewer::{Dropped, Tally, Viewer};
 use crate::ring::{Lease, Seat};
 
 /// Separates the parts. Not to be found in any JPEG: a marker is never followed by letters.
@@ -52,6 +52,9 @@ pub(super) async fn serve(mut socket: Socket, viewer: Viewer, stop: impl Future<
     let Viewer { mut seat, entry } = viewer;
     tokio::select! {
         end = frames(&mut socket, &mut seat, &entry.tally) => {
+            if end.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                entry.dropped(Dropped::Stalled);
+            }
             let end = end.err().map_or_else(|| "closed by the peer".into(), |error| error.to_string());
             debug!("viewer {} (mjpeg): {end}", entry.tally.id);
         }

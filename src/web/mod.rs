@@ -7,6 +7,7 @@ mod backlog;
 mod controls;
 mod handshake;
 mod http;
+mod metrics;
 mod mjpeg;
 mod page;
 mod route;
@@ -100,6 +101,20 @@ struct Site {
 /// What is counted about connections.
 #[derive(Debug, Default)]
 struct Counters {
+    /// Connections that were accepted.
+    accepted: Counter,
+    /// Connections that have ended.
+    ended: Counter,
+    /// Connections that could not be accepted, for want of descriptors most likely.
+    unaccepted: Counter,
+    /// Connections ended because the peer took no data for too long.
+    stalled: Counter,
+    /// Connections ended because no request came in time.
+    idle: Counter,
+    /// Connections ended because what came was no HTTP.
+    malformed: Counter,
+    /// Requests without the right token.
+    unauthorized: Counter,
     /// Viewers turned away because all places were taken.
     refused: Counter,
 }
@@ -174,7 +189,7 @@ impl Web {
             WebError::Listen { address, remedy, source }
         })?;
         let (stop, stopped) = watch::channel(false);
-        let viewers = Register::new(settings.max_viewers);
+        let viewers = Register::new(settings.max_viewers, cameras.len());
         let counters = Counters::default();
         let started = Timestamp::now();
         let site = Site { settings, cameras, status, viewers, auth, started, counters, stop: stopped };
@@ -213,14 +228,17 @@ impl Web {
             tokio::select! {
                 () = &mut stop => break,
                 Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                    site.counters.ended.add(1);
                     if let Err(panic) = ended { http::report(panic); }
                 }
                 accepted = listener.accept(), if connections.len() < most => match accepted {
                     Ok((stream, remote)) => {
+                        site.counters.accepted.add(1);
                         connections.spawn(http::serve(Arc::clone(&site), stream, remote));
                     }
                     Err(error) => {
                         debug!("accepting a connection: {error}");
+                        site.counters.unaccepted.add(1);
                         // Out of descriptors, most likely. They come back when connections end.
                         sleep(ACCEPT_AGAIN).await;
                     }

@@ -23,6 +23,8 @@ pub(super) enum Want<'a> {
     Snapshot { max_age: Option<Duration> },
     /// The state of the service.
     State,
+    /// The same in figures, for Prometheus.
+    Metrics,
     /// Whether it can serve.
     Health,
     /// The controls of the camera.
@@ -61,6 +63,7 @@ pub(super) fn target<'a>(path: &'a str, query: Option<&str>) -> Result<Target<'a
             "" if rest.is_empty() => Want::PageWithoutSlash,
             "" => Want::Page("/"),
             "/state" if camera.is_none() => Want::State,
+            "/metrics" if camera.is_none() => Want::Metrics,
             "/healthz" if camera.is_none() => Want::Health,
             "/controls" => Want::Controls,
             other => other.strip_prefix("/controls/").map_or(Want::Page(other), Want::Control),
@@ -153,6 +156,7 @@ mod tests {
         assert_eq!(want("/controls"), Want::Controls);
         assert_eq!(want("/controls/gain"), Want::Control("gain"));
         assert_eq!(want("/healthz"), Want::Health);
+        assert_eq!(want("/metrics"), Want::Metrics);
         assert_eq!(want("/ws/some-path1/"), Want::TutorialSocket);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::ring::{Full, OwnedLease, Seat};
-use crate::status::Counter;
+use crate::status::{Counter, Histogram};
 
 /// The way a viewer takes its frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Porthole, Self::Bare, Self::Tutorial, Self::Mjpeg, Self::Snapshot];
+
     /// As in `/state`.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -40,6 +43,58 @@ impl Kind {
         }
     }
 }
+
+/// Why a viewer was dropped that would have stayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// It took no data for too long.
+    Stalled,
+    /// It acknowledged no frame for too long.
+    Unacknowledged,
+    /// It gave no sign of life for too long.
+    Silent,
+    /// It broke the protocol.
+    Protocol,
+}
+
+impl Dropped {
+    pub(super) const ALL: [Self; 4] = [Self::Stalled, Self::Unacknowledged, Self::Silent, Self::Protocol];
+
+    /// As in `/metrics`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Stalled => "stalled",
+            Self::Unacknowledged => "unacknowledged",
+            Self::Silent => "silent",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// What has been handed to all viewers of one camera who take frames in one way, or ever did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Total {
+    /// Viewers who came.
+    pub(super) came: u64,
+    /// Viewers who are there.
+    pub(super) present: u64,
+    pub(super) sent: u64,
+    pub(super) skipped: u64,
+    pub(super) bytes: u64,
+    pub(super) in_flight: u64,
+}
+
+impl Total {
+    fn add(&mut self, tally: &Tally) {
+        self.came += 1;
+        self.sent += tally.sent.get();
+        self.skipped += tally.skipped.get();
+        self.bytes += tally.bytes.get();
+    }
+}
+
+/// A [`Total`] for each [`Kind`].
+pub(super) type Totals = [Total; Kind::ALL.len()];
 
 /// What is counted of one viewer. Written by its task, read by `/state`.
 #[derive(Debug)]
@@ -55,6 +110,8 @@ pub(super) struct Tally {
     pub(super) in_flight: AtomicU32,
     /// Microseconds from the capture of the newest frame sent to when the kernel had all of it.
     age_us: AtomicU64,
+    /// The same of all frames sent to all viewers of the camera.
+    ages: Arc<Histogram>,
 }
 
 impl Tally {
@@ -63,7 +120,9 @@ impl Tally {
         self.sent.add(1);
         self.skipped.add(skipped.into());
         self.bytes.add(bytes as u64);
-        self.age_us.store(Timestamp::now().since(captured_at).as_micros() as u64, Relaxed);
+        let age = Timestamp::now().since(captured_at);
+        self.age_us.store(age.as_micros() as u64, Relaxed);
+        self.ages.record(age);
     }
 
     pub(super) fn age_ms(&self) -> f64 {
@@ -71,27 +130,66 @@ impl Tally {
     }
 }
 
-/// All viewers of the service.
+/// All viewers of the service, and what is remembered of those who left.
 #[derive(Debug)]
 pub(super) struct Register {
     max_viewers: usize,
     next_id: AtomicU64,
-    present: Mutex<Vec<Arc<Tally>>>,
+    book: Mutex<Book>,
+    /// For each camera, how old frames were when the kernel had them.
+    ages: Vec<Arc<Histogram>>,
+    dropped: [Counter; Dropped::ALL.len()],
+}
+
+#[derive(Debug)]
+struct Book {
+    present: Vec<Arc<Tally>>,
+    /// For each camera, what was sent to those who left.
+    departed: Vec<Totals>,
 }
 
 impl Register {
-    pub(super) fn new(max_viewers: usize) -> Arc<Self> {
-        Arc::new(Self { max_viewers, next_id: AtomicU64::new(1), present: Mutex::default() })
+    pub(super) fn new(max_viewers: usize, cameras: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max_viewers,
+            next_id: AtomicU64::new(1),
+            book: Mutex::new(Book { present: Vec::new(), departed: vec![Totals::default(); cameras] }),
+            ages: (0..cameras).map(|_| Arc::default()).collect(),
+            dropped: Default::default(),
+        })
     }
 
-    fn present(&self) -> MutexGuard<'_, Vec<Arc<Tally>>> {
+    fn book(&self) -> MutexGuard<'_, Book> {
         // Nothing that holds this lock can panic half way through a change.
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everybody who is there.
     pub(super) fn tallies(&self) -> Vec<Arc<Tally>> {
-        self.present().clone()
+        self.book().present.clone()
+    }
+
+    /// For each camera, what was sent to all who ever came.
+    pub(super) fn totals(&self) -> Vec<Totals> {
+        let book = self.book();
+        let mut all = book.departed.clone();
+        for tally in &book.present {
+            let total = &mut all[tally.camera][tally.kind as usize];
+            total.add(tally);
+            total.present += 1;
+            total.in_flight += u64::from(tally.in_flight.load(Relaxed));
+        }
+        all
+    }
+
+    /// For each camera, how old frames were when the kernel had them.
+    pub(super) fn ages(&self) -> &[Arc<Histogram>] {
+        &self.ages
+    }
+
+    /// How many viewers were dropped for this reason.
+    pub(super) fn dropped(&self, why: Dropped) -> u64 {
+        self.dropped[why as usize].get()
     }
 
     /// Gives a viewer of `camera` (the `index`th) a place.
@@ -104,8 +202,8 @@ impl Register {
         kind: Kind,
         remote: SocketAddr,
     ) -> Result<Viewer, Full> {
-        let mut present = self.present();
-        if present.len() == self.max_viewers {
+        let mut book = self.book();
+        if book.present.len() == self.max_viewers {
             return Err(Full { max_viewers: self.max_viewers });
         }
         let seat = camera.seat()?;
@@ -120,8 +218,9 @@ impl Register {
             bytes: Counter::default(),
             in_flight: AtomicU32::new(0),
             age_us: AtomicU64::new(0),
+            ages: Arc::clone(&self.ages[index]),
         });
-        present.push(Arc::clone(&tally));
+        book.present.push(Arc::clone(&tally));
         Ok(Viewer { seat, entry: Entry { tally, register: Arc::clone(self) } })
     }
 }
@@ -147,9 +246,18 @@ pub(super) struct Entry {
     register: Arc<Register>,
 }
 
+impl Entry {
+    /// Counts that this viewer is dropped.
+    pub(super) fn dropped(&self, why: Dropped) {
+        self.register.dropped[why as usize].add(1);
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.register.present().retain(|tally| tally.id != self.tally.id);
+        let (mut book, tally) = (self.register.book(), &self.tally);
+        book.present.retain(|other| other.id != tally.id);
+        book.departed[tally.camera][tally.kind as usize].add(tally);
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::handshake::Handshake;
 use super::socket::Socket;
-use super::viewer::{Kind, Tally, Viewer};
+use super::viewer::{Dropped, Kind, Tally, Viewer};
 use super::window::Window;
 use super::wire::{Header, Inbound, Message, Violation, close};
 use crate::frame::{Frame, Sequence, Timestamp};
@@ -68,6 +68,17 @@ impl End {
             Self::Camera(_) | Self::Stopping => Some(close::GOING_AWAY),
         }
     }
+
+    /// Why the viewer was dropped, unless it left or all had to go.
+    fn dropped(&self) -> Option<Dropped> {
+        match self {
+            Self::Violation(_) => Some(Dropped::Protocol),
+            Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Some(Dropped::Stalled),
+            Self::Silent => Some(Dropped::Silent),
+            Self::Unacknowledged(_) => Some(Dropped::Unacknowledged),
+            Self::Peer | Self::Io(_) | Self::Camera(_) | Self::Stopping => None,
+        }
+    }
 }
 
 /// Serves a viewer until it leaves, makes no progress for `patience`, or `stop` is ready.
@@ -101,6 +112,9 @@ pub(super) async fn serve(
         () = stop => End::Stopping,
     };
     debug!("viewer {} ({}): {end}", tally.id, tally.kind.name());
+    if let Some(why) = end.dropped() {
+        entry.dropped(why);
+    }
     session.part(&end).await;
 }
 

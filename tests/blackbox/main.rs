@@ -8,6 +8,7 @@ mod configuration;
 mod controls;
 mod delivery;
 mod lifecycle;
+mod metrics;
 mod page;
 mod page_controls;
 mod page_cost;

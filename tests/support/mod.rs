@@ -8,6 +8,8 @@ pub mod browser;
 pub mod fakecam;
 pub mod http;
 pub mod picture;
+pub mod prometheus;
+pub mod tools;
 pub mod ws;
 
 use std::io::{BufRead, BufReader, Read};
