@@ -253,6 +253,10 @@ pub struct Counters {
     pub dropped: Counter,
     /// Times the source was opened again after a fault.
     pub reopens: Counter,
+    /// Full-size stills taken beside the stream.
+    pub stills: Counter,
+    /// Full-size stills that the camera would not give.
+    pub failed_stills: Counter,
     /// Time to turn a raw picture into a JPEG.
     pub encode: Histogram,
     last_frame_at: AtomicU64,

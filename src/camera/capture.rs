@@ -16,10 +16,11 @@ use tokio::sync::oneshot;
 
 use super::bell::Bell;
 use super::error::SourceError;
-use super::{Captured, Opening, Settings, Source};
+use super::stage::{Stage, Taken};
+use super::still::{self, Request, StillError, Stills};
+use super::{Opening, Settings, Source};
 use crate::frame::{PixelFormat, Timestamp};
-use crate::jpeg::{Maker, Reject};
-use crate::ring::{Filled, Publisher};
+use crate::ring::Publisher;
 use crate::status::{CameraState, Encoding, Opened, Reporter};
 
 /// No frame for this long is a stall, at any rate above 2.5 a second. USB cameras hiccup for several hundred
@@ -79,22 +80,16 @@ pub(super) fn spawn(
     source: Box<dyn Source>,
     publisher: Publisher,
     reporter: Reporter,
-    bell: Arc<Bell>,
+    (bell, stills): (Arc<Bell>, Arc<Stills>),
 ) -> io::Result<CaptureThread> {
     let (name, theirs) = (settings.name.clone(), Arc::clone(&bell));
     let (end, ended) = oneshot::channel();
     let thread = Builder::new().name(format!("camera {name}")).spawn(move || {
         let mut capture = Capture {
-            stage: Stage {
-                maker: Maker::new(settings.jpeg),
-                publisher,
-                rate: Rate::default(),
-                reporter,
-                to_skip: 0,
-                last_reject: None,
-            },
+            stage: Stage::new(settings.jpeg, publisher, reporter),
             settings,
             bell: theirs,
+            stills,
             failures: 0,
         };
         // The source is dropped, and a device closed, whatever happens.
@@ -116,6 +111,8 @@ enum Over {
     Stopped,
     /// The audience left.
     Unwatched,
+    /// Somebody wants a larger picture than these.
+    StillWanted,
     /// No good frame came in time.
     Stalled(String),
     /// The source failed.
@@ -126,6 +123,7 @@ struct Capture {
     settings: Settings,
     stage: Stage,
     bell: Arc<Bell>,
+    stills: Arc<Stills>,
     /// Attempts in a row that gave no frame.
     failures: u32,
 }
@@ -136,8 +134,12 @@ impl Capture {
             self.stage.reporter.state(CameraState::Starting);
             self.failures = 0;
             while self.is_wanted() {
+                if let Some(request) = self.stills.next() {
+                    self.still(source, request);
+                }
                 match self.session(source) {
                     Over::Stopped | Over::Unwatched => break,
+                    Over::StillWanted => {}
                     Over::Stalled(why) => self.fault(CameraState::Stalled, why, Duration::ZERO),
                     Over::Failed(error) => {
                         let retry = error.retry_after(self.failures + 1);
@@ -199,16 +201,47 @@ impl Capture {
         over
     }
 
+    /// Takes a picture of the largest size for whoever asked.
+    fn still(&mut self, source: &mut dyn Source, request: Request) {
+        self.promise(Timestamp::now().after(DRIVER));
+        let (counters, begun) = (self.stage.reporter.counters(), Timestamp::now());
+        let taken = match source.open_largest() {
+            Ok(None) => Ok(None),
+            Ok(Some(opening)) => {
+                self.stage.reporter.capturing(true);
+                still::take(source, &opening, &self.bell, &self.settings).map(Some)
+            }
+            Err(error) => Err(StillError::Camera(error.to_string())),
+        };
+        source.close();
+        let name = &self.settings.name;
+        match &taken {
+            Ok(None) => {}
+            Ok(Some(still)) => {
+                counters.stills.add(1);
+                let took = Timestamp::now().since(begun);
+                info!("camera {name}: still of {} taken, the stream stood for {took:.1?}", still.resolution);
+            }
+            Err(error) => {
+                counters.failed_stills.add(1);
+                warn!("camera {name}: {error}");
+            }
+        }
+        if !matches!(taken, Ok(None)) {
+            self.stills.interrupted();
+        }
+        request.answer(taken);
+    }
+
     fn opened(&mut self, opening: &Opening) {
-        let Opening { driver, card, path, format, resolution, fps, frame_bytes } = opening.clone();
+        let Opening { driver, card, path, format, resolution, fps, frame_bytes, .. } = opening.clone();
         let size = resolution.map(|r| format!(" {r}")).unwrap_or_default();
         info!("camera {}: opened {path} ({card}): {format}{size} at {fps:.1} fps", self.settings.name);
         if self.failures > 0 {
             self.stage.reporter.counters().reopens.add(1);
         }
         self.stage.publisher.reserve(frame_bytes);
-        self.stage.rate = Rate::default();
-        self.stage.to_skip = self.settings.skip_first;
+        self.stage.begin(self.settings.skip_first);
         let encoding = (format != PixelFormat::Mjpeg).then_some(Encoding {
             quality: self.settings.jpeg.quality,
             subsampling: self.settings.jpeg.subsampling.name(),
@@ -222,6 +255,12 @@ impl Capture {
         loop {
             if self.bell.is_stopped() {
                 return Over::Stopped;
+            }
+            if self.stills.is_asked() {
+                if opening.has_larger {
+                    return Over::StillWanted;
+                }
+                self.stills.next().into_iter().for_each(|request| request.answer(Ok(None)));
             }
             let unwatched = self.unwatched_at();
             if unwatched.is_some_and(|at| Timestamp::now() >= at) {
@@ -293,87 +332,6 @@ impl Capture {
 
     fn promise(&self, until: Timestamp) {
         self.stage.reporter.counters().promise(Some(until));
-    }
-}
-
-/// What became of a captured picture.
-enum Taken {
-    /// It is the newest frame.
-    Published,
-    /// It was whole, and held back while exposure settles.
-    Skipped,
-    /// It was not fit to be shown.
-    Rejected,
-}
-
-/// From a captured picture to a published frame.
-struct Stage {
-    maker: Maker,
-    publisher: Publisher,
-    reporter: Reporter,
-    rate: Rate,
-    /// Frames still to hold back while exposure settles.
-    to_skip: u32,
-    last_reject: Option<Reject>,
-}
-
-impl Stage {
-    fn take(&mut self, captured: Captured<'_>) -> Taken {
-        let counters = self.reporter.counters();
-        counters.dropped.add(captured.missed.into());
-        if captured.damaged {
-            counters.corrupt.add(1);
-            return Taken::Rejected;
-        }
-        if self.to_skip > 0 {
-            self.to_skip -= 1;
-            return Taken::Skipped;
-        }
-        let (maker, rate, reporter) = (&mut self.maker, &mut self.rate, &self.reporter);
-        let published = self.publisher.publish(|slot| {
-            let made = maker.make(&captured.picture, slot)?;
-            if let Some(took) = made.encoding {
-                counters.encode.record(took);
-            }
-            // Before the viewers have it: what they see must not be ahead of what the status says.
-            counters.frame(captured.at, rate.tick(captured.at));
-            reporter.state(CameraState::Live);
-            Ok(Filled { len: made.len, captured_at: captured.at, resolution: made.resolution })
-        });
-        match published {
-            Ok(_) => Taken::Published,
-            Err(reject) => {
-                match reject {
-                    Reject::TooLarge(_) | Reject::Encode(_) => counters.dropped.add(1),
-                    _ => counters.corrupt.add(1),
-                }
-                debug!("frame held back: {reject}");
-                self.last_reject = Some(reject);
-                Taken::Rejected
-            }
-        }
-    }
-}
-
-/// Frames a second over the last few.
-#[derive(Default)]
-struct Rate {
-    times: [Timestamp; Rate::WINDOW],
-    seen: usize,
-}
-
-impl Rate {
-    /// Frames looked back on: about a second.
-    const WINDOW: usize = 32;
-
-    /// Counts a frame captured at `at`; returns the rate of the last ones.
-    fn tick(&mut self, at: Timestamp) -> f32 {
-        self.times[self.seen % Self::WINDOW] = at;
-        self.seen += 1;
-        let intervals = self.seen.min(Self::WINDOW) - 1;
-        let oldest = self.times[(self.seen - 1 - intervals) % Self::WINDOW];
-        let span = at.since(oldest).as_secs_f32();
-        if span > 0.0 { intervals as f32 / span } else { 0.0 }
     }
 }
 

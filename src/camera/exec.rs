@@ -96,6 +96,7 @@ impl Source for Exec {
             resolution: None,
             fps: self.fps,
             frame_bytes: self.frame_bytes,
+            has_larger: false,
         })
     }
 

@@ -66,6 +66,7 @@ impl Source for File {
             resolution: None,
             fps: 1.0 / self.interval.as_secs_f32(),
             frame_bytes: self.frame_bytes,
+            has_larger: false,
         })
     }
 

@@ -18,6 +18,8 @@ mod locate;
 mod negotiate;
 mod pattern;
 mod splitter;
+mod stage;
+mod still;
 mod v4l2;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ use std::time::Duration;
 pub use capture::{CaptureThread, Ended};
 pub use controls::{Control, ControlError, Setting};
 pub use listing::{Listing, list};
+pub use still::{Still, StillError, Taken};
 
 use crate::frame::{PixelFormat, Resolution, Timestamp};
 use crate::jpeg::{self, Picture};
@@ -39,6 +42,8 @@ use crate::status::Reporter;
 use bell::Bell;
 use desk::Desk;
 use error::SourceError;
+use still::Stills;
+use tokio::sync::oneshot;
 
 /// Where frames come from, as the operator writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,10 +133,15 @@ trait Source: Send {
     /// Makes ready to give pictures.
     fn open(&mut self) -> Result<Opening, SourceError>;
 
+    /// Makes ready to give the largest pictures there are, if they are larger than those that `open` makes ready for.
+    fn open_largest(&mut self) -> Result<Option<Opening>, SourceError> {
+        Ok(None)
+    }
+
     /// Waits for the next picture and hands it to `sink`, which must be done with it when it returns.
     fn next(&mut self, bell: &Bell, until: Timestamp, sink: &mut Sink<'_>) -> Result<Next, SourceError>;
 
-    /// Lets go of everything `open` took. Also after errors, and when not open.
+    /// Lets go of everything that opening took. Also after errors, and when not open.
     fn close(&mut self);
 }
 
@@ -172,6 +182,8 @@ struct Opening {
     fps: f32,
     /// Most bytes a JPEG of it may take.
     frame_bytes: usize,
+    /// The source has larger pictures to give.
+    has_larger: bool,
 }
 
 /// A camera as its viewers know it.
@@ -180,6 +192,7 @@ pub struct Camera {
     name: String,
     ring: FrameRing,
     bell: Arc<Bell>,
+    stills: Arc<Stills>,
     /// Only V4L2 cameras have controls.
     desk: Option<Arc<Desk>>,
 }
@@ -198,6 +211,17 @@ impl Camera {
         let seat = self.ring.seat()?;
         self.bell.ring();
         Ok(seat)
+    }
+
+    /// Asks for a picture of the largest size there is, for which the stream is interrupted. `seat` must be kept until
+    /// the answer comes, or there may be none; `Ok(None)` says that frames of the stream are as large as any.
+    ///
+    /// # Errors
+    /// [`StillError`] when there is to be none now.
+    pub fn still(&self, _seat: &Seat) -> Result<oneshot::Receiver<Taken>, StillError> {
+        let answer = self.stills.ask()?;
+        self.bell.ring();
+        Ok(answer)
     }
 
     /// Its controls. Talks to the driver, so it may take a while.
@@ -239,8 +263,15 @@ pub fn start(
     let bell = Arc::new(Bell::new()?);
     let (publisher, ring) = ring(max_viewers, settings.frame_bytes());
     let (source, desk) = source(&settings);
-    let camera = Camera { name: settings.name.clone(), ring, bell: Arc::clone(&bell), desk };
-    let thread = capture::spawn(settings, source, publisher, reporter, bell)?;
+    let stills = Arc::new(Stills::default());
+    let camera = Camera {
+        name: settings.name.clone(),
+        ring,
+        bell: Arc::clone(&bell),
+        stills: Arc::clone(&stills),
+        desk,
+    };
+    let thread = capture::spawn(settings, source, publisher, reporter, (bell, stills))?;
     Ok((camera, thread))
 }
 

@@ -107,6 +107,19 @@ pub(super) fn choose(offers: &[Offer], wanted: &Settings) -> Result<Mode, Unmet>
     best.ok_or_else(|| Unmet::Size(resolution, String::new()))
 }
 
+/// The largest pictures there are, in the format that costs least, of those formats that are wanted.
+pub(super) fn largest(offers: &[Offer], wanted: &Settings) -> Option<Mode> {
+    let offers = offers.iter().filter(|offer| wanted.format.is_none_or(|f| f == offer.format));
+    let modes = offers.flat_map(|offer| {
+        offer.sizes.iter().map(|size| {
+            let (Extent::Exactly(resolution) | Extent::Range { max: resolution, .. }) = size.extent;
+            Mode { format: offer.format, resolution, fps: nearest_rate(&size.rates, wanted.fps) }
+        })
+    });
+    let cost = |mode: &Mode| PixelFormat::ALL.iter().position(|&format| format == mode.format);
+    modes.max_by_key(|mode| (mode.resolution.pixels(), std::cmp::Reverse(cost(mode))))
+}
+
 /// The default size if there is it, else the largest that fits into it, else the smallest of all.
 fn nearest_size(offers: &[&Offer]) -> Resolution {
     let all =
@@ -152,7 +165,12 @@ mod tests {
             resolution,
             fps,
             format,
-            jpeg: jpeg::Settings { quality: 80, subsampling: Subsampling::Cs420, validate: true },
+            jpeg: jpeg::Settings {
+                quality: 80,
+                subsampling: Subsampling::Cs420,
+                validate: true,
+                rotation: jpeg::exif::Rotation::None,
+            },
             linger: Duration::ZERO,
             skip_first: 0,
             controls: std::collections::BTreeMap::new(),
@@ -187,6 +205,17 @@ mod tests {
         assert_eq!(choose(&webcam(), &wanted(None, Some(VGA), 15.0)), mode(PixelFormat::Mjpeg, VGA, 30.0));
         let raw = Some(PixelFormat::Yuyv);
         assert_eq!(choose(&webcam(), &wanted(raw, Some(HD), 30.0)), mode(PixelFormat::Yuyv, HD, 10.0));
+    }
+
+    #[test]
+    fn the_largest_size_comes_in_the_cheapest_format_that_has_it() {
+        let full = Resolution::new(1920, 1080);
+        assert_eq!(largest(&webcam(), &wanted(None, None, 5.0)), mode(PixelFormat::Mjpeg, full, 30.0).ok());
+        let raw = Some(PixelFormat::Yuyv);
+        assert_eq!(largest(&webcam(), &wanted(raw, None, 5.0)), mode(PixelFormat::Yuyv, HD, 5.0).ok());
+        let both = [offer(PixelFormat::Yuyv, &[(HD, &[30.0])]), offer(PixelFormat::Mjpeg, &[(HD, &[5.0])])];
+        assert_eq!(largest(&both, &wanted(None, None, 30.0)), mode(PixelFormat::Mjpeg, HD, 5.0).ok());
+        assert_eq!(largest(&[], &wanted(None, None, 30.0)), None);
     }
 
     #[test]

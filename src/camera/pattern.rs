@@ -68,6 +68,7 @@ impl Source for Pattern {
             resolution: Some(self.resolution),
             fps: 1.0 / self.interval.as_secs_f32(),
             frame_bytes: jpeg_bytes(self.resolution),
+            has_larger: false,
         })
     }
 

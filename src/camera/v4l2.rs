@@ -59,8 +59,20 @@ impl V4l2 {
         Self { wanted: settings.clone(), desk, open: None }
     }
 
-    /// Opens and starts the device at `path`.
-    fn start(&self, path: &Path) -> Result<(Open, Opening), SourceError> {
+    fn open_at(&mut self, at: At) -> Result<Option<Opening>, SourceError> {
+        let Located { path, why } = self.desk.locate(is_camera)?;
+        if let Some(why) = why {
+            info!("auto: {why}");
+        }
+        let started = self.start(&path, at)?;
+        Ok(started.map(|(open, opening)| {
+            self.open = Some(open);
+            opening
+        }))
+    }
+
+    /// Opens the device at `path` and starts it at the wanted size, or at the largest; nothing if that is the same.
+    fn start(&self, path: &Path, at: At) -> Result<Option<(Open, Opening)>, SourceError> {
         let name = path.display().to_string();
         let failed =
             |call| move |error: io::Error| SourceError::of_call(&path.display().to_string(), call, error);
@@ -68,7 +80,14 @@ impl V4l2 {
         let capability = camera.device().capability().map_err(failed("VIDIOC_QUERYCAP"))?;
         must_capture(&name, &capability)?;
         let survey = Survey::of(camera.owner(), self.wanted.fps).map_err(failed("VIDIOC_ENUM_FMT"))?;
-        let mode = survey.choose(&name, &self.wanted)?;
+        let usual = survey.choose(&name, &self.wanted)?;
+        let largest = negotiate::largest(&survey.offers, &self.wanted);
+        let larger = largest.filter(|mode| mode.resolution.pixels() > usual.resolution.pixels());
+        let mode = match (at, larger) {
+            (At::Wanted, _) => usual,
+            (At::Largest, Some(larger)) => larger,
+            (At::Largest, None) => return Ok(None),
+        };
         debug!("{name}: asking for {} {} at {} fps", mode.format, mode.resolution, mode.fps);
 
         let (pixels, interval) = agree(&camera, &survey, &mode).map_err(failed("VIDIOC_S_FMT"))?;
@@ -106,20 +125,27 @@ impl V4l2 {
                 PixelFormat::Mjpeg => jpeg_bytes(resolution).max(set.size_image as usize + 4096),
                 _ => jpeg_bytes(resolution),
             },
+            has_larger: larger.is_some(),
         };
-        Ok((Open { camera, path: name, format, resolution, stride, last_sequence: None }, opening))
+        Ok(Some((Open { camera, path: name, format, resolution, stride, last_sequence: None }, opening)))
     }
+}
+
+/// Which size to open a device at.
+#[derive(Clone, Copy)]
+enum At {
+    Wanted,
+    Largest,
 }
 
 impl Source for V4l2 {
     fn open(&mut self) -> Result<Opening, SourceError> {
-        let Located { path, why } = self.desk.locate(is_camera)?;
-        if let Some(why) = why {
-            info!("auto: {why}");
-        }
-        let (open, opening) = self.start(&path)?;
-        self.open = Some(open);
-        Ok(opening)
+        let opening = self.open_at(At::Wanted)?;
+        Ok(opening.expect("only the largest size may be none"))
+    }
+
+    fn open_largest(&mut self) -> Result<Option<Opening>, SourceError> {
+        self.open_at(At::Largest)
     }
 
     fn next(&mut self, bell: &Bell, until: Timestamp, sink: &mut Sink<'_>) -> Result<Next, SourceError> {

@@ -23,6 +23,7 @@ use crate::board::{self, Board};
 use crate::camera::{self, Setting, SourceSpec};
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
+use crate::jpeg::exif::Rotation;
 use crate::jpeg::yuv::Subsampling;
 use crate::led;
 use crate::web::{self, AuthMode};
@@ -183,6 +184,9 @@ fn resolve_camera(
         _ => Err("must be \"4:2:0\" or \"4:2:2\"".into()),
     })?;
     let validate = pick.value("validate", "", None, raw.validate, true).take();
+    let rotation = pick.value("rotate", "", None, raw.rotate, 0).check(|&degrees| {
+        Rotation::from_degrees(degrees).ok_or("must be 0, 90, 180 or 270, degrees clockwise".into())
+    })?;
     let linger = pick.value("linger_s", "--linger", flags.linger, raw.linger_s, 15.0);
     let linger = linger.check(|&s| seconds(s, 0.0..=86_400.0))?;
     let skip_first =
@@ -201,7 +205,7 @@ fn resolve_camera(
         resolution,
         fps,
         format,
-        jpeg: jpeg::Settings { quality, subsampling, validate },
+        jpeg: jpeg::Settings { quality, subsampling, validate, rotation },
         linger,
         skip_first,
         controls,

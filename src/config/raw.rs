@@ -50,6 +50,7 @@ pub(super) struct Camera {
     pub(super) quality: Option<Spanned<i64>>,
     pub(super) subsampling: Option<Spanned<String>>,
     pub(super) validate: Option<Spanned<bool>>,
+    pub(super) rotate: Option<Spanned<i64>>,
     pub(super) linger_s: Option<Spanned<f64>>,
     pub(super) skip_first: Option<Spanned<i64>>,
     pub(super) controls: BTreeMap<String, Spanned<Setting>>,

@@ -8,6 +8,7 @@
 use memchr::memchr;
 
 use super::TooLarge;
+use super::exif::Rotation;
 use super::huffman::STANDARD_DHT;
 use crate::frame::Resolution;
 
@@ -78,6 +79,8 @@ pub enum Corrupt {
 pub struct Inspected<'a> {
     /// The JFIF segment: its own, or the one it lacks.
     jfif: &'a [u8],
+    /// An Exif segment to be put in behind it.
+    exif: &'static [u8],
     /// All that follows SOI and its own JFIF segment, up to EOI.
     rest: &'a [u8],
     resolution: Resolution,
@@ -143,6 +146,11 @@ impl<'a> Inspected<'a> {
         }
     }
 
+    /// The same, telling viewers to turn it. What the camera says about that comes later, where nobody looks for it.
+    pub fn turned(self, rotation: Rotation) -> Self {
+        Self { exif: rotation.segment(), ..self }
+    }
+
     /// Copies the JPEG into `slot`, with a JFIF header and the standard Huffman tables where it has none.
     /// Returns the bytes written.
     ///
@@ -161,8 +169,8 @@ impl<'a> Inspected<'a> {
 
     /// JFIF wants to be first (JFIF 1.02, page 2). The tables come early enough anywhere before the picture data,
     /// and this early they yield to any that the camera defines itself.
-    fn parts(&self) -> [&[u8]; 4] {
-        [&SOI, self.jfif, if self.has_tables { &[] } else { &STANDARD_DHT }, self.rest]
+    fn parts(&self) -> [&[u8]; 5] {
+        [&SOI, self.jfif, self.exif, if self.has_tables { &[] } else { &STANDARD_DHT }, self.rest]
     }
 }
 
@@ -270,6 +278,7 @@ impl<'a> Walk<'a> {
         }
         Ok(Inspected {
             jfif: head.jfif_end.map_or(&JFIF, |jfif| &self.data[SOI.len()..jfif]),
+            exif: &[],
             rest: &self.data[head.jfif_end.unwrap_or(SOI.len())..end],
             resolution,
             has_tables: missing == 0,

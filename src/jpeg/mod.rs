@@ -4,6 +4,7 @@
 //! Neither allocates per frame. Where pictures come from and who sees them is not known here.
 
 pub mod encode;
+pub mod exif;
 mod huffman;
 pub mod inspect;
 mod strips;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::frame::{PixelFormat, Resolution};
 use encode::Encoder;
+use exif::Rotation;
 use inspect::{Corrupt, Depth, inspect};
 use yuv::Subsampling;
 
@@ -25,6 +27,8 @@ pub struct Settings {
     pub subsampling: Subsampling,
     /// Whether the structure of JPEGs from the camera is checked to the end and broken ones are held back.
     pub validate: bool,
+    /// How far pictures are turned by those who show them.
+    pub rotation: Rotation,
 }
 
 /// A picture as it lies in a buffer of its source.
@@ -141,8 +145,10 @@ impl Maker {
             none => none.insert(Encoder::new(self.settings.quality, self.settings.subsampling)?),
         };
         let started = Instant::now();
-        let len = encoder.encode(raw, slot)?;
-        Ok(Made { len, resolution: raw.resolution, encoding: Some(started.elapsed()) })
+        let turned = self.settings.rotation.segment();
+        let len = encoder.encode(raw, slot.get_mut(turned.len()..).unwrap_or_default())?;
+        exif::insert(slot, turned);
+        Ok(Made { len: turned.len() + len, resolution: raw.resolution, encoding: Some(started.elapsed()) })
     }
 
     fn pass(&self, data: &[u8], expected: Option<Resolution>, slot: &mut [u8]) -> Result<Made, Reject> {
@@ -152,7 +158,7 @@ impl Maker {
             Err(corrupt) if self.settings.validate || data.is_empty() => return Err(corrupt.into()),
             Err(_) => None,
         };
-        let (len, resolution) = match found {
+        let (len, resolution) = match found.map(|jpeg| jpeg.turned(self.settings.rotation)) {
             Some(jpeg) => (jpeg.complete_into(slot)?, jpeg.resolution()),
             // Asked not to judge: what cannot even be read goes out as it came.
             None => (copy(data, slot)?, expected.unwrap_or(Resolution::new(0, 0))),
@@ -172,7 +178,8 @@ mod tests {
     use super::*;
 
     const SIZE: Resolution = Resolution::new(64, 48);
-    const SETTINGS: Settings = Settings { quality: 90, subsampling: Subsampling::Cs420, validate: true };
+    const SETTINGS: Settings =
+        Settings { quality: 90, subsampling: Subsampling::Cs420, validate: true, rotation: Rotation::None };
 
     /// The same smooth picture in every format a camera may offer, with `pad` bytes after each row.
     fn raw(format: PixelFormat, pad: usize) -> (Vec<u8>, usize) {
@@ -313,6 +320,22 @@ mod tests {
         assert_eq!(make(&mut trusting, &cut).unwrap(), jpeg);
         assert_eq!(make(&mut trusting, &other).unwrap(), b"no picture");
         assert!(make(&mut trusting, &Picture::Jpeg { data: &[], expected: None }).is_err());
+    }
+
+    #[test]
+    fn every_jpeg_says_which_way_up_it_is() {
+        let (data, stride) = raw(PixelFormat::Yuyv, 0);
+        let raw = Raw { data: &data, format: PixelFormat::Yuyv, resolution: SIZE, stride };
+        let upright = make(&mut Maker::new(SETTINGS), &Picture::Raw(raw)).unwrap();
+        for rotation in [Rotation::Right, Rotation::Half, Rotation::Left] {
+            let expected = [&upright[..20], rotation.segment(), &upright[20..]].concat();
+            let mut turning = Maker::new(Settings { rotation, ..SETTINGS });
+            assert!(make(&mut turning, &Picture::Raw(raw)).unwrap() == expected, "{rotation:?}, encoded");
+            let passed = Picture::Jpeg { data: &upright, expected: Some(SIZE) };
+            assert!(make(&mut turning, &passed).unwrap() == expected, "{rotation:?}, passed through");
+            assert!(turning.make(&Picture::Raw(raw), &mut [0; 20]).is_err());
+            assert!(turning.make(&passed, &mut [0; 20]).is_err());
+        }
     }
 
     #[test]

@@ -30,11 +30,11 @@ use tokio::time::timeout;
 use super::auth::Proof;
 use super::handshake::{Handshake, Refusal};
 use super::route::{Target, Want, target};
-use super::snapshot::{self, NoSnapshot};
+use super::snapshot::{self, NoSnapshot, Sized};
 use super::socket::Socket;
 use super::viewer::{Kind, Viewer};
 use super::{Site, controls, metrics, mjpeg, page, state, ws};
-use crate::camera::Camera;
+use crate::camera::{Camera, StillError};
 
 /// A client has this long to send a request, and as long again to begin the next one.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -192,9 +192,13 @@ async fn wanted(
                 Err(none) => full(none),
             };
         }
-        Want::Snapshot { .. } if head => jpeg(Bytes::new()),
+        Want::Snapshot { .. } | Want::Still if head => jpeg(Bytes::new()),
         Want::Snapshot { max_age } => match enter(Kind::Snapshot) {
             Ok(viewer) => snapshot(site, place, viewer, max_age).await,
+            Err(none) => return full(none),
+        },
+        Want::Still => match enter(Kind::Snapshot) {
+            Ok(viewer) => still(site, place, viewer).await,
             Err(none) => return full(none),
         },
         Want::State => fresh("application/json", state::json(site).into()),
@@ -219,10 +223,24 @@ async fn snapshot(
 ) -> Answer {
     match snapshot::take(viewer, max_age, site.fault(index)).await {
         Ok(held) => jpeg(Bytes::from_owner(held)),
-        Err(none @ (NoSnapshot::Late | NoSnapshot::Closed(_) | NoSnapshot::Fault(_))) => {
-            unavailable(&format!("camera {}: {none}", camera.name()))
-        }
+        Err(none) => no_snapshot(camera, &none),
     }
+}
+
+async fn still(site: &Arc<Site>, (index, camera): (usize, &Camera), viewer: Viewer) -> Answer {
+    match snapshot::largest(viewer, camera, site.fault(index)).await {
+        Ok(Sized::Large(still)) => jpeg(Bytes::from_owner(still)),
+        Ok(Sized::Frame(held)) => jpeg(Bytes::from_owner(held)),
+        Err(none) => no_snapshot(camera, &none),
+    }
+}
+
+fn no_snapshot(camera: &Camera, none: &NoSnapshot) -> Answer {
+    let mut answer = unavailable(&format!("camera {}: {none}", camera.name()));
+    if matches!(none, NoSnapshot::Still(StillError::Busy | StillError::TooSoon)) {
+        *answer.status_mut() = StatusCode::CONFLICT;
+    }
+    answer
 }
 
 fn with_slash(uri: &Uri) -> Answer {

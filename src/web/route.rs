@@ -21,6 +21,8 @@ pub(super) enum Want<'a> {
     Stream,
     /// One frame, captured after the request minus `max_age` if that is given.
     Snapshot { max_age: Option<Duration> },
+    /// One picture of the largest size the camera has.
+    Still,
     /// The state of the service.
     State,
     /// The same in figures, for Prometheus.
@@ -54,12 +56,12 @@ pub(super) fn target<'a>(path: &'a str, query: Option<&str>) -> Result<Target<'a
     let query = Query::read(query.unwrap_or_default())?;
     let want = match query.action.as_deref() {
         Some("stream") => Want::Stream,
-        Some("snapshot") => Want::Snapshot { max_age: query.max_age },
+        Some("snapshot") => query.snapshot()?,
         _ => match rest.trim_end_matches('/') {
             "/ws" => Want::Socket,
             "/ws/some-path1" => Want::TutorialSocket,
             "/stream" => Want::Stream,
-            "/snapshot" | "/snapshot.jpg" => Want::Snapshot { max_age: query.max_age },
+            "/snapshot" | "/snapshot.jpg" => query.snapshot()?,
             "" if rest.is_empty() => Want::PageWithoutSlash,
             "" => Want::Page("/"),
             "/state" if camera.is_none() => Want::State,
@@ -77,9 +79,21 @@ pub(super) fn target<'a>(path: &'a str, query: Option<&str>) -> Result<Target<'a
 struct Query {
     action: Option<String>,
     max_age: Option<Duration>,
+    size: Option<String>,
 }
 
 impl Query {
+    /// The kind of snapshot that is asked for.
+    fn snapshot(&self) -> Result<Want<'static>, String> {
+        match self.size.as_deref() {
+            None => Ok(Want::Snapshot { max_age: self.max_age }),
+            Some("max") => Ok(Want::Still),
+            Some(other) => Err(format!(
+                "size {other:?} is not known; size=max gives the largest there is, and without it the picture is as large as the stream"
+            )),
+        }
+    }
+
     fn read(query: &str) -> Result<Self, String> {
         let mut all = Self::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -91,6 +105,7 @@ impl Query {
                     let ms = ms.map_err(|_| format!("max_age {value:?} is not a number; {remedy}"))?;
                     all.max_age = Some(Duration::from_millis(ms));
                 }
+                "size" => all.size = Some(value.into_owned()),
                 _ => {}
             }
         }
@@ -133,6 +148,10 @@ mod tests {
         }
         let aged = Want::Snapshot { max_age: Some(Duration::from_millis(250)) };
         assert_eq!(want("/snapshot?max_age=250"), aged);
+        assert_eq!(want("/snapshot?size=max"), Want::Still);
+        assert_eq!(want("/x?action=snapshot&size=max&1"), Want::Still);
+        assert_eq!(want("/stream?size=640x480"), Want::Stream, "somebody else's key");
+        assert!(target("/snapshot", Some("size=big")).unwrap_err().contains("\"big\""));
         assert!(target("/snapshot", Some("max_age=soon")).unwrap_err().contains("\"soon\""));
     }
 

@@ -1,4 +1,4 @@
-//! One frame, fresh.
+//! One frame, fresh; or one picture as large as the camera has.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::viewer::{Held, Viewer};
+use crate::camera::{Camera, Still, StillError};
 use crate::frame::Timestamp;
 use crate::ring::Closed;
 
 /// How long a snapshot may wait for its frame. A camera that has to be opened first takes one to three seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a full-size still may take: the camera is closed, opened, and settles.
+const STILL_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,46 @@ pub(super) enum NoSnapshot {
     Closed(#[from] Closed),
     #[error("{0}")]
     Fault(String),
+    #[error("{0}")]
+    Still(#[from] StillError),
+}
+
+/// A full-size still, and the place of the one who asked for it.
+#[derive(Debug)]
+pub(super) struct Large {
+    still: Still,
+    _viewer: Viewer,
+}
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.still.jpeg
+    }
+}
+
+/// What a snapshot is made of.
+#[derive(Debug)]
+pub(super) enum Sized {
+    Large(Large),
+    /// The stream is as large as pictures get.
+    Frame(Held),
+}
+
+/// One picture as large as `camera` has, for which its stream is interrupted if it must be.
+pub(super) async fn largest(
+    viewer: Viewer,
+    camera: &Camera,
+    fault: impl Future<Output = String>,
+) -> Result<Sized, NoSnapshot> {
+    let answer = timeout(STILL_PATIENCE, camera.still(&viewer.seat)?).await;
+    let late = || NoSnapshot::Fault(format!("no answer within {} s", STILL_PATIENCE.as_secs()));
+    match answer.map_err(|_| late())?.map_err(|_| NoSnapshot::Closed(Closed))?? {
+        Some(still) => {
+            viewer.entry.tally.frame(still.captured_at, 0, still.jpeg.len());
+            Ok(Sized::Large(Large { still, _viewer: viewer }))
+        }
+        None => take(viewer, Some(Duration::ZERO), fault).await.map(Sized::Frame),
+    }
 }
 
 /// The newest frame, if it was captured no earlier than `max_age` before now; else the next one that was. Gives up

@@ -48,6 +48,7 @@ fn errors_in_the_file_name_line_key_value_and_remedy() {
         ("[[camera]]\nwidth = 1\nheight = 99999\n", "FILE:3: height = 99999: must be 1 to 65535"),
         ("[[camera]]\nformat = \"h264\"\n", "FILE:2: format = \"h264\": must be auto or one of mjpeg, yuyv"),
         ("[[camera]]\nsubsampling = \"4:1:1\"\n", "FILE:2: subsampling = \"4:1:1\": must be \"4:2:0\" or"),
+        ("[[camera]]\nrotate = 45\n", "FILE:2: rotate = 45: must be 0, 90, 180 or 270, degrees clockwise"),
         ("[[camera]]\nlinger_s = -1\n", "FILE:2: linger_s = -1.0: must be 0 to 86400 seconds"),
         (
             "[[camera]]\nsource = \"video0\"\n",

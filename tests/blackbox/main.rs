@@ -17,4 +17,5 @@ mod page_keep;
 mod page_look;
 mod page_states;
 mod sources;
+mod stills;
 mod v4l2;

@@ -77,7 +77,7 @@ fn pictures(out: &mut Exposition, cameras: &[Seen<'_>]) {
         }
     }
     type Count = fn(&Counters) -> u64;
-    let counts: [(&str, &str, Count); 4] = [
+    let counts: [(&str, &str, Count); 6] = [
         ("porthole_camera_frames_total", "Frames published to viewers.", |c| c.frames.get()),
         (
             "porthole_camera_corrupt_frames_total",
@@ -91,6 +91,10 @@ fn pictures(out: &mut Exposition, cameras: &[Seen<'_>]) {
         ),
         ("porthole_camera_reopens_total", "Times the source was opened again after a fault.", |c| {
             c.reopens.get()
+        }),
+        ("porthole_camera_stills_total", "Full-size stills taken beside the stream.", |c| c.stills.get()),
+        ("porthole_camera_failed_stills_total", "Full-size stills that the camera would not give.", |c| {
+            c.failed_stills.get()
         }),
     ];
     for (name, help, count) in counts {
