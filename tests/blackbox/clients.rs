@@ -140,21 +140,20 @@ fn vlc_shows_a_moving_picture() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let pictures = until("VLC has shown twelve pictures", || {
-        Some(written(&scratch, "png")).filter(|all| all.len() > 12)
+    let pictures = until("VLC has shown six different pictures", || {
+        let mut pictures = written(&scratch, "png");
+        // Whole ones: the last may be half written.
+        pictures.retain(|picture| picture.ends_with(b"IEND\xaeB`\x82"));
+        let different: BTreeSet<Vec<u8>> = pictures.into_iter().collect();
+        (different.len() >= 6).then_some(different)
     });
     child.kill().unwrap();
     child.wait().unwrap();
-    // The last one may be half written, and VLC writes a scene again when it has shown nothing new.
-    let pictures = &pictures[..12];
     for picture in pictures {
-        assert!(picture.starts_with(b"\x89PNG"));
         let side = |at: usize| u32::from_be_bytes(picture[at..at + 4].try_into().unwrap());
         // Its scenes are as high as its buffers, which are a little higher than the picture.
         assert_eq!((side(16), side(20) / 32), (320, 240_u32.div_ceil(32)));
     }
-    let different: BTreeSet<_> = pictures.iter().collect();
-    assert!(different.len() >= 8, "only {} of 12 pictures differ", different.len());
 }
 
 fn nix_is_root() -> bool {
