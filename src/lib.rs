@@ -17,6 +17,7 @@
 //!
 //! | room | what belongs there |
 //! |---|---|
+//! | [`logging`] | one line an event, and how few of them |
 //! | [`service`] | the composition root: builds the stages, runs them, stops them in reverse |
 //! | [`config`] | from what the operator wrote to each stage's checked settings |
 //! | [`board`] | what a single-board computer is, as data |
@@ -57,6 +58,7 @@ pub mod config;
 pub mod frame;
 pub mod jpeg;
 pub mod led;
+pub mod logging;
 pub mod ring;
 pub mod service;
 pub mod status;

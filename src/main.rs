@@ -10,7 +10,7 @@ use log::{LevelFilter, error, info, warn};
 use porthole::config::{self, Flags};
 use porthole::led::{Lights, Role, Signal};
 use porthole::service::{Fault, Service};
-use porthole::{board, camera, led};
+use porthole::{board, camera, led, logging};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
-    log_to_stderr(command.log);
+    logging::start(command.log);
     let exit = match command.verb.unwrap_or(Verb::Run) {
         Verb::Run => run(&command.flags),
         Verb::Cameras => print(|out| cameras(out)),
@@ -204,7 +204,9 @@ impl ToldToStop {
 
     /// Ready when told to stop.
     async fn first(&mut self) {
-        info!("{}: stopping", self.next().await);
+        // Not within the call to log: at a level that leaves it out, its arguments are not waited for.
+        let signal = self.next().await;
+        info!("{signal}: stopping");
     }
 
     /// Ready when told a second time.
@@ -258,28 +260,4 @@ fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Exit {
 fn fail(why: &dyn std::fmt::Display, exit: Exit) -> Exit {
     error!("{why}");
     exit
-}
-
-/// One line for each event. Under systemd each begins with its priority, which the journal takes off again
-/// (sd-daemon(3)), and has no time, which the journal knows itself.
-fn log_to_stderr(level: Option<LevelFilter>) {
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(LevelFilter::Info).parse_env("PORTHOLE_LOG");
-    if let Some(level) = level {
-        builder.filter_level(level);
-    }
-    builder.format(move |out, record| {
-        let priority = match record.level() {
-            log::Level::Error => 3,
-            log::Level::Warn => 4,
-            log::Level::Info => 6,
-            log::Level::Debug | log::Level::Trace => 7,
-        };
-        match journal {
-            true => writeln!(out, "<{priority}>{}", record.args()),
-            false => writeln!(out, "porthole: {}: {}", record.level().as_str().to_lowercase(), record.args()),
-        }
-    });
-    builder.init();
 }

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use porthole::frame::{PixelFormat, Resolution};
+use porthole::jpeg::exif::Rotation;
 use porthole::jpeg::yuv::Subsampling;
 use porthole::jpeg::{Maker, Picture, Raw, Settings};
 
@@ -74,7 +75,12 @@ fn verdict(what: &str, value: f64, at_most: f64) -> bool {
 }
 
 fn maker() -> Maker {
-    Maker::new(Settings { quality: QUALITY, subsampling: Subsampling::Cs420, validate: true })
+    Maker::new(Settings {
+        quality: QUALITY,
+        subsampling: Subsampling::Cs420,
+        validate: true,
+        rotation: Rotation::None,
+    })
 }
 
 /// Encodes once where it sees one processor only, so that it settles for one thread.

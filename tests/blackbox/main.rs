@@ -9,6 +9,7 @@ mod configuration;
 mod controls;
 mod delivery;
 mod lifecycle;
+mod logs;
 mod metrics;
 mod page;
 mod page_controls;
