@@ -226,7 +226,7 @@ fn check(flags: &Flags) -> Exit {
     match config::load(flags) {
         Ok(config) => print(|out| {
             config.notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
-            writeln!(out, "The configuration is good.")
+            writeln!(out, "\n# The configuration is good.")
         }),
         Err(wrong) => fail(&wrong, Exit::Configuration),
     }

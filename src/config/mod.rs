@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use flags::Flags;
-pub use pick::{ConfigError, Note};
+pub use pick::{ConfigError, Note, Origin};
 
 use crate::board::{self, Board};
 use crate::camera::{self, Setting, SourceSpec};
@@ -27,7 +27,7 @@ use crate::jpeg::exif::Rotation;
 use crate::jpeg::yuv::Subsampling;
 use crate::led;
 use crate::web::{self, AuthMode};
-use pick::Picker;
+use pick::{Picked, Picker};
 use raw::Raw;
 
 /// Where the configuration file is when nobody says.
@@ -74,7 +74,11 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
     let mut pick = Picker::new(path, text);
 
     let board = pick.value("board", "--board", flags.board.clone(), board, "auto".to_owned());
+    let is_auto = board.is("auto");
     let board = board.check(|id| board::find(id))?;
+    if is_auto {
+        pick.remark(format!("this machine is {}", board.id()), Origin::Default);
+    }
 
     if camera.is_empty() {
         camera.push(raw::Camera::default());
@@ -100,6 +104,7 @@ fn resolve_web(
     auth: raw::Auth,
     board: &str,
 ) -> Result<web::Settings, ConfigError> {
+    pick.table("[server]");
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).to_string();
     let listen = pick.value("listen", "--listen", flags.listen.clone(), server.listen, default);
     let listen: SocketAddr = listen.check(|text| {
@@ -112,18 +117,19 @@ fn resolve_web(
     let timeout = pick.value("progress_timeout_s", "", None, server.progress_timeout_s, 10.0);
     let patience = timeout.check(|&s| seconds(s, 1.0..=600.0))?;
 
-    let mode = pick.value("mode", "--auth", flags.auth.clone(), auth.mode, String::new());
+    let given = flags.state_dir.clone();
+    let state_dir = pick.value("state_dir", "--state-dir", given, server.state_dir, state_dir()).take();
+
+    pick.table("[auth]");
+    // Nobody else reaches a loopback address.
+    let default = if listen.ip().is_loopback() { "none" } else { "token" };
+    let mode = pick.value("mode", "--auth", flags.auth.clone(), auth.mode, default.to_owned());
     let auth = mode.check(|mode| match mode.as_str() {
         "token" => Ok(AuthMode::Token),
         "none" => Ok(AuthMode::None),
-        // Nobody else reaches a loopback address.
-        "" if listen.ip().is_loopback() => Ok(AuthMode::None),
-        "" => Ok(AuthMode::Token),
         _ => Err("must be \"token\" or \"none\"".into()),
     })?;
 
-    let given = flags.state_dir.clone();
-    let state_dir = pick.value("state_dir", "--state-dir", given, server.state_dir, state_dir()).take();
     Ok(web::Settings {
         listen,
         max_viewers,
@@ -142,6 +148,7 @@ fn resolve_camera(
     state_dir: &Path,
     before: &[camera::Settings],
 ) -> Result<camera::Settings, ConfigError> {
+    pick.table("[[camera]]");
     let default =
         if before.is_empty() { "camera".to_owned() } else { format!("camera-{}", before.len() + 1) };
     let name = pick.value("name", "", None, raw.name, default).check(|name| {
@@ -191,13 +198,15 @@ fn resolve_camera(
     let linger = linger.check(|&s| seconds(s, 0.0..=86_400.0))?;
     let skip_first =
         pick.value("skip_first", "", None, raw.skip_first, 0).check(|&n| whole(n, 0..=300))? as u32;
+    let keep = pick.value("keep_controls", "", None, raw.keep_controls, false).take();
     let mut controls = BTreeMap::new();
+    if !raw.controls.is_empty() {
+        pick.table("[camera.controls]");
+    }
     for (control, setting) in raw.controls {
-        let setting =
-            pick.value(&format!("controls.{control}"), "", None, Some(setting), Setting::Number(0)).take();
+        let setting = pick.value(&control, "", None, Some(setting), Setting::Number(0)).take();
         controls.insert(control, setting);
     }
-    let keep = pick.value("keep_controls", "", None, raw.keep_controls, false).take();
     let controls_file = keep.then(|| state_dir.join(format!("controls-{name}.json")));
     Ok(camera::Settings {
         name,
@@ -221,13 +230,21 @@ fn resolution(
     height: Option<toml::Spanned<i64>>,
 ) -> Result<Option<Resolution>, ConfigError> {
     if let Some(size) = &flags.size {
-        return pick
-            .value("size", "--size", Some(size.clone()), None, String::new())
-            .check(|s| s.parse().map(Some));
+        let size: Resolution = Picked::of_flag("size", "--size", size.clone()).check(|s| s.parse())?;
+        pick.note("width", &i64::from(size.width), Origin::Flag("--size"));
+        pick.note("height", &i64::from(size.height), Origin::Flag("--size"));
+        return Ok(Some(size));
+    }
+    if width.is_none() && height.is_none() {
+        let default = camera::DEFAULT_RESOLUTION;
+        pick.remark(
+            format!("width and height: {default}, or what the camera has nearest to it"),
+            Origin::Default,
+        );
+        return Ok(None);
     }
     let default = camera::DEFAULT_RESOLUTION;
     let alone = width.is_some() != height.is_some();
-    let asked = width.is_some() && height.is_some();
     let mut side = |key, raw, default: u16| {
         let other = if key == "width" { "height" } else { "width" };
         pick.value(key, "", None, raw, i64::from(default)).check(|&side| {
@@ -242,7 +259,7 @@ fn resolution(
     } else {
         (side("width", width, default.width)?, side("height", height, default.height)?)
     };
-    Ok(asked.then(|| Resolution::new(width as u16, height as u16)))
+    Ok(Some(Resolution::new(width as u16, height as u16)))
 }
 
 fn resolve_led(
@@ -251,6 +268,7 @@ fn resolve_led(
     board: &Board,
     before: &[led::Settings],
 ) -> Result<led::Settings, ConfigError> {
+    pick.table("[[led]]");
     let has_line = raw.line.is_some();
     let role = pick.value("role", "", None, Some(raw.role), String::new()).check(|text| {
         let role: led::Role = text.parse()?;
@@ -271,9 +289,14 @@ fn resolve_led(
             vec![pick.value("line", "", None, Some(line), String::new()).check(|text| text.parse())?]
         }
         None => {
-            let text: Vec<String> = board.led(role).iter().map(led::Wire::to_string).collect();
-            pick.note("line", &text.join(" or "), board.id());
-            board.led(role).to_vec()
+            let wires = board.led(role).to_vec();
+            let origin = Origin::Board(board.id().to_owned());
+            let text: Vec<String> = wires.iter().map(led::Wire::to_string).collect();
+            match &text[..] {
+                [line] => pick.note("line", line, origin),
+                _ => pick.remark(format!("line: {}, whichever there is first", text.join(" or ")), origin),
+            }
+            wires
         }
     };
     if let Some((wire, other)) = wires.iter().find_map(|wire| Some((wire, taken(wire)?))) {

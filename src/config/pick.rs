@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
+use crate::camera::Setting;
 use crate::led::Role;
 
 /// What is wrong with the configuration.
@@ -76,10 +77,14 @@ impl ConfigError {
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Origin {
+pub enum Origin {
+    /// The command line.
     Flag(&'static str),
+    /// The configuration file, at this line.
     File(PathBuf, usize),
+    /// The profile of the board.
     Board(String),
+    /// Nobody said anything.
     Default,
 }
 
@@ -94,18 +99,109 @@ impl Display for Origin {
     }
 }
 
-/// A value in force, with where it came from.
+/// A line of the configuration in force. All of them in a row are a file that says the same.
 #[derive(Clone, Debug)]
-pub struct Note {
-    key: String,
-    value: String,
-    origin: Origin,
+pub enum Note {
+    /// The head of a table.
+    Table(&'static str),
+    /// A value, with where it came from.
+    Value {
+        /// Its key in the table.
+        key: String,
+        /// As it is written in the file.
+        value: String,
+        /// Where it came from.
+        origin: Origin,
+    },
+    /// What no file could say in this way, with where it came from.
+    Remark(String, Origin),
 }
 
 impl Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {} ({})", self.key, self.value, self.origin)
+        match self {
+            Self::Table(head) => write!(f, "\n{head}"),
+            Self::Value { key, value, origin } => write!(f, "{key} = {value}  # {origin}"),
+            Self::Remark(text, origin) => write!(f, "# {text} ({origin})"),
+        }
     }
+}
+
+/// What can stand behind a key in the file.
+pub(super) trait Toml {
+    /// As it stands there.
+    fn toml(&self) -> String;
+}
+
+impl Toml for bool {
+    fn toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Toml for i64 {
+    fn toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Toml for f64 {
+    fn toml(&self) -> String {
+        // With a point, by which it is known to be no whole number.
+        format!("{self:?}")
+    }
+}
+
+impl Toml for String {
+    /// A basic string, and in it no password that is part of a URL.
+    fn toml(&self) -> String {
+        let mut text = String::from('"');
+        for c in without_passwords(self).chars() {
+            match c {
+                '"' | '\\' => text.extend(['\\', c]),
+                c if c.is_control() => text.push_str(&format!("\\u{:04X}", u32::from(c))),
+                c => text.push(c),
+            }
+        }
+        text.push('"');
+        text
+    }
+}
+
+impl Toml for PathBuf {
+    fn toml(&self) -> String {
+        self.to_string_lossy().into_owned().toml()
+    }
+}
+
+impl Toml for Setting {
+    fn toml(&self) -> String {
+        match self {
+            Self::Switch(on) => on.toml(),
+            Self::Number(number) => number.toml(),
+            Self::Item(item) => item.toml(),
+        }
+    }
+}
+
+/// `scheme://user:password@host` with stars for the password, wherever it stands.
+fn without_passwords(text: &str) -> String {
+    let mut shown = String::new();
+    for (index, part) in text.split("://").enumerate() {
+        if index == 0 {
+            shown.push_str(part);
+            continue;
+        }
+        shown.push_str("://");
+        let authority = part.split(['/', ' ', '?', '#', '\'', '"']).next().unwrap_or_default();
+        match authority.rsplit_once('@').and_then(|(user, _)| Some((user, user.split_once(':')?.0))) {
+            Some((userinfo, user)) => {
+                shown.push_str(&format!("{user}:***{}", &part[userinfo.len()..]));
+            }
+            None => shown.push_str(part),
+        }
+    }
+    shown
 }
 
 /// Reads a file into its raw form.
@@ -157,7 +253,7 @@ impl<'a> Picker<'a> {
     }
 
     /// The value of `key`: from its `flag`, else from the file, else the default.
-    pub(super) fn value<T: fmt::Debug>(
+    pub(super) fn value<T: Toml>(
         &mut self,
         key: &str,
         flag: &'static str,
@@ -173,14 +269,23 @@ impl<'a> Picker<'a> {
             }
             (None, None) => (default, Origin::Default),
         };
-        self.notes.push(Note { key: key.into(), value: format!("{value:?}"), origin: origin.clone() });
+        self.notes.push(Note::Value { key: key.into(), value: value.toml(), origin: origin.clone() });
         Picked { key: key.into(), value, origin }
     }
 
-    /// Keeps note of a value that the board's profile gives.
-    pub(super) fn note(&mut self, key: &str, value: &str, board: &str) {
-        let (key, value, origin) = (key.into(), format!("{value:?}"), Origin::Board(board.into()));
-        self.notes.push(Note { key, value, origin });
+    /// What follows is in this table.
+    pub(super) fn table(&mut self, head: &'static str) {
+        self.notes.push(Note::Table(head));
+    }
+
+    /// Keeps note of a value that was picked elsewhere.
+    pub(super) fn note<T: Toml>(&mut self, key: &str, value: &T, origin: Origin) {
+        self.notes.push(Note::Value { key: key.into(), value: value.toml(), origin });
+    }
+
+    /// Keeps note of something that is no value.
+    pub(super) fn remark(&mut self, text: String, origin: Origin) {
+        self.notes.push(Note::Remark(text, origin));
     }
 
     pub(super) fn into_notes(self) -> Vec<Note> {
@@ -188,12 +293,24 @@ impl<'a> Picker<'a> {
     }
 }
 
-impl<T: fmt::Debug> Picked<T> {
+impl Picked<String> {
+    /// Whether it is this.
+    pub(super) fn is(&self, text: &str) -> bool {
+        self.value == text
+    }
+}
+
+impl<T: Toml> Picked<T> {
+    /// What a flag says that no file can say in this way.
+    pub(super) fn of_flag(key: &str, flag: &'static str, value: T) -> Self {
+        Self { key: key.into(), value, origin: Origin::Flag(flag) }
+    }
+
     /// The value as `check` makes of it.
     pub(super) fn check<U>(self, check: impl FnOnce(&T) -> Result<U, String>) -> Result<U, ConfigError> {
         check(&self.value).map_err(|message| {
             let Self { key, value, origin } = self;
-            ConfigError::Value(Box::new(BadValue { key, value: format!("{value:?}"), origin, message }))
+            ConfigError::Value(Box::new(BadValue { key, value: value.toml(), origin, message }))
         })
     }
 
@@ -206,6 +323,18 @@ impl<T: fmt::Debug> Picked<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_written_so_that_it_can_be_read_and_without_passwords() {
+        for (text, shown) in [
+            ("a \"b\" \\ \n", r#""a \"b\" \\ \u000A""#),
+            ("exec:ffmpeg -i rtsp://me:se@cret@cam/x -o -", r#""exec:ffmpeg -i rtsp://me:***@cam/x -o -""#),
+            ("exec:curl http://cam/a?b:c@d", r#""exec:curl http://cam/a?b:c@d""#),
+            ("http://user@host ftp://a:b@c", r#""http://user@host ftp://a:***@c""#),
+        ] {
+            assert_eq!(text.to_owned().toml(), shown);
+        }
+    }
 
     #[test]
     fn lines_are_counted_from_one() {
