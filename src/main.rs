@@ -1,12 +1,15 @@
 //! The `porthole` command: command line, logging, signals, exit codes. No logic.
 #![forbid(unsafe_code)]
 
+mod command;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
-use log::{LevelFilter, error, info, warn};
+use clap::Parser;
+use command::{Command, Verb};
+use log::{error, info, warn};
 use porthole::config::{self, Flags};
 use porthole::led::{Lights, Role, Signal};
 use porthole::service::{Fault, Service};
@@ -31,47 +34,6 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
-}
-
-/// A camera in any browser on the network, live.
-#[derive(Parser)]
-#[command(name = "porthole", version, about, long_about = None, propagate_version = true)]
-#[command(
-    after_help = "Exit codes: 0 stopped as told, 1 configuration wrong, 2 could not start, 3 stopped by a fault."
-)]
-struct Command {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-
-    #[command(flatten)]
-    flags: Flags,
-
-    /// How much to log: error, warn, info, debug or trace; PORTHOLE_LOG does the same
-    #[arg(long, value_name = "LEVEL", global = true)]
-    log: Option<LevelFilter>,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Serve the camera (the default)
-    Run,
-    /// List cameras with their stable names, formats, sizes, rates and controls
-    Cameras,
-    /// List board profiles, marking this machine; with an id, show one with its pins
-    Boards {
-        /// A board's id
-        id: Option<String>,
-    },
-    /// Switch the LED of a role, to try out its wire
-    Led {
-        /// power, camera, on-air or fault
-        role: Role,
-        /// on and blink last until Ctrl-C; off ends at once
-        #[arg(value_parser = ["on", "off", "blink"])]
-        what: String,
-    },
-    /// Check the configuration and show every value with where it came from
-    Check,
 }
 
 fn main() -> ExitCode {

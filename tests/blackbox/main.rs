@@ -10,6 +10,7 @@ mod controls;
 mod delivery;
 mod lifecycle;
 mod logs;
+mod manual;
 mod metrics;
 mod page;
 mod page_controls;

@@ -1,0 +1,74 @@
+//! What teaches: the help, the manual pages, the shell completions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::tools::program;
+use crate::support::{Scratch, finish, run};
+
+/// What the generator writes, which `cargo test` builds beside this test.
+fn generate(scratch: &Scratch) -> PathBuf {
+    let generator = std::env::current_exe().unwrap().with_file_name("../examples/manual");
+    let folder = scratch.path("manual");
+    let (code, _, error) = finish(Command::new(generator).arg(&folder));
+    assert_eq!(code, 0, "{error}");
+    folder
+}
+
+#[test]
+fn the_help_gives_examples_that_are_right() {
+    let (code, help, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    assert!(help.lines().all(|line| line.len() <= 120), "{help}");
+    let examples: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  porthole")).collect();
+    assert!(examples.len() >= 7, "{help}");
+    for example in examples {
+        // Up to the explanation; the verb `check` says whether the flags are right.
+        let arguments = example.split("   ").next().unwrap();
+        if arguments.contains("cameras") {
+            continue;
+        }
+        let line = format!("{}{} check", env!("CARGO_BIN_EXE_porthole"), arguments.replace(" check", ""));
+        let (code, out, error) = finish(Command::new("sh").arg("-c").arg(&line));
+        assert!(code == 0 && out.contains("The configuration is good."), "{line}: {error}");
+    }
+}
+
+#[test]
+fn manual_pages_are_sound_and_say_what_the_help_says() {
+    let scratch = Scratch::new();
+    let folder = generate(&scratch);
+    let page = fs::read_to_string(folder.join("porthole.1")).unwrap();
+    for word in ["max\\-viewers", "PORTHOLE_LOG", "Exit codes", "rpicam", "porthole\\-cameras"] {
+        assert!(page.contains(word), "the page says nothing of {word}");
+    }
+    for verb in ["run", "cameras", "boards", "led", "check"] {
+        assert!(folder.join(format!("porthole-{verb}.1")).is_file(), "no page for {verb}");
+    }
+    if let Some(mandoc) = program("mandoc", "mandoc") {
+        let page = folder.join("porthole.1");
+        let (code, out, error) = finish(Command::new(mandoc).args(["-Tlint", "-Werror"]).arg(page));
+        assert_eq!(code, 0, "{out}{error}");
+    }
+}
+
+#[test]
+fn completions_are_taken_by_their_shells() {
+    let scratch = Scratch::new();
+    let folder = generate(&scratch);
+    let check = |shell: &str, file: &Path| {
+        let Some(program) = program(shell, shell) else { return };
+        let (code, out, error) = finish(Command::new(program).arg("-n").arg(file));
+        assert_eq!((code, error.as_str()), (0, ""), "{shell}: {out}");
+    };
+    check("bash", &folder.join("porthole.bash"));
+    check("zsh", &folder.join("_porthole"));
+    check("fish", &folder.join("porthole.fish"));
+    let script = format!(
+        ". {}; COMP_WORDS=(porthole --max); COMP_CWORD=1; _porthole porthole --max porthole; echo \"${{COMPREPLY[*]}}\"",
+        folder.join("porthole.bash").display()
+    );
+    let (code, out, error) = finish(Command::new("bash").args(["-c", &script]));
+    assert_eq!((code, out.trim()), (0, "--max-viewers"), "{error}");
+}
