@@ -120,6 +120,18 @@ fn what_cannot_be_is_answered_with_the_reason() {
         ("auto_exposure", "{\"value\":2}", 422, "must be one of 1 Manual Mode, 3 Aperture Priority Mode"),
         ("3a_lock", "{\"value\":8}", 422, "must be bits of 0x7"),
         ("white_balance_automatic", "{\"value\":7}", 422, "must be true or false"),
+        ("auto_exposure_bias", "{\"value\":5}", 422, "must be one of 0 -2000, 1 -1000, 2 0, 3 1000, 4 2000"),
+        ("power_line_frequency", "{\"value\":\"55 Hz\"}", 422, "must be one of 0 Disabled, 1 50 Hz, 2 60 Hz"),
+        (
+            "integer_64_bits",
+            "{\"value\":\"many\"}",
+            422,
+            "integer_64_bits = \\\"many\\\": must be a number from",
+        ),
+        ("3a_lock", "{\"value\":-1}", 422, "must be bits of 0x7"),
+        ("brightness", "{\"value\":1.5}", 400, "the body must be {\\\"value\\\": ...}"),
+        ("integer_64_bits", "{\"value\":9223372036854775808}", 400, "the body must be {\\\"value\\\": ...}"),
+        ("serial_number", "{\"value\":\"FK\"}", 403, "serial_number is read only"),
         ("auto_focus_status", "{\"value\":1}", 403, "auto_focus_status is read only"),
         (
             "exposure_time_absolute",
