@@ -4,19 +4,17 @@
 //! With `--check` it fails where a ratio is not what it should be.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+#[path = "readers.rs"]
+mod readers;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::io::{IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use readers::Readers;
 use support::{Porthole, Scratch};
 
 const FPS: u32 = 30;
@@ -68,7 +66,7 @@ fn jpeg() -> Vec<u8> {
 
 fn measure_service(service: &Porthole, jpeg: usize, viewers: usize) -> f64 {
     let streams = (0..viewers).map(|_| open(service.address)).collect();
-    let clients = Clients::start(streams);
+    let clients = Readers::start(streams);
     clients.until_all_have(jpeg * 10);
     let (cpu, bytes) = (cpu_of_main_thread(service.pid()), clients.bytes());
     std::thread::sleep(MEASURED);
@@ -108,7 +106,7 @@ fn measure_floor(jpeg: &[u8], viewers: usize) -> f64 {
         stream.set_nodelay(true).unwrap();
         far.push(stream);
     }
-    let clients = Clients::start(near);
+    let clients = Readers::start(near);
     let header = [0x82, 127, 0, 0, 0, 0, 0, 1, 0x86, 0xa0];
     let serve = |far: &mut [TcpStream], time: Duration| {
         let (began, interval) = (Instant::now(), Duration::from_secs(1) / FPS);
@@ -129,56 +127,6 @@ fn measure_floor(jpeg: &[u8], viewers: usize) -> f64 {
     let cpu = cpu_of_this_thread() - cpu;
     drop(clients);
     cpu.as_secs_f64() * 1e6 / f64::from(frames) / viewers as f64
-}
-
-/// Reads and forgets, on a thread of its own, for as long as it lives.
-struct Clients {
-    counts: Arc<Vec<AtomicU64>>,
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Clients {
-    fn start(streams: Vec<TcpStream>) -> Self {
-        let counts: Arc<Vec<_>> = Arc::new(streams.iter().map(|_| Default::default()).collect());
-        let over = Arc::<AtomicBool>::default();
-        let (theirs, ended) = (counts.clone(), over.clone());
-        let thread = std::thread::spawn(move || read_all(streams, &theirs, &ended));
-        Self { counts, over, thread: Some(thread) }
-    }
-
-    fn bytes(&self) -> u64 {
-        self.counts.iter().map(|count| count.load(Relaxed)).sum()
-    }
-
-    fn until_all_have(&self, bytes: usize) {
-        support::until("everybody has had some frames", || {
-            self.counts.iter().all(|count| count.load(Relaxed) >= bytes as u64).then_some(())
-        });
-    }
-}
-
-impl Drop for Clients {
-    fn drop(&mut self) {
-        self.over.store(true, Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn read_all(mut streams: Vec<TcpStream>, counts: &[AtomicU64], over: &AtomicBool) {
-    let mut buffer = vec![0; 256 * 1024];
-    while !over.load(Relaxed) {
-        let ready: Vec<bool> = {
-            let mut waits: Vec<PollFd<'_>> =
-                streams.iter().map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)).collect();
-            poll(&mut waits, PollTimeout::from(50u16)).unwrap();
-            waits.iter().map(|wait| wait.any().unwrap_or(false)).collect()
-        };
-        for (index, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
-            let n = streams[index].read(&mut buffer).unwrap_or(0);
-            counts[index].fetch_add(n as u64, Relaxed);
-        }
-    }
 }
 
 /// Time the thread that serves all connections has run.
