@@ -36,7 +36,7 @@ use crate::jpeg::{Picture, Raw};
 /// Buffers to share with the driver: one being filled, one full, one being encoded, one in reserve.
 const BUFFERS: u32 = 4;
 
-/// A stamp older than this when its frame is taken out is of some other clock.
+/// A stamp older than this when its frame is taken out is of some other clock, if the driver does not say which.
 const OLDEST_STAMP: std::time::Duration = std::time::Duration::from_secs(1);
 
 pub(super) struct V4l2 {
@@ -52,6 +52,8 @@ struct Open {
     resolution: Resolution,
     stride: usize,
     last_sequence: Option<u32>,
+    /// When the last frame was complete.
+    last_at: Timestamp,
 }
 
 impl V4l2 {
@@ -127,7 +129,18 @@ impl V4l2 {
             },
             has_larger: larger.is_some(),
         };
-        Ok(Some((Open { camera, path: name, format, resolution, stride, last_sequence: None }, opening)))
+        Ok(Some((
+            Open {
+                camera,
+                path: name,
+                format,
+                resolution,
+                stride,
+                last_sequence: None,
+                last_at: Timestamp::default(),
+            },
+            opening,
+        )))
     }
 }
 
@@ -193,17 +206,22 @@ impl Open {
                     Picture::Raw(Raw { data, format, resolution: self.resolution, stride: self.stride })
                 }
             };
-            sink(Captured { picture, at: captured_at(stamp, facts), missed, damaged });
+            self.last_at = captured_at(stamp, facts, self.last_at);
+            sink(Captured { picture, at: self.last_at, missed, damaged });
             return Ok(Next::Picture);
         }
     }
 }
 
-/// When the frame was complete: as the driver says, if it says so by the clock that everything here goes by.
-fn captured_at(stamp: u64, facts: Option<Filled>) -> Timestamp {
+/// When the frame was complete: as the driver says, if it says so by the clock that everything here goes by. Never
+/// before the frame before it, which was complete at `last`.
+fn captured_at(stamp: u64, facts: Option<Filled>, last: Timestamp) -> Timestamp {
     let (stamp, now) = (Timestamp(stamp), Timestamp::now());
-    let plausible = stamp <= now && now.since(stamp) < OLDEST_STAMP;
-    if plausible && facts.is_none_or(|facts| facts.is_monotonic) { stamp } else { now }
+    let is_of_our_clock = match facts {
+        Some(facts) => facts.is_monotonic,
+        None => now.since(stamp) < OLDEST_STAMP,
+    };
+    if is_of_our_clock && stamp <= now { stamp.max(last) } else { now }
 }
 
 /// What an error of taking out a frame means. Drivers answer EINVAL once an unplug has ended streaming.
@@ -358,4 +376,27 @@ fn rates(camera: &Camera, fourcc: [u8; 4], extent: Extent, fps: f32) -> Vec<f32>
         Err(_) => Vec::new(),
     };
     rates.into_iter().filter(|rate| rate.is_finite() && *rate > 0.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_as_old_as_its_driver_says_if_that_can_be() {
+        let now = Timestamp::now();
+        let at = |stamp: Timestamp, is_monotonic: Option<bool>, last: u64| {
+            let filled =
+                |is_monotonic| Filled { stamp: stamp.0, is_monotonic, is_damaged: false, sequence: 0 };
+            captured_at(stamp.0, is_monotonic.map(filled), Timestamp(last))
+        };
+        let (recent, old) = (Timestamp(now.0 - 500_000), Timestamp(now.0 - 3_000_000));
+        assert_eq!(at(recent, Some(true), 0), recent);
+        assert_eq!(at(old, Some(true), 0), old, "taken out late, as on a busy machine");
+        assert_eq!(at(recent, None, 0), recent);
+        assert!(at(old, None, 0) >= now, "it may be of any clock");
+        assert!(at(recent, Some(false), 0) >= now, "it is of another clock");
+        assert!(at(Timestamp(now.0 + 60_000_000), Some(true), 0) >= now, "it has not come yet");
+        assert_eq!(at(old, Some(true), recent.0), recent, "time does not run backwards");
+    }
 }

@@ -106,6 +106,9 @@ fn main() {
     let any = SCENARIOS.iter().any(|scenario| named(&scenario.name()));
     let rounds = std::env::var("PORTHOLE_BENCH_ROUNDS").map_or(3, |text| text.parse().expect("a number"));
     let rig = Rig::new();
+    if let Err(error) = Command::new(&rig.peer).arg("--version").output() {
+        panic!("{}: {error}; PORTHOLE_BENCH_USTREAMER names the program to compare with", rig.peer);
+    }
     if !as_json {
         println!("camera {}, {FPS} frames a second, quality {QUALITY}, medians of {rounds}", rig.device);
         println!("{:<15}{:<11}{}", "", "", COLUMNS.map(|column| format!("{column:>14}")).concat());
@@ -206,6 +209,7 @@ impl Rig {
             let rss_mb = running.memory();
             over.store(true, Relaxed);
             let mut seen: Vec<Seen> = probe.join().unwrap();
+            assert!(!seen.is_empty(), "the server at {} had no picture of {}", running.address, self.device);
             seen.retain(|seen| seen.at_ns >= from && seen.at_ns < from + MEASURED.as_nanos() as u64);
             let frame: f64 = seen.iter().map(|seen| seen.bytes as f64).sum::<f64>() / seen.len() as f64;
             let delivered = seen.len() as f64 + bytes as f64 / frame;
@@ -246,6 +250,7 @@ impl Running {
             }
         };
         stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
         stream.write_all(request.as_bytes()).unwrap();
         stream
@@ -279,7 +284,7 @@ impl Running {
             Server::Peer => {
                 let mut parts = Parts { stream: self.stream("/stream?extra_headers=1"), buffer: Vec::new() };
                 while !over.load(Relaxed) {
-                    let (captured_s, bytes) = parts.next();
+                    let Some((captured_s, bytes)) = parts.next() else { continue };
                     let at_ns = now_ns();
                     seen.push(Seen { at_ns, age_ms: at_ns as f64 / 1e6 - captured_s * 1000.0, bytes });
                 }
@@ -322,22 +327,19 @@ struct Parts {
 }
 
 impl Parts {
-    /// When the next frame was captured, in seconds of CLOCK_MONOTONIC, and its bytes.
-    fn next(&mut self) -> (f64, usize) {
-        loop {
-            let head = self.take_head();
-            let value = |name: &str| {
-                let line = head.lines().find_map(|line| line.strip_prefix(name));
-                line.map(|text| text.trim().parse::<f64>().unwrap())
-            };
-            // The first head is that of the answer. What was captured at 0 is its picture of having none.
-            let Some(length) = value("Content-Length:") else { continue };
-            self.take(length as usize);
-            let captured = value("X-UStreamer-Grab-End-Time:").or(value("X-UStreamer-Grab-Time:"));
-            if let Some(captured) = captured.filter(|captured| *captured > 0.0) {
-                return (captured, length as usize);
-            }
-        }
+    /// When the next frame was captured, in seconds of CLOCK_MONOTONIC, and its bytes; nothing for what is none.
+    fn next(&mut self) -> Option<(f64, usize)> {
+        let head = self.take_head();
+        let value = |name: &str| {
+            let line = head.lines().find_map(|line| line.strip_prefix(name));
+            line.map(|text| text.trim().parse::<f64>().unwrap())
+        };
+        // The first head is that of the answer.
+        let length = value("Content-Length:")? as usize;
+        self.take(length);
+        let captured = value("X-UStreamer-Grab-End-Time:").or(value("X-UStreamer-Grab-Time:"))?;
+        // What was captured at 0 is its picture of having none.
+        (captured > 0.0).then_some((captured, length))
     }
 
     fn take_head(&mut self) -> String {

@@ -17,6 +17,7 @@ pub struct Readers {
 }
 
 impl Readers {
+    /// Starts to read.
     pub fn start(streams: Vec<TcpStream>) -> Self {
         let counts: Arc<Vec<_>> = Arc::new(streams.iter().map(|_| Default::default()).collect());
         let over = Arc::<AtomicBool>::default();
@@ -25,14 +26,9 @@ impl Readers {
         Self { counts, over, thread: Some(thread) }
     }
 
+    /// Bytes that all have had.
     pub fn bytes(&self) -> u64 {
         self.counts.iter().map(|count| count.load(Relaxed)).sum()
-    }
-
-    pub fn until_all_have(&self, bytes: usize) {
-        crate::support::until("everybody has had some frames", || {
-            self.counts.iter().all(|count| count.load(Relaxed) >= bytes as u64).then_some(())
-        });
     }
 }
 

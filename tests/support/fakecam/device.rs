@@ -127,6 +127,12 @@ pub(crate) unsafe fn ioctl(stream: &Stream, fd: c_int, request: u32, argument: *
             vd::S_FMT => set_format(stream, &mut *argument.cast()),
             vd::G_PARM => get_parm(device, &mut *argument.cast()),
             vd::S_PARM => set_parm(device, &mut *argument.cast()),
+            // Like a webcam it has one.
+            vd::G_INPUT => {
+                *argument.cast::<i32>() = 0;
+                Ok(())
+            }
+            vd::S_INPUT => ensure(*argument.cast::<i32>() == 0, libc::EINVAL),
             vd::REQBUFS => stream.request_buffers(&mut *argument.cast()),
             vd::QUERYBUF => stream.query(&mut *argument.cast()),
             vd::QBUF => stream.enqueue(&mut *argument.cast()),
