@@ -26,24 +26,31 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, StatusCode};
 
+use miniz_oxide::inflate::decompress_to_vec;
+
 use super::http::{Answer, respond};
 
-/// A file of the page.
+/// A file of the page. The tags are strong validators (RFC 9110, section 8.8.3): another for each content and way.
 #[derive(Debug)]
 struct Asset {
     name: &'static str,
     content_type: &'static str,
-    plain: Variant,
+    plain_tag: &'static str,
+    packed_tag: &'static str,
     /// By gzip.
-    packed: Variant,
+    packed: &'static [u8],
 }
 
-/// A file in one of the ways it can be sent.
-#[derive(Debug)]
-struct Variant {
-    /// A strong validator (RFC 9110, section 8.8.3): another for each content and way.
-    tag: &'static str,
-    body: &'static [u8],
+/// What gzip puts before and after the deflated data where it has nothing to say (RFC 1952, section 2.3).
+const GZIP_FRAME: (usize, usize) = (10, 8);
+
+impl Asset {
+    /// As it lies in this folder, for the few clients that do not take it packed.
+    fn plain(&self) -> Vec<u8> {
+        let (before, after) = GZIP_FRAME;
+        let deflated = &self.packed[before..self.packed.len() - after];
+        decompress_to_vec(deflated).expect("it was packed when this was built, and a test unpacks each")
+    }
 }
 
 const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
@@ -61,16 +68,19 @@ pub(super) fn answer(path: &str, headers: &HeaderMap) -> Option<Answer> {
     };
     let asset = ASSETS.iter().find(|asset| asset.name == name)?;
     let packed = takes_gzip(headers);
-    let variant = if packed { &asset.packed } else { &asset.plain };
-    let is_known = knows(headers, variant.tag);
-    let (status, body) =
-        if is_known { (StatusCode::NOT_MODIFIED, &[][..]) } else { (StatusCode::OK, variant.body) };
-    let mut answer = respond(status, asset.content_type, Bytes::from_static(body));
+    let tag = if packed { asset.packed_tag } else { asset.plain_tag };
+    let is_known = knows(headers, tag);
+    let (status, body) = match (is_known, packed) {
+        (true, _) => (StatusCode::NOT_MODIFIED, Bytes::new()),
+        (false, true) => (StatusCode::OK, Bytes::from_static(asset.packed)),
+        (false, false) => (StatusCode::OK, asset.plain().into()),
+    };
+    let mut answer = respond(status, asset.content_type, body);
     let headers = answer.headers_mut();
     let mut put = |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
     put(HeaderName::from_static("content-security-policy"), POLICY);
     put(CACHE_CONTROL, "no-cache");
-    put(ETAG, variant.tag);
+    put(ETAG, tag);
     put(VARY, "Accept-Encoding");
     if packed && !is_known {
         put(CONTENT_ENCODING, "gzip");
@@ -147,8 +157,16 @@ mod tests {
     }
 
     #[test]
+    fn every_file_is_unpacked_to_what_lies_in_the_folder() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/page");
+        for asset in ASSETS {
+            assert!(asset.plain() == std::fs::read(folder.join(asset.name)).unwrap(), "{}", asset.name);
+        }
+    }
+
+    #[test]
     fn every_file_has_its_own_tag() {
-        let mut tags: Vec<_> = ASSETS.iter().flat_map(|asset| [asset.plain.tag, asset.packed.tag]).collect();
+        let mut tags: Vec<_> = ASSETS.iter().flat_map(|asset| [asset.plain_tag, asset.packed_tag]).collect();
         let all = tags.len();
         tags.sort_unstable();
         tags.dedup();
