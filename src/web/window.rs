@@ -16,6 +16,7 @@ use crate::frame::{Frame, Sequence};
 const WINDOW: usize = 2;
 /// ...and with those that a long way holds, no more than this: half a second of 30 a second.
 const MAX_WINDOW: usize = 16;
+
 /// Frames that are on their way to a viewer: sent and not acknowledged.
 #[derive(Debug)]
 pub(super) struct Window {
