@@ -213,15 +213,14 @@ impl Camera {
         Ok(seat)
     }
 
-    /// Asks for a picture of the largest size there is, for which the stream is interrupted. `seat` must be kept until
-    /// the answer comes, or there may be none; `Ok(None)` says that frames of the stream are as large as any.
+    /// Asks for a picture of the largest size there is, for which the stream is interrupted. A [`seat`](Self::seat)
+    /// is to be taken next, which wakes the camera, and kept until the answer comes: in this order, so that a camera
+    /// that rests is opened for the still at once. `Ok(None)` says that frames of the stream are as large as any.
     ///
     /// # Errors
     /// [`StillError`] when there is to be none now.
-    pub fn still(&self, _seat: &Seat) -> Result<oneshot::Receiver<Taken>, StillError> {
-        let answer = self.stills.ask()?;
-        self.bell.ring();
-        Ok(answer)
+    pub fn still(&self) -> Result<oneshot::Receiver<Taken>, StillError> {
+        self.stills.ask()
     }
 
     /// Its controls. Talks to the driver, so it may take a while.

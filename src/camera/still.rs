@@ -79,7 +79,7 @@ impl Drop for Turn {
 }
 
 impl Stills {
-    /// Asks for one. The camera has to be woken, and to be watched until the answer comes.
+    /// Asks for one. The camera has to be woken then, and to be watched until the answer comes.
     pub(super) fn ask(&self) -> Result<oneshot::Receiver<Taken>, StillError> {
         // Nothing that holds this lock can panic.
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,9 +97,10 @@ impl Stills {
         Ok(answer)
     }
 
-    /// Whether somebody waits.
+    /// Whether somebody waits, and is still there.
     pub(super) fn is_asked(&self) -> bool {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.as_ref().is_some_and(|request| !request.reply.is_closed())
     }
 
     /// Whoever waits, if somebody still does.
@@ -179,6 +180,7 @@ mod tests {
         request.answer(Ok(None));
         assert!(matches!(second.try_recv(), Ok(Ok(None))));
         drop(stills.ask().unwrap());
+        assert!(!stills.is_asked(), "the stream would make way for nobody");
         assert!(stills.next().is_none(), "nobody waits for it any more");
         stills.interrupted();
         assert!(matches!(stills.ask(), Err(StillError::TooSoon)));

@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, warn};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
 use super::auth::Proof;
@@ -34,7 +35,7 @@ use super::snapshot::{self, NoSnapshot, Sized};
 use super::socket::Socket;
 use super::viewer::{Kind, Viewer};
 use super::{Site, controls, metrics, mjpeg, page, state, ws};
-use crate::camera::{Camera, StillError};
+use crate::camera::{Camera, StillError, Taken};
 
 /// A client has this long to send a request, and as long again to begin the next one.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -197,9 +198,12 @@ async fn wanted(
             Ok(viewer) => snapshot(site, place, viewer, max_age).await,
             Err(none) => return full(none),
         },
-        Want::Still => match enter(Kind::Snapshot) {
-            Ok(viewer) => still(site, place, viewer).await,
-            Err(none) => return full(none),
+        Want::Still => match place.1.still() {
+            Ok(taken) => match enter(Kind::Snapshot) {
+                Ok(viewer) => still(site, place, viewer, taken).await,
+                Err(none) => return full(none),
+            },
+            Err(none) => no_snapshot(place.1, &none.into()),
         },
         Want::State => fresh("application/json", state::json(site).into()),
         Want::Metrics => fresh(metrics::CONTENT_TYPE, metrics::text(site).into()),
@@ -227,8 +231,13 @@ async fn snapshot(
     }
 }
 
-async fn still(site: &Arc<Site>, (index, camera): (usize, &Camera), viewer: Viewer) -> Answer {
-    match snapshot::largest(viewer, camera, site.fault(index)).await {
+async fn still(
+    site: &Arc<Site>,
+    (index, camera): (usize, &Camera),
+    viewer: Viewer,
+    taken: Receiver<Taken>,
+) -> Answer {
+    match snapshot::largest(viewer, taken, site.fault(index)).await {
         Ok(Sized::Large(still)) => jpeg(Bytes::from_owner(still)),
         Ok(Sized::Frame(held)) => jpeg(Bytes::from_owner(held)),
         Err(none) => no_snapshot(camera, &none),

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
 use super::viewer::{Held, Viewer};
-use crate::camera::{Camera, Still, StillError};
+use crate::camera::{Still, StillError, Taken};
 use crate::frame::Timestamp;
 use crate::ring::Closed;
 
@@ -49,13 +50,13 @@ pub(super) enum Sized {
     Frame(Held),
 }
 
-/// One picture as large as `camera` has, for which its stream is interrupted if it must be.
+/// One picture as large as the camera has, which has been asked for.
 pub(super) async fn largest(
     viewer: Viewer,
-    camera: &Camera,
+    taken: Receiver<Taken>,
     fault: impl Future<Output = String>,
 ) -> Result<Sized, NoSnapshot> {
-    let answer = timeout(STILL_PATIENCE, camera.still(&viewer.seat)?).await;
+    let answer = timeout(STILL_PATIENCE, taken).await;
     let late = || NoSnapshot::Fault(format!("no answer within {} s", STILL_PATIENCE.as_secs()));
     match answer.map_err(|_| late())?.map_err(|_| NoSnapshot::Closed(Closed))?? {
         Some(still) => {
