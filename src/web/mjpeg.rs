@@ -75,7 +75,9 @@ async fn frames(socket: &mut Socket, seat: &mut Seat, tally: &Tally) -> io::Resu
             newer = seat.changed(), if look_at.is_none() => newer.map_err(io::Error::other)?,
             read = socket.read(&mut ignored) => match read? {
                 0 => return Ok(()),
-                _ => continue,
+                // The timer's turn never comes while the peer does not cease to talk.
+                _ if look_at.is_none_or(|at| Instant::now() < at) => continue,
+                _ => {}
             },
             () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
         }

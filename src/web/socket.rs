@@ -37,15 +37,30 @@ pub(super) struct Socket {
     waiting: bool,
     /// When something was last written.
     wrote: Instant,
-    /// The least that was seen under way since then, and when.
-    least: Option<(u32, Instant)>,
+    /// Bytes given to the kernel so far.
+    written: u64,
+    /// How many of them the peer's kernel is known to have confirmed...
+    confirmed: u64,
+    /// ...and since when no more are, or none were under way. Only the peer's taking something moves this: whatever
+    /// else is written meanwhile, as answers to what it asks, does not.
+    since: Instant,
 }
 
 impl Socket {
     /// Wraps a fresh connection. Small writes go out at once.
     pub(super) fn new(stream: TcpStream, patience: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, patience, countdown: None, waiting: false, wrote: Instant::now(), least: None })
+        let now = Instant::now();
+        Ok(Self {
+            stream,
+            patience,
+            countdown: None,
+            waiting: false,
+            wrote: now,
+            written: 0,
+            confirmed: 0,
+            since: now,
+        })
     }
 
     /// Sets the kernel up for a stream of frames: no queue of old ones.
@@ -59,23 +74,19 @@ impl Socket {
     /// When the peer has taken nothing of it for too long.
     pub(super) fn clears_in(&mut self) -> io::Result<Option<Duration>> {
         let waiting = backlog::unconfirmed(self.stream.as_fd())?;
+        let (now, confirmed) = (Instant::now(), self.written.saturating_sub(waiting.into()));
+        if confirmed > self.confirmed || waiting == 0 {
+            (self.confirmed, self.since) = (confirmed, now);
+        } else if now >= self.since + self.patience {
+            return Err(no_progress());
+        }
         if waiting == 0 {
             return Ok(None);
         }
-        let now = Instant::now();
-        let since = match self.least {
-            Some((least, since)) if waiting >= least => since,
-            Some(_) => now,
-            None => self.wrote,
-        };
-        if self.least.is_none_or(|(least, _)| waiting < least) {
-            self.least = Some((waiting, now));
-        } else if now >= since + self.patience {
-            return Err(no_progress());
-        }
         let path = backlog::path(self.stream.as_fd())?;
         let (shortest, longest) = LOOKS;
-        Ok(clears_in(waiting, now - since, &path).map(|time| time.clamp(shortest, longest)))
+        let still = now - self.since.max(self.wrote);
+        Ok(clears_in(waiting, still, &path).map(|time| time.clamp(shortest, longest)))
     }
 
     /// The shortest time there and back to the peer.
@@ -93,12 +104,17 @@ impl Socket {
                 n => IoSlice::advance_slices(&mut parts, n),
             }
         }
-        (self.wrote, self.least) = (Instant::now(), None);
+        self.wrote = Instant::now();
         Ok(())
     }
 
     fn guard(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
+        if let Poll::Ready(result) = &written {
+            if self.confirmed == self.written {
+                // Nothing was under way as far as is known, so it is from now on that this is.
+                self.since = Instant::now();
+            }
+            self.written += *result.as_ref().unwrap_or(&0) as u64;
             self.waiting = false;
             return written;
         }

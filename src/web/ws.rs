@@ -212,6 +212,10 @@ impl Session<'_> {
         if let Some(at) = self.look_at {
             wake_at = wake_at.min(at);
         }
+        // Not left to the timer alone, whose turn never comes while the peer does not cease to talk.
+        if Instant::now() >= wake_at {
+            return Ok(Event::Time);
+        }
         tokio::select! {
             biased;
             Ok(()) = seat.changed(), if full_at.is_none() && !greeting && self.look_at.is_none() => {

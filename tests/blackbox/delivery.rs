@@ -1,7 +1,7 @@
 //! Every way to take frames, and what each is promised.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
@@ -10,6 +10,7 @@ use tungstenite::Message;
 
 use crate::support::http::{Multipart, get, request, send};
 use crate::support::picture::decode;
+use crate::support::prometheus::Exposition;
 use crate::support::ws::Client;
 use crate::support::{Porthole, Scratch, proc_status, until};
 
@@ -342,7 +343,6 @@ fn other_methods_are_answered() {
 
 #[test]
 fn a_connection_serves_many_requests_and_then_a_stream() {
-    use std::io::Write;
     let service = Porthole::start(&PATTERN);
     let mut stream = std::net::TcpStream::connect(service.address).unwrap();
     stream.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
@@ -412,6 +412,52 @@ fn a_viewer_who_takes_nothing_is_dropped_and_hurts_nobody() {
     // Each may hold one frame of some 50 kB back, and no more of them come while it is stuck.
     assert!(most <= before + 20 * 200, "memory grew from {before} to {most} kB");
     drop(stuck);
+}
+
+#[test]
+fn a_viewer_who_takes_nothing_cannot_put_off_its_end_by_asking_for_answers() {
+    let scratch = Scratch::new();
+    let service = Porthole::configured(
+        &scratch,
+        "[server]\nprogress_timeout_s = 1\n[[camera]]\nsource = \"pattern\"\nwidth = 1280\nheight = 720\nfps = 30\n",
+    );
+    let mut deaf = Client::bare(service.address, "/ws");
+    let mut asked = Instant::now();
+    until("it is dropped while it asks", || {
+        // Often enough that there is always a new answer, too seldom for the answers to fill any buffer.
+        if asked.elapsed() > Duration::from_millis(200) {
+            asked = Instant::now();
+            // That the connection is gone may be heard here first.
+            let _ = deaf.try_send(Message::Ping("still there?".into()));
+        }
+        service.camera()["viewers"].as_array().unwrap().is_empty().then_some(())
+    });
+    let metrics = Exposition::parse(&get(service.address, "/metrics").text());
+    assert_eq!(metrics.value("porthole_viewers_dropped_total", &[("reason", "stalled")]), 1.0);
+}
+
+#[test]
+fn a_viewer_who_takes_nothing_cannot_put_off_its_end_by_never_ceasing_to_talk() {
+    let scratch = Scratch::new();
+    let service = Porthole::configured(
+        &scratch,
+        "[server]\nprogress_timeout_s = 1\n[[camera]]\nsource = \"pattern\"\nwidth = 1280\nheight = 720\nfps = 30\n",
+    );
+    let socket = Client::bare(service.address, "/ws");
+    let stream = Multipart::open(service.address, "/stream");
+    // Pongs nobody asked for, masked with zeros. What comes behind a request for a stream may be anything.
+    let pongs = [&[0x8a, 0x80 | 125, 0, 0, 0, 0][..], &[0; 125]].concat().repeat(10_000);
+    std::thread::scope(|scope| {
+        for mut deaf in [socket.stream(), stream.stream()] {
+            let pongs = &pongs;
+            scope.spawn(move || while deaf.write_all(pongs).is_ok() {});
+        }
+        until("both are dropped while they talk", || {
+            service.camera()["viewers"].as_array().unwrap().is_empty().then_some(())
+        });
+    });
+    let metrics = Exposition::parse(&get(service.address, "/metrics").text());
+    assert_eq!(metrics.value("porthole_viewers_dropped_total", &[("reason", "stalled")]), 2.0);
 }
 
 #[test]
