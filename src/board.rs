@@ -19,8 +19,10 @@ const PROFILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/boards.rs"
 /// The profile of a machine that no other describes.
 const GENERIC: &str = "generic";
 
-/// Where the kernel shows what the machine is compatible with (Devicetree Specification, section 2.3.1).
-const COMPATIBLE: &str = "/proc/device-tree/compatible";
+/// Where the kernel shows what the machine is compatible with (Devicetree Specification, section 2.3.1). The first is
+/// the one to rely on (kernel documentation, ABI/testing/sysfs-firmware-ofw); it leads to the second, which is there
+/// also for a service whose /proc shows processes only (`ProcSubset=pid` of systemd.exec(5)).
+const COMPATIBLE: [&str; 2] = ["/proc/device-tree/compatible", "/sys/firmware/devicetree/base/compatible"];
 
 /// A board.
 #[derive(Clone, Debug)]
@@ -140,7 +142,7 @@ pub fn find(text: &str) -> Result<Board, String> {
 
 /// The board this runs on, as far as any profile knows it.
 pub fn this_machine() -> Board {
-    recognise(&fs::read(COMPATIBLE).unwrap_or_default())
+    recognise(&COMPATIBLE.iter().find_map(|path| fs::read(path).ok()).unwrap_or_default())
 }
 
 fn recognise(compatible: &[u8]) -> Board {

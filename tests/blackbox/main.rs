@@ -21,4 +21,5 @@ mod page_look;
 mod page_states;
 mod sources;
 mod stills;
+mod unit;
 mod v4l2;

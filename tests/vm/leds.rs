@@ -259,7 +259,8 @@ pub fn a_line_that_cannot_be_had_is_told_apart(guest: &Guest) {
 
 pub fn the_packaged_user_has_all_it_needs_and_no_more(guest: &Guest) {
     guest.run(
-        "systemd-sysusers
+        "printf 'g video -\\nu porthole -\\nm porthole video\\nm porthole gpio\\n' >/etc/sysusers.d/user.conf
+         systemd-sysusers
          chmod 600 /dev/gpiochip0
          /lib/systemd/systemd-udevd --daemon --resolve-names=late
          udevadm trigger --action=add --subsystem-match=gpio --subsystem-match=leds \

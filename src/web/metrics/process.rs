@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 /// Ticks a second of the times in /proc, the same on every architecture this runs on (USER_HZ).
 const TICKS: f64 = 100.0;
@@ -31,7 +34,6 @@ impl Process {
         // Behind the program's name, which may hold anything; the first word there is the third of all.
         let stat: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |nth: usize| stat.get(nth - 3).and_then(|word| word.parse::<f64>().ok());
-        let booted: Option<f64> = word_after(&read("/proc/stat"), "btime");
         Self {
             resident: kilobytes("VmRSS:"),
             virtual_memory: kilobytes("VmSize:"),
@@ -40,9 +42,17 @@ impl Process {
             open_fds: fs::read_dir("/proc/self/fd").ok().map(|all| (all.count() as u64).saturating_sub(1)),
             max_fds: word_after(&limits, "Max open files"),
             cpu_s: ticks(14).zip(ticks(15)).map(|(program, kernel)| (program + kernel) / TICKS),
-            started_s: booted.zip(ticks(22)).map(|(booted, ticks)| booted + ticks / TICKS),
+            started_s: booted().zip(ticks(22)).map(|(booted, ticks)| booted + ticks / TICKS),
         }
     }
+}
+
+/// When the machine was started, in whole seconds of the Unix epoch, so that it is the same whenever one asks. It is
+/// btime of /proc/stat, which a service cannot read whose /proc shows processes only (`ProcSubset=pid` of
+/// systemd.exec(5)).
+fn booted() -> Option<f64> {
+    let read = |clock| clock_gettime(clock).ok().map(|time| Duration::from(time).as_secs_f64());
+    Some((read(ClockId::CLOCK_REALTIME)? - read(ClockId::CLOCK_BOOTTIME)?).floor())
 }
 
 /// The word behind `key` in the line that begins with it.

@@ -1,0 +1,48 @@
+//! The unit for systemd, as far as systemd can judge it without running it. `scripts/package-test` runs it.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::tools::program;
+use crate::support::{Scratch, finish, source_tree};
+
+/// The unit as it is packaged, but for the path of the program, which is not installed here.
+fn unit(scratch: &Scratch) -> String {
+    let unit = fs::read_to_string(source_tree().join("scripts/package/porthole.service")).unwrap();
+    assert_eq!(unit.matches("/usr/bin/porthole").count(), 2, "{unit}");
+    let unit = unit.replace("/usr/bin/porthole", env!("CARGO_BIN_EXE_porthole"));
+    scratch.file("porthole.service", unit).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn systemd_knows_every_word_of_the_unit() {
+    let Some(analyze) = program("systemd-analyze", "systemd") else { return };
+    let scratch = Scratch::new();
+    let unit = unit(&scratch);
+    let verify = |unit: &str| finish(Command::new(&analyze).args(["verify", "--man=no", unit]));
+    let (code, _, error) = verify(&unit);
+    // What it does not know it ignores, and says so.
+    assert_eq!((code, error.as_str()), (0, ""));
+    let wrong = fs::read_to_string(&unit).unwrap().replace("ProtectHome=", "ProtectHomes=");
+    let wrong = scratch.file("wrong.service", wrong);
+    let (_, _, error) = verify(wrong.to_str().unwrap());
+    assert!(error.contains("ProtectHomes"), "it does not complain of what it does not know: {error}");
+}
+
+#[test]
+fn systemd_finds_little_that_is_exposed_by_the_unit() {
+    let Some(analyze) = program("systemd-analyze", "systemd") else { return };
+    let scratch = Scratch::new();
+    let unit = unit(&scratch);
+    // Ten times the score of 0 to 10. A service without any restriction has 9.2 or more.
+    let security = |threshold: &str, unit: &str| {
+        let threshold = format!("--threshold={threshold}");
+        finish(Command::new(&analyze).args(["security", "--offline=true", "--no-pager", &threshold, unit]))
+    };
+    let (code, out, error) = security("15", &unit);
+    assert_eq!(code, 0, "{out}{error}");
+    let open = fs::read_to_string(&unit).unwrap().replace("ProtectSystem=strict", "");
+    let open = scratch.file("open.service", open.replace("CapabilityBoundingSet=", ""));
+    let (code, out, _) = security("15", open.to_str().unwrap());
+    assert_ne!(code, 0, "it does not see what is open: {out}");
+}
