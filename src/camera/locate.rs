@@ -3,10 +3,16 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::devices::{capabilities, nodes};
 use super::error::SourceError;
 use super::kernel::{Capability, NodeKind};
+use crate::frame::Timestamp;
+
+/// Devices among which the camera was not are asked again after so long: one may not have answered yet, or its node may
+/// not have been this user's yet, as udev sees to that only after the node is there.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Finds one camera, again and again.
 #[derive(Debug)]
@@ -19,6 +25,8 @@ pub(super) struct Locator {
     beside: Devices,
     /// The nodes there were when it was last looked for in vain.
     barren: Vec<PathBuf>,
+    /// When it was.
+    barren_at: Timestamp,
 }
 
 /// Video nodes with what they say they are.
@@ -68,7 +76,13 @@ pub(super) struct Located {
 
 impl Locator {
     pub(super) fn new(configured: Option<PathBuf>) -> Self {
-        Self { configured, known: None, beside: Vec::new(), barren: Vec::new() }
+        Self {
+            configured,
+            known: None,
+            beside: Vec::new(),
+            barren: Vec::new(),
+            barren_at: Timestamp::default(),
+        }
     }
 
     /// The camera that was located was opened and says it is this.
@@ -88,10 +102,11 @@ impl Locator {
 
     /// Where it is. `is_usable` tells whether a capture node offers anything that can be shown.
     ///
-    /// Cheap while nothing is plugged in or out: devices are asked only when there is another set of them.
+    /// Cheap while nothing is plugged in or out: devices are asked when there is another set of them, and now and then.
     pub(super) fn locate(&mut self, is_usable: impl Fn(&Path) -> bool) -> Result<Located, SourceError> {
         let nodes = nodes();
-        if self.barren == nodes && !self.configured.as_ref().is_some_and(|path| path.exists()) {
+        let is_recent = Timestamp::now().since(self.barren_at) < ASK_AGAIN;
+        if is_recent && self.barren == nodes && !self.configured.as_ref().is_some_and(|path| path.exists()) {
             return Err(self.absent(&nodes));
         }
         self.beside = capabilities(&nodes);
@@ -101,7 +116,7 @@ impl Locator {
         match &self.configured {
             Some(path) if path.exists() => Ok(Located { path: path.clone(), why: None }),
             Some(_) => {
-                self.barren = nodes;
+                (self.barren, self.barren_at) = (nodes, Timestamp::now());
                 Err(self.absent(&[]))
             }
             None => self.first(nodes, is_usable),
@@ -124,7 +139,11 @@ impl Locator {
             }
             passed_over.push(format!("{} ({})", path.display(), kind.in_words()));
         }
-        self.barren = nodes;
+        for silent in nodes.iter().filter(|node| self.beside.iter().all(|(path, _)| path != *node)) {
+            let path = silent.display();
+            passed_over.push(format!("{path} (does not answer, or may not be opened by this user)"));
+        }
+        (self.barren, self.barren_at) = (nodes, Timestamp::now());
         let looked =
             if passed_over.is_empty() { "there is no /dev/video*".into() } else { passed_over.join(", ") };
         Err(SourceError::NoCamera { looked })

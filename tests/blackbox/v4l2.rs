@@ -280,6 +280,36 @@ fn a_camera_that_appears_after_the_start_is_found() {
 }
 
 #[test]
+fn a_camera_that_cannot_be_opened_yet_is_found_once_it_can() {
+    // As after it was plugged in, until udev has given the new node to the right group.
+    let refused = libc::EACCES as u32;
+    let fake = fake(WEBCAM);
+    fake.table.set(Knob::Renumber, 97);
+    let service = fake.serve(&["--log", "debug"]);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    fake.table.set(Knob::OpenErrno, refused);
+    fake.table.set(Knob::Unplug, 1);
+    service.until_camera_is("lost");
+    fake.table.set(Knob::Unplug, 0);
+    let tries = || service.log().lines().filter(|line| line.contains("lost after attempt")).count();
+    let before = tries();
+    until("it has been tried", || (tries() > before + 2).then_some(()));
+    fake.table.set(Knob::OpenErrno, 0);
+    service.until_camera_is("live");
+    drop((client, service));
+
+    fake.table.set(Knob::OpenErrno, refused);
+    let service = Porthole::with_cameras(std::slice::from_ref(&fake.camera), &["--source", "auto"]);
+    let mut client = Client::porthole(service.address, "/ws");
+    let camera = service.until_camera_is("lost");
+    let why = camera["error"].as_str().unwrap();
+    assert!(why.contains("/dev/video97 (does not answer, or may not be opened by this user)"), "{why}");
+    fake.table.set(Knob::OpenErrno, 0);
+    client.acknowledged();
+}
+
+#[test]
 fn a_stalled_camera_is_noticed_and_opened_again() {
     let fake = fake(WEBCAM);
     let service = fake.serve(&[]);

@@ -55,6 +55,8 @@ struct State {
     /// Frames since STREAMON, and when the previous one was due.
     sequence: u32,
     previous: u64,
+    /// The sequence of the last one that DQBUF returned.
+    returned: Option<u32>,
 }
 
 impl Handle {
@@ -297,6 +299,8 @@ impl Stream {
         }
         state.queue.describe(index, out)?;
         out.flags |= shot.flags();
+        let missed = state.returned.replace(out.sequence).map_or(0, |last| out.sequence - last - 1);
+        table.add(Counter::Missed, missed.into());
         table.add(Counter::Dequeued, 1);
         shot.faults.iter().for_each(|fault| _ = table.add(*fault, 1));
         Ok(())
@@ -322,7 +326,7 @@ impl Stream {
         table.put(Counter::LastStreamonNs, now_ns());
         table.add(Counter::Streamons, 1);
         state.scene = Some(scene);
-        state.sequence = 0;
+        (state.sequence, state.returned) = (0, None);
         state.previous = now_ns() + device.spec.start_ms * 1_000_000;
         table.wake();
         Ok(())

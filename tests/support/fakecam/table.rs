@@ -92,6 +92,8 @@ pub(crate) enum Counter {
     Frames,
     Produced,
     Dropped,
+    /// Of the dropped ones those between two that DQBUF returned: what a program can know of.
+    Missed,
     /// DQBUF calls that returned a frame, and of those the spoilt ones (but `Eio`: calls that failed).
     Dequeued,
     Corrupt,
