@@ -75,9 +75,9 @@ fn run(flags: &Flags) -> Exit {
         let (mut told, mut again) = (told_to_stop()?, told_to_stop()?);
         let service = Service::start(config).map_err(|cause| fail(&cause, Exit::NotStarted))?;
         let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
-        match service.url(&hostname.unwrap_or_else(|_| "localhost".into())) {
-            // Not to the log: the first time it holds the token.
-            Ok(url) => drop(writeln!(io::stdout(), "porthole: open {url}")),
+        match service.urls(&hostname.unwrap_or_else(|_| "localhost".into())) {
+            // Not to the log: the first time they hold the token.
+            Ok(urls) => urls.iter().for_each(|url| drop(writeln!(io::stdout(), "porthole: open {url}"))),
             Err(cause) => warn!("the address cannot be told: {cause}"),
         }
         tokio::select! {

@@ -141,7 +141,8 @@ fn a_frame_on_its_way_to_twenty_viewers_allocates_nothing() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let service = Service::start(config).unwrap();
-            tell.send(service.address().unwrap()).unwrap();
+            let address = service.addresses().unwrap()[0].to_string();
+            tell.send(address.parse().unwrap()).unwrap();
             service.run(async { drop(stopped.await) }).await.unwrap();
         });
     });

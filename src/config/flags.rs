@@ -39,9 +39,14 @@ pub struct Flags {
     #[arg(long, value_name = "SECONDS", global = true, allow_negative_numbers = true)]
     pub linger: Option<f64>,
 
-    /// Address and port to serve on; 0.0.0.0:8080 is every network, port 0 any free one
+    /// Address and port to serve on; 0.0.0.0:8080 is every network, port 0 any free one, unix:PATH a UNIX socket; may
+    /// be repeated
     #[arg(long, value_name = "ADDR:PORT", global = true)]
-    pub listen: Option<String>,
+    pub listen: Vec<String>,
+
+    /// Serve HTTPS: self-signed (with a certificate made here) or none; files are named in the configuration
+    #[arg(long, value_name = "MODE", global = true)]
+    pub tls: Option<String>,
 
     /// Most viewers at a time
     #[arg(long, value_name = "N", global = true, allow_negative_numbers = true)]

@@ -7,12 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod flags;
+mod network;
 mod pick;
 mod raw;
 
 use std::collections::{BTreeMap, HashSet};
 use std::env;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::jpeg;
 use crate::jpeg::exif::Rotation;
 use crate::jpeg::yuv::Subsampling;
 use crate::led;
-use crate::web::{self, AuthMode};
+use crate::web::{self, Address, AuthMode};
 use pick::{Picked, Picker};
 use raw::Raw;
 
@@ -70,7 +70,7 @@ pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
 /// # Errors
 /// [`ConfigError`] for the first thing that is not right.
 pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let Raw { board, server, auth, mut camera, led } = pick::parse(path, text)?;
+    let Raw { board, server, tls, auth, mut camera, led } = pick::parse(path, text)?;
     let mut pick = Picker::new(path, text);
 
     let board = pick.value("board", "--board", flags.board.clone(), board, "auto".to_owned());
@@ -83,7 +83,7 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
     if camera.is_empty() {
         camera.push(raw::Camera::default());
     }
-    let web = resolve_web(&mut pick, flags, server, auth, board.id())?;
+    let web = resolve_web(&mut pick, flags, (server, tls, auth), board.id())?;
     let none = Flags::default();
     let mut cameras = Vec::with_capacity(camera.len());
     for (index, raw) in camera.into_iter().enumerate() {
@@ -100,16 +100,11 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
 fn resolve_web(
     pick: &mut Picker<'_>,
     flags: &Flags,
-    server: raw::Server,
-    auth: raw::Auth,
+    (server, tls, auth): (raw::Server, raw::Tls, raw::Auth),
     board: &str,
 ) -> Result<web::Settings, ConfigError> {
     pick.table("[server]");
-    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).to_string();
-    let listen = pick.value("listen", "--listen", flags.listen.clone(), server.listen, default);
-    let listen: SocketAddr = listen.check(|text| {
-        text.parse().map_err(|_| "must be an IP address and a port, like 0.0.0.0:8080 or [::]:8080".into())
-    })?;
+    let listen = network::listen(pick, flags, server.listen)?;
 
     let viewers = pick.value("max_viewers", "--max-viewers", flags.max_viewers, server.max_viewers, 64);
     let max_viewers = viewers.check(|&n| whole(n, 1..=1000))?;
@@ -120,9 +115,12 @@ fn resolve_web(
     let given = flags.state_dir.clone();
     let state_dir = pick.value("state_dir", "--state-dir", given, server.state_dir, state_dir()).take();
 
+    pick.table("[tls]");
+    let encryption = network::tls(pick, flags, tls)?;
+
     pick.table("[auth]");
-    // Nobody else reaches a loopback address.
-    let default = if listen.ip().is_loopback() { "none" } else { "token" };
+    // Nobody outside this machine reaches those.
+    let default = if listen.iter().all(Address::is_local) { "none" } else { "token" };
     let mode = pick.value("mode", "--auth", flags.auth.clone(), auth.mode, default.to_owned());
     let auth = mode.check(|mode| match mode.as_str() {
         "token" => Ok(AuthMode::Token),
@@ -134,6 +132,7 @@ fn resolve_web(
         listen,
         max_viewers,
         patience,
+        encryption,
         auth,
         state_dir,
         board: board.to_owned(),

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
+use super::raw::Several;
 use crate::camera::Setting;
 use crate::led::Role;
+use crate::web::HandedError;
 
 /// What is wrong with the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,9 @@ pub enum ConfigError {
         /// The role that has it.
         other: Role,
     },
+    /// What the service manager hands over is no socket to serve on.
+    #[error(transparent)]
+    Handed(#[from] HandedError),
     /// A value that will not do.
     #[error("{origin} = {value}: {message}", origin = .0.origin_and_key(), value = .0.value, message = .0.message)]
     Value(Box<BadValue>),
@@ -84,6 +89,8 @@ pub enum Origin {
     File(PathBuf, usize),
     /// The profile of the board.
     Board(String),
+    /// What started the program.
+    ServiceManager,
     /// Nobody said anything.
     Default,
 }
@@ -94,6 +101,7 @@ impl Display for Origin {
             Self::Flag(flag) => f.write_str(flag),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Board(id) => write!(f, "board {id}"),
+            Self::ServiceManager => f.write_str("service manager"),
             Self::Default => f.write_str("default"),
         }
     }
@@ -165,6 +173,15 @@ impl Toml for String {
         }
         text.push('"');
         text
+    }
+}
+
+impl Toml for Several {
+    fn toml(&self) -> String {
+        match &self.0[..] {
+            [text] => text.toml(),
+            texts => format!("[{}]", texts.iter().map(Toml::toml).collect::<Vec<_>>().join(", ")),
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
 
 use crate::camera::Setting;
@@ -15,19 +17,61 @@ use crate::camera::Setting;
 pub(super) struct Raw {
     pub(super) board: Option<Spanned<String>>,
     pub(super) server: Server,
+    pub(super) tls: Tls,
     pub(super) auth: Auth,
     pub(super) camera: Vec<Camera>,
     pub(super) led: Vec<Led>,
+}
+
+/// One text, or a list of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Several(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Several {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+
+        impl<'de> Visitor<'de> for Texts {
+            type Value = Several;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text in quotes, or a list of such")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Several, E> {
+                Ok(Several(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Several, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(Several(texts))
+            }
+        }
+
+        deserializer.deserialize_any(Texts)
+    }
 }
 
 /// `[server]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Server {
-    pub(super) listen: Option<Spanned<String>>,
+    pub(super) listen: Option<Spanned<Several>>,
     pub(super) max_viewers: Option<Spanned<i64>>,
     pub(super) progress_timeout_s: Option<Spanned<f64>>,
     pub(super) state_dir: Option<Spanned<PathBuf>>,
+}
+
+/// `[tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    pub(super) certificate: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<PathBuf>>,
+    pub(super) self_signed: Option<Spanned<bool>>,
 }
 
 /// `[auth]`

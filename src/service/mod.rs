@@ -4,7 +4,6 @@
 mod manager;
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -14,7 +13,7 @@ use crate::camera::{self, CaptureThread, Ended};
 use crate::config::Config;
 use crate::led::{LedError, Lights, LightsThread, Role};
 use crate::status::{Phase, PhaseReporter, Watcher, status};
-use crate::web::{Web, WebError};
+use crate::web::{Address, Web, WebError};
 
 /// From the request to stop to the end of the process. Short enough that no supervisor loses its patience, long
 /// enough for a camera to finish a frame and for a child to be asked before it is killed.
@@ -115,20 +114,20 @@ impl Service {
         Ok(Self { web, threads, lights, phase, status })
     }
 
-    /// The address it listens on.
+    /// Where it listens.
     ///
     /// # Errors
     /// When the kernel does not tell.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.web.address()
+    pub fn addresses(&self) -> io::Result<Vec<Address>> {
+        self.web.addresses()
     }
 
-    /// A URL to open in a browser; see [`Web::url`].
+    /// URLs to open in a browser; see [`Web::urls`].
     ///
     /// # Errors
-    /// When the kernel does not tell the address.
-    pub fn url(&self, hostname: &str) -> io::Result<String> {
-        self.web.url(hostname)
+    /// When the kernel does not tell the addresses.
+    pub fn urls(&self, hostname: &str) -> io::Result<Vec<String>> {
+        self.web.urls(hostname)
     }
 
     /// Serves until `stop` is ready or a stage fails, then stops every stage, in reverse, within one deadline.

@@ -7,7 +7,6 @@
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -24,17 +23,19 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, warn};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
 use super::auth::Proof;
 use super::handshake::{Handshake, Refusal};
+use super::listener::Peer;
 use super::route::{Target, Want, target};
 use super::snapshot::{self, NoSnapshot, Sized};
 use super::socket::Socket;
+use super::tls::Spoken;
+use super::transport::{Line, Transport};
 use super::viewer::{Kind, Viewer};
-use super::{Site, controls, metrics, mjpeg, page, state, ws};
+use super::{Site, controls, metrics, mjpeg, page, redirect, state, ws};
 use crate::camera::{Camera, StillError, Taken};
 
 /// A client has this long to send a request, and as long again to begin the next one.
@@ -58,9 +59,30 @@ enum Outcome {
     Takeover(Takeover),
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(site: Arc<Site>, stream: TcpStream, remote: SocketAddr) {
-    let socket = match Socket::new(stream, site.settings.patience) {
+/// Finds out what a peer speaks, and serves it to its end.
+pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer) {
+    // A UNIX socket is plain: its peers are programs of this machine.
+    let Some(tls) = site.tls.as_ref().filter(|_| remote != Peer::Unix) else {
+        return serve_http(site, Transport::Plain(line), remote, false).await;
+    };
+    let spoken = tokio::select! {
+        spoken = timeout(REQUEST_TIME, tls.enter(line)) => spoken,
+        () = site.stopped() => return,
+    };
+    match spoken {
+        Ok(Ok(Spoken::Tls(transport))) => serve_http(site, transport, remote, false).await,
+        Ok(Ok(Spoken::Plain(line))) => serve_http(site, Transport::Plain(line), remote, true).await,
+        Ok(Err(error)) => {
+            debug!("{remote}: TLS: {error}");
+            site.counters.handshake.add(1);
+        }
+        Err(_) => site.counters.idle.add(1),
+    }
+}
+
+/// Serves one connection to its end; all that is asked is sent on to HTTPS if `is_misplaced`.
+async fn serve_http(site: Arc<Site>, transport: Transport, remote: Peer, is_misplaced: bool) {
+    let socket = match Socket::new(transport, site.settings.patience) {
         Ok(socket) => socket,
         Err(error) => return debug!("{remote}: {error}"),
     };
@@ -69,8 +91,12 @@ pub(super) async fn serve(site: Arc<Site>, stream: TcpStream, remote: SocketAddr
         let (site, taken) = (&site, &taken);
         // Boxed, so that the connection can be moved once the request has been read.
         Box::pin(async move {
+            if is_misplaced {
+                site.counters.plain.add(1);
+                return Ok::<_, Infallible>(redirect::answer(&request));
+            }
             match outcome(site, request, remote).await {
-                Outcome::Answer(answer) => Ok::<_, Infallible>(answer),
+                Outcome::Answer(answer) => Ok(answer),
                 Outcome::Takeover(takeover) => {
                     *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
                     // hyper waits for an answer until the connection is taken away from it, which is at once.
@@ -127,7 +153,7 @@ fn count(site: &Site, error: &hyper::Error) {
     }
 }
 
-async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: SocketAddr) -> Outcome {
+async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: Peer) -> Outcome {
     let uri = request.uri().clone();
     if request.method() == Method::OPTIONS {
         return Outcome::Answer(allowing(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", ""));
@@ -151,6 +177,8 @@ async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: SocketAdd
     }
     let mut outcome = wanted(site, request, target, remote).await;
     if let (Proof::Url, Outcome::Answer(answer), Some(cookie)) = (proof, &mut outcome, site.auth.cookie()) {
+        // Not to be sent where anybody can read it, if it was got where nobody can.
+        let cookie = if site.tls.is_some() { cookie + "; Secure" } else { cookie };
         // The token is of letters and digits, and so is all of the cookie that is not fixed.
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             answer.headers_mut().insert(SET_COOKIE, cookie);
@@ -159,12 +187,7 @@ async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: SocketAdd
     outcome
 }
 
-async fn wanted(
-    site: &Arc<Site>,
-    request: Request<Incoming>,
-    target: Target<'_>,
-    remote: SocketAddr,
-) -> Outcome {
+async fn wanted(site: &Arc<Site>, request: Request<Incoming>, target: Target<'_>, remote: Peer) -> Outcome {
     let place = match site.camera(target.camera) {
         Some(place) => place,
         None => return Outcome::Answer(text(StatusCode::NOT_FOUND, &site.no_such_camera(target.camera))),
@@ -322,7 +345,8 @@ pub(super) fn json_answer(status: StatusCode, what: &serde_json::Value) -> Answe
     answer
 }
 
-fn text(status: StatusCode, what: &str) -> Answer {
+/// A few words.
+pub(super) fn text(status: StatusCode, what: &str) -> Answer {
     let line = if what.is_empty() { String::new() } else { format!("{}\n", what.trim_end()) };
     respond(status, "text/plain; charset=utf-8", line.into())
 }

@@ -5,57 +5,83 @@
 mod auth;
 mod backlog;
 mod controls;
+mod handed;
 mod handshake;
 mod http;
+mod listener;
 mod metrics;
 mod mjpeg;
 mod page;
+mod redirect;
 mod route;
 mod snapshot;
 mod socket;
 mod state;
+#[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
+mod tls;
+mod transport;
 mod viewer;
 mod window;
 mod wire;
 mod ws;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, warn};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 pub use auth::{AuthMode, TokenError};
+pub use handed::{HandedError, handed_over};
+pub use listener::Address;
+pub use tls::TlsError;
 
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::LightInfo;
 use crate::status::{Counter, Watcher};
 use auth::Auth;
+use listener::Listener;
+use tls::Tls;
 use viewer::Register;
 
-/// Connections waiting to be accepted: as many as may come at once after a network was away.
-const BACKLOG: u32 = 256;
 /// Connections besides those of viewers: pages, snapshots, states.
 const SPARE_CONNECTIONS: usize = 64;
 /// How long to wait when no connection can be accepted for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// Whether those who connect by TCP must speak TLS. UNIX sockets are for programs of this machine, and plain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// They must not.
+    None,
+    /// With a certificate and its key in these files, both PEM.
+    Files {
+        /// The certificate, and behind it those that vouch for it.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+    /// With a certificate made here.
+    SelfSigned,
+}
+
 /// What the operator decides about the web.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen. Port 0 takes any free one.
-    pub listen: SocketAddr,
+    /// Where to listen, at least one.
+    pub listen: Vec<Address>,
     /// Most viewers at a time, of all cameras together.
     pub max_viewers: usize,
     /// How long a peer may take no data, or acknowledge none, before it is dropped.
     pub patience: Duration,
+    /// Whether that is by HTTPS.
+    pub encryption: Encryption,
     /// Who may come in.
     pub auth: AuthMode,
     /// Where the token is kept.
@@ -73,7 +99,7 @@ pub enum WebError {
     #[error("cannot listen on {address}: {source}; {remedy}")]
     Listen {
         /// The address asked for.
-        address: SocketAddr,
+        address: Address,
         /// What to do about it.
         remedy: &'static str,
         /// Why.
@@ -83,6 +109,9 @@ pub enum WebError {
     /// The access token cannot be kept.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// There is no certificate to serve with.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// What every connection has to do with.
@@ -93,6 +122,7 @@ struct Site {
     status: Watcher,
     viewers: Arc<Register>,
     auth: Auth,
+    tls: Option<Tls>,
     started: Timestamp,
     counters: Counters,
     stop: watch::Receiver<bool>,
@@ -113,6 +143,10 @@ struct Counters {
     idle: Counter,
     /// Connections ended because what came was no HTTP.
     malformed: Counter,
+    /// Connections ended because their TLS handshake failed.
+    handshake: Counter,
+    /// Requests in plain HTTP where HTTPS is spoken.
+    plain: Counter,
     /// Requests without the right token.
     unauthorized: Counter,
     /// Viewers turned away because all places were taken.
@@ -162,60 +196,68 @@ impl Site {
 /// A web that listens and does not serve yet.
 #[derive(Debug)]
 pub struct Web {
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     site: Site,
     stop: watch::Sender<bool>,
 }
 
 impl Web {
-    /// Listens on the address in `settings`.
+    /// Listens on the addresses in `settings`.
     ///
     /// # Errors
     /// [`WebError`] when that cannot be, or the token cannot be kept.
     pub fn bind(settings: Settings, cameras: Vec<Camera>, status: Watcher) -> Result<Self, WebError> {
         let auth = Auth::prepare(settings.auth, &settings.state_dir)?;
-        let address = settings.listen;
-        let listener = listen(address).map_err(|source| {
-            let remedy = match source.kind() {
-                io::ErrorKind::AddrInUse => "another program has that port: stop it, or name another with --listen",
-                io::ErrorKind::AddrNotAvailable => {
-                    "this machine has no such address: use 0.0.0.0 for all it has, or 127.0.0.1 for itself alone"
-                }
-                io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 need a privilege: name a higher one with --listen"
-                }
-                _ => "name another address with --listen",
-            };
-            WebError::Listen { address, remedy, source }
-        })?;
+        let tls = Tls::prepare(&settings.encryption, &settings.state_dir, &settings.listen)?;
+        let bind = |address: &Address| {
+            Listener::bind(address).map_err(|source| {
+                let remedy = listener::remedy(address, &source);
+                WebError::Listen { address: address.clone(), remedy, source }
+            })
+        };
+        let listeners = settings.listen.iter().map(bind).collect::<Result<_, _>>()?;
         let (stop, stopped) = watch::channel(false);
         let viewers = Register::new(settings.max_viewers, cameras.len());
         let counters = Counters::default();
         let started = Timestamp::now();
-        let site = Site { settings, cameras, status, viewers, auth, started, counters, stop: stopped };
-        Ok(Self { listener, site, stop })
+        let site = Site { settings, cameras, status, viewers, auth, tls, started, counters, stop: stopped };
+        Ok(Self { listeners, site, stop })
     }
 
-    /// The address it listens on, with the port it was given.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// Where it listens, with the ports it was given.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn addresses(&self) -> io::Result<Vec<Address>> {
+        self.listeners.iter().map(Listener::address).collect()
     }
 
-    /// A URL to open in a browser. It holds the token if that was made just now, and is not to be logged then.
-    pub fn url(&self, hostname: &str) -> io::Result<String> {
-        let address = self.address()?;
-        let host = match address.ip() {
-            ip if ip.is_unspecified() => format!("{hostname}.local"),
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("[{ip}]"),
-        };
+    /// A URL for each address, to open in a browser; for a UNIX socket, its path. They hold the token if that was made
+    /// just now, and are not to be logged then.
+    ///
+    /// # Errors
+    /// When the kernel does not tell the addresses.
+    pub fn urls(&self, hostname: &str) -> io::Result<Vec<String>> {
         let token = self.site.auth.new_token().map(|token| format!("?token={token}")).unwrap_or_default();
-        Ok(format!("http://{host}:{}/{token}", address.port()))
+        let scheme = if self.site.tls.is_some() { "https" } else { "http" };
+        let url = |address: Address| match address {
+            Address::Tcp(address) => {
+                let host = match address.ip() {
+                    ip if ip.is_unspecified() => format!("{hostname}.local"),
+                    IpAddr::V4(ip) => ip.to_string(),
+                    IpAddr::V6(ip) => format!("[{ip}]"),
+                };
+                format!("{scheme}://{host}:{}/{token}", address.port())
+            }
+            other => other.to_string(),
+        };
+        Ok(self.addresses()?.into_iter().map(url).collect())
     }
 
     /// Serves until `stop` is ready, then says goodbye to everybody.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { listener, site, stop: tell_all } = self;
+        let Self { listeners, site, stop: tell_all } = self;
+        let mut turn = 0;
         let site = Arc::new(site);
         let most = site.settings.max_viewers + SPARE_CONNECTIONS;
         let mut heralds = JoinSet::new();
@@ -231,10 +273,10 @@ impl Web {
                     site.counters.ended.add(1);
                     if let Err(panic) = ended { http::report(panic); }
                 }
-                accepted = listener.accept(), if connections.len() < most => match accepted {
-                    Ok((stream, remote)) => {
+                accepted = listener::accept(&listeners, &mut turn), if connections.len() < most => match accepted {
+                    Ok((line, peer)) => {
                         site.counters.accepted.add(1);
-                        connections.spawn(http::serve(Arc::clone(&site), stream, remote));
+                        connections.spawn(http::serve(Arc::clone(&site), line, peer));
                     }
                     Err(error) => {
                         debug!("accepting a connection: {error}");
@@ -245,7 +287,7 @@ impl Web {
                 },
             }
         }
-        drop(listener);
+        drop(listeners);
         // Fails only if nobody listens, and then nobody has to be told.
         let _ = tell_all.send(true);
         while let Some(ended) = connections.join_next().await {
@@ -254,12 +296,4 @@ impl Web {
             }
         }
     }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // So that a restart need not wait for the last connections to time out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }

@@ -8,38 +8,30 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::backlog::{self, Path};
+use super::backlog::Path;
+use super::transport::Transport;
 
-/// Bytes that may wait in the kernel before the network takes them: what is left of a frame, as no other is begun
-/// before. Bounds what a peer who stops reading costs; small enough for many of those, large enough that a frame of
-/// usual size is one call to the kernel.
-const UNSENT: u32 = 128 * 1024;
 /// Shortest and longest time to the next look at what is under way. A timer is not finer, and an estimate not better.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 
 /// A connection that gives up on a peer who takes nothing.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Transport,
     patience: Duration,
     /// Counts down while a write waits. Kept for the next wait, so that waiting allocates once.
     countdown: Option<Pin<Box<Sleep>>>,
     waiting: bool,
     /// When something was last written.
     wrote: Instant,
-    /// Bytes given to the kernel so far.
-    written: u64,
-    /// How many of them the peer's kernel is known to have confirmed...
+    /// How much of what was written the peer's kernel is known to have confirmed...
     confirmed: u64,
     /// ...and since when no more are, or none were under way. Only the peer's taking something moves this: whatever
     /// else is written meanwhile, as answers to what it asks, does not.
@@ -48,24 +40,15 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Wraps a fresh connection. Small writes go out at once.
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
+    pub(super) fn new(stream: Transport, patience: Duration) -> io::Result<Self> {
+        stream.line().prepare()?;
         let now = Instant::now();
-        Ok(Self {
-            stream,
-            patience,
-            countdown: None,
-            waiting: false,
-            wrote: now,
-            written: 0,
-            confirmed: 0,
-            since: now,
-        })
+        Ok(Self { stream, patience, countdown: None, waiting: false, wrote: now, confirmed: 0, since: now })
     }
 
     /// Sets the kernel up for a stream of frames: no queue of old ones.
     pub(super) fn keep_fresh(&self) -> io::Result<()> {
-        SockRef::from(&self.stream).set_tcp_notsent_lowat(UNSENT)
+        self.stream.line().keep_fresh()
     }
 
     /// The time until what has been written before is off the way, as far as can be told; `None` if it is.
@@ -73,8 +56,8 @@ impl Socket {
     /// # Errors
     /// When the peer has taken nothing of it for too long.
     pub(super) fn clears_in(&mut self) -> io::Result<Option<Duration>> {
-        let waiting = backlog::unconfirmed(self.stream.as_fd())?;
-        let (now, confirmed) = (Instant::now(), self.written.saturating_sub(waiting.into()));
+        let waiting = self.stream.line().unconfirmed()?;
+        let (now, confirmed) = (Instant::now(), self.stream.line().written().saturating_sub(waiting.into()));
         if confirmed > self.confirmed || waiting == 0 {
             (self.confirmed, self.since) = (confirmed, now);
         } else if now >= self.since + self.patience {
@@ -83,15 +66,19 @@ impl Socket {
         if waiting == 0 {
             return Ok(None);
         }
-        let path = backlog::path(self.stream.as_fd())?;
         let (shortest, longest) = LOOKS;
         let still = now - self.since.max(self.wrote);
-        Ok(clears_in(waiting, still, &path).map(|time| time.clamp(shortest, longest)))
+        let time = match self.stream.line().path()? {
+            Some(path) => clears_in(waiting, still, &path),
+            // Nobody knows how fast a program reads. What has taken long so far is looked at less often.
+            None => Some(still),
+        };
+        Ok(time.map(|time| time.clamp(shortest, longest)))
     }
 
     /// The shortest time there and back to the peer.
     pub(super) fn round_trip(&self) -> Duration {
-        backlog::path(self.stream.as_fd()).unwrap_or_default().round_trip
+        self.stream.line().path().ok().flatten().unwrap_or_default().round_trip
     }
 
     /// Writes all of `parts`, in as few calls as the kernel allows, without joining them first.
@@ -104,19 +91,26 @@ impl Socket {
                 n => IoSlice::advance_slices(&mut parts, n),
             }
         }
+        // Of use with TLS alone, which keeps the last records to itself while the kernel has no room.
+        self.flush().await?;
         self.wrote = Instant::now();
         Ok(())
     }
 
-    fn guard(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(result) = &written {
-            if self.confirmed == self.written {
-                // Nothing was under way as far as is known, so it is from now on that this is.
-                self.since = Instant::now();
-            }
-            self.written += *result.as_ref().unwrap_or(&0) as u64;
+    /// Does something that may have to wait for the peer to take data, and gives up when that lasts too long.
+    fn patiently<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.confirmed == self.stream.line().written() {
+            // Nothing was under way as far as is known, so it is from now on that something is.
+            self.since = Instant::now();
+        }
+        let done = work(Pin::new(&mut self.stream), cx);
+        if done.is_ready() {
             self.waiting = false;
-            return written;
+            return done;
         }
         let patience = self.patience;
         let countdown = self.countdown.get_or_insert_with(|| Box::pin(sleep(patience)));
@@ -153,9 +147,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.guard(cx, written)
+        self.get_mut().patiently(cx, |stream, cx| stream.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -163,9 +155,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.guard(cx, written)
+        self.get_mut().patiently(cx, |stream, cx| stream.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -173,7 +163,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        self.get_mut().patiently(cx, |stream, cx| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

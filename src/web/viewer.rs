@@ -4,10 +4,10 @@
 //! service. How frames get to a viewer is written in [`super::ws`], [`super::mjpeg`] and [`super::snapshot`].
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::listener::Peer;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::ring::{Full, OwnedLease, Seat};
@@ -102,7 +102,7 @@ pub(super) struct Tally {
     pub(super) id: u64,
     pub(super) camera: usize,
     pub(super) kind: Kind,
-    pub(super) remote: SocketAddr,
+    pub(super) remote: Peer,
     pub(super) since: Timestamp,
     pub(super) sent: Counter,
     pub(super) skipped: Counter,
@@ -200,7 +200,7 @@ impl Register {
         self: &Arc<Self>,
         (index, camera): (usize, &Camera),
         kind: Kind,
-        remote: SocketAddr,
+        remote: Peer,
     ) -> Result<Viewer, Full> {
         let mut book = self.book();
         if book.present.len() == self.max_viewers {

@@ -137,6 +137,9 @@ max_viewers = 64  # default
 progress_timeout_s = 10.0  # default
 state_dir = \"/srv/porthole\"  # FILE:3
 
+[tls]
+self_signed = false  # default
+
 [auth]
 mode = \"none\"  # default
 

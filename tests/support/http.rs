@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::DEADLINE;
+use super::tls::Wire;
 
 pub struct Response {
     pub status: u16,
@@ -90,7 +91,7 @@ fn unchunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// Reads a multipart stream part by part, holding it to the letter of what clients rely on.
 pub struct Multipart {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     pub boundary: String,
     pub head: String,
     buffer: Vec<u8>,
@@ -100,12 +101,13 @@ impl Multipart {
     /// Asks for a stream and reads its header.
     #[track_caller]
     pub fn open(address: SocketAddr, target: &str) -> Self {
-        let mut this = Self {
-            stream: send(address, "GET", target, &[]),
-            boundary: String::new(),
-            head: String::new(),
-            buffer: vec![],
-        };
+        Self::over(Box::new(send(address, "GET", target, &[])))
+    }
+
+    /// The same where it has been asked for.
+    #[track_caller]
+    pub fn over(stream: Box<dyn Wire>) -> Self {
+        let mut this = Self { stream, boundary: String::new(), head: String::new(), buffer: vec![] };
         let head = this.take_until(b"\r\n\r\n");
         this.head = String::from_utf8(head).unwrap();
         assert!(this.head.starts_with("HTTP/1.1 200 "), "{}", this.head);
@@ -115,7 +117,7 @@ impl Multipart {
     }
 
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.tcp()
     }
 
     /// The next part: its header lines as they are, and its body.

@@ -9,6 +9,7 @@ pub mod fakecam;
 pub mod http;
 pub mod picture;
 pub mod prometheus;
+pub mod tls;
 pub mod tools;
 pub mod ws;
 
@@ -175,8 +176,9 @@ impl Porthole {
                 panic!("it did not start ({error}): {:?}", log.lock().unwrap());
             }
         };
-        let port = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
-        let port: u16 = port.rsplit(':').next().unwrap().parse().unwrap();
+        let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        // A UNIX socket has none.
+        let port: u16 = host.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
         Self { child, address: ([127, 0, 0, 1], port).into(), url, log }
     }
 

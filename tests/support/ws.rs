@@ -8,10 +8,10 @@ use tungstenite::error::Error;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::{Message, WebSocket};
 
-use super::DEADLINE;
+use super::tls::{Wire, plain};
 
 pub struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Box<dyn Wire>>,
     pub protocol: Option<String>,
 }
 
@@ -63,8 +63,16 @@ impl Client {
 
     /// Connects; the status of the answer if that is not a WebSocket.
     pub fn connect(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self::over(plain(address), address, path, headers)
+    }
+
+    /// The same over a connection that is there.
+    pub fn over(
+        stream: Box<dyn Wire>,
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
         let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
@@ -80,7 +88,7 @@ impl Client {
     }
 
     pub fn stream(&self) -> &TcpStream {
-        self.socket.get_ref()
+        self.socket.get_ref().tcp()
     }
 
     /// The next message, of any kind.

@@ -200,9 +200,19 @@ fn connections(out: &mut Exposition, site: &Site) {
         .sample(&[], counters.unaccepted.get());
     let help = "Connections ended by the service before they became viewers, by what the peer failed to do.";
     out.family(Kind::Counter, "porthole_connections_dropped_total", help)
+        .sample(&[("reason", "handshake")], counters.handshake.get())
         .sample(&[("reason", "idle")], counters.idle.get())
         .sample(&[("reason", "malformed")], counters.malformed.get())
         .sample(&[("reason", "stalled")], counters.stalled.get());
+    if let Some(tls) = &site.tls {
+        let help = "Requests in plain HTTP that were sent on to HTTPS.";
+        out.family(Kind::Counter, "porthole_requests_redirected_total", help)
+            .sample(&[], counters.plain.get());
+        let help = "Certificates that took the place of an older one.";
+        out.family(Kind::Counter, "porthole_tls_reloads_total", help).sample(&[], tls.reloads.get());
+        let help = "Certificates that were no good, so that the older one is served with.";
+        out.family(Kind::Counter, "porthole_tls_rejected_total", help).sample(&[], tls.rejected.get());
+    }
     let help = "Requests without the right token.";
     out.family(Kind::Counter, "porthole_requests_unauthorized_total", help)
         .sample(&[], counters.unauthorized.get());

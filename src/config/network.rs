@@ -1,0 +1,85 @@
+//! What the operator says about the network.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use super::Flags;
+use super::pick::{ConfigError, Origin, Picked, Picker};
+use super::raw::{self, Several};
+use crate::web::{self, Address, Encryption};
+
+/// Where the service listens when nobody says: for this machine alone.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// More addresses than anybody has.
+const MOST_ADDRESSES: usize = 16;
+
+/// Where to listen. What the service manager hands over comes before what is configured: a socket unit says where.
+pub(super) fn listen(
+    pick: &mut Picker<'_>,
+    flags: &Flags,
+    file: Option<Spanned<Several>>,
+) -> Result<Vec<Address>, ConfigError> {
+    let handed = web::handed_over()?;
+    if !handed.is_empty() {
+        let texts = handed.iter().map(Address::to_string).collect();
+        pick.note("listen", &Several(texts), Origin::ServiceManager);
+        return Ok(handed);
+    }
+    let given = Some(&flags.listen).filter(|given| !given.is_empty()).cloned().map(Several);
+    let picked = pick.value("listen", "--listen", given, file, Several(vec![DEFAULT_LISTEN.into()]));
+    picked.check(|Several(texts)| {
+        if !(1..=MOST_ADDRESSES).contains(&texts.len()) {
+            return Err(format!("must be 1 to {MOST_ADDRESSES} addresses"));
+        }
+        texts.iter().map(|text| text.parse()).collect()
+    })
+}
+
+/// Whether, and with which certificate, HTTPS is spoken.
+pub(super) fn tls(pick: &mut Picker<'_>, flags: &Flags, file: raw::Tls) -> Result<Encryption, ConfigError> {
+    let possible = || match cfg!(feature = "tls") {
+        true => Ok(()),
+        false => {
+            Err("this porthole was built without TLS (its feature tls): take one with it, or let a web \
+                      server in front of it speak HTTPS"
+                .to_owned())
+        }
+    };
+    if let Some(mode) = &flags.tls {
+        let self_signed =
+            Picked::of_flag("tls", "--tls", mode.clone()).check(|mode| match mode.as_str() {
+                "self-signed" => possible().map(|()| true),
+                "none" => Ok(false),
+                _ => Err("must be \"self-signed\" or \"none\"".into()),
+            })?;
+        pick.note("self_signed", &self_signed, Origin::Flag("--tls"));
+        return Ok(if self_signed { Encryption::SelfSigned } else { Encryption::None });
+    }
+    let has_files = file.certificate.is_some() || file.key.is_some();
+    let self_signed = pick.value("self_signed", "", None, file.self_signed, false).check(|&wanted| {
+        if wanted && has_files {
+            return Err("cannot be beside certificate and key: leave out one or the other".into());
+        }
+        if wanted { possible().map(|()| true) } else { Ok(false) }
+    })?;
+    if self_signed {
+        return Ok(Encryption::SelfSigned);
+    }
+    let (has_certificate, has_key) = (file.certificate.is_some(), file.key.is_some());
+    let mut path = |key: &str, path: Option<Spanned<_>>, (other, has_other): (&str, bool)| {
+        let Some(path) = path else { return Ok(None) };
+        let picked = pick.value(key, "", None, Some(path), Default::default());
+        picked.check(|path: &PathBuf| {
+            possible()?;
+            if has_other { Ok(Some(path.clone())) } else { Err(format!("needs {other} beside it")) }
+        })
+    };
+    let certificate = path("certificate", file.certificate, ("key", has_key))?;
+    let key = path("key", file.key, ("certificate", has_certificate))?;
+    Ok(match (certificate, key) {
+        (Some(certificate), Some(key)) => Encryption::Files { certificate, key },
+        _ => Encryption::None,
+    })
+}

@@ -1,0 +1,273 @@
+//! Where connections come from: addresses, and listening on them.
+//!
+//! TCP sockets, UNIX sockets, and either of them opened by a service manager. What follows once a peer has connected
+//! is none of this file's business.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::fs;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::task::{Context, Poll};
+
+use log::warn;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+
+use super::handed;
+use super::transport::Line;
+
+/// Connections waiting to be accepted: as many as may come at once after a network was away.
+const BACKLOG: u32 = 256;
+/// Who may connect to a UNIX socket: this user and its group, as that of a web server in front.
+const MODE: u32 = 0o660;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// An address and port. Port 0 takes any free one.
+    Tcp(SocketAddr),
+    /// A UNIX socket at a path.
+    Unix(PathBuf),
+    /// A socket that the service manager has opened.
+    Handed {
+        /// As what this process has it.
+        descriptor: RawFd,
+        /// Where it listens.
+        at: Box<Address>,
+    },
+}
+
+impl Address {
+    /// Whether nobody outside this machine reaches it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+            Self::Handed { at, .. } => at.is_local(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Handed { at, .. } => at.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = PathBuf::from(path);
+            return match SockAddr::unix(&path) {
+                Ok(_) if path.is_absolute() => Ok(Self::Unix(path)),
+                _ => Err("must be a whole path of at most 107 bytes behind unix:, like \
+                          unix:/run/porthole/http.sock"
+                    .into()),
+            };
+        }
+        text.parse().map(Self::Tcp).map_err(|_| {
+            "must be an IP address and a port, like 0.0.0.0:8080 or [::]:8080, or a path behind unix:".into()
+        })
+    }
+}
+
+/// Who has connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Somebody at this address.
+    Tcp(SocketAddr),
+    /// A program on this machine.
+    Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// The file of a UNIX socket, which goes when nobody listens there any more.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another service may have taken the place.
+        if fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode)
+            && let Err(cause) = fs::remove_file(&self.path)
+        {
+            warn!("unix:{} is left behind: {cause}", self.path.display());
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    /// With its file, unless that is the service manager's.
+    Unix {
+        listener: UnixListener,
+        _file: Option<SocketFile>,
+    },
+}
+
+/// Something that connections come from.
+#[derive(Debug)]
+pub(super) struct Listener(Kind);
+
+impl Listener {
+    /// Listens at `address`.
+    pub(super) fn bind(address: &Address) -> io::Result<Self> {
+        let kind = match address {
+            Address::Tcp(address) => Kind::Tcp(bind_tcp(*address)?),
+            Address::Unix(path) => bind_unix(path)?,
+            Address::Handed { descriptor, at } => {
+                let socket = Socket::from(handed::take(*descriptor));
+                socket.set_nonblocking(true)?;
+                socket.set_cloexec(true)?;
+                match **at {
+                    Address::Unix(_) => {
+                        Kind::Unix { listener: UnixListener::from_std(socket.into())?, _file: None }
+                    }
+                    _ => Kind::Tcp(TcpListener::from_std(socket.into())?),
+                }
+            }
+        };
+        Ok(Self(kind))
+    }
+
+    /// Where it listens, with the port it was given.
+    pub(super) fn address(&self) -> io::Result<Address> {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Kind::Unix { listener, .. } => {
+                let path = listener.local_addr()?.as_pathname().map(PathBuf::from);
+                Ok(Address::Unix(path.unwrap_or_default()))
+            }
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Line, Peer)>> {
+        match &self.0 {
+            Kind::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, address)| (Line::from(stream), Peer::Tcp(address)))
+            }
+            Kind::Unix { listener, .. } => {
+                listener.poll_accept(cx).map_ok(|(stream, _)| (Line::from(stream), Peer::Unix))
+            }
+        }
+    }
+}
+
+/// The next connection of any of `listeners`. `turn` is whose turn it is to be asked first, so that none is forgotten
+/// over another.
+pub(super) async fn accept(listeners: &[Listener], turn: &mut usize) -> io::Result<(Line, Peer)> {
+    poll_fn(|cx| {
+        for step in 0..listeners.len() {
+            let index = (*turn + step) % listeners.len();
+            if let Poll::Ready(accepted) = listeners[index].poll_accept(cx) {
+                *turn = index + 1;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // So that a restart need not wait for the last connections to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn bind_unix(path: &Path) -> io::Result<Kind> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path, &address) => {
+            fs::remove_file(path)?;
+            socket.bind(&address)?;
+        }
+        bound => bound?,
+    }
+    let meta = fs::symlink_metadata(path)?;
+    let file = SocketFile { path: path.into(), inode: (meta.dev(), meta.ino()) };
+    // Before anybody can connect, which is from the next line on.
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    socket.listen(BACKLOG as i32)?;
+    Ok(Kind::Unix { listener: UnixListener::from_std(socket.into())?, _file: Some(file) })
+}
+
+/// Whether a socket was left there by somebody who listens no more: killed, or the machine lost its power.
+fn is_abandoned(path: &Path, address: &SockAddr) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let refuses = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.connect(address)
+    };
+    is_socket && refuses().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// What to do when [`Listener::bind`] has failed.
+pub(super) fn remedy(address: &Address, error: &io::Error) -> &'static str {
+    match (address, error.kind()) {
+        (Address::Unix(_), io::ErrorKind::AddrInUse) => {
+            "another program listens there, or what is there is no socket: stop or remove it, or name another \
+             path with --listen"
+        }
+        (Address::Unix(_), io::ErrorKind::NotFound) => "make its folder, or name another path with --listen",
+        (Address::Unix(_), io::ErrorKind::PermissionDenied) => {
+            "this user may not write there: name another path with --listen"
+        }
+        (_, io::ErrorKind::AddrInUse) => {
+            "another program has that port: stop it, or name another with --listen"
+        }
+        (_, io::ErrorKind::AddrNotAvailable) => {
+            "this machine has no such address: use 0.0.0.0 for all it has, or 127.0.0.1 for itself alone"
+        }
+        (_, io::ErrorKind::PermissionDenied) => {
+            "ports below 1024 need a privilege: name a higher one with --listen"
+        }
+        _ => "name another address with --listen",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_they_are_shown() {
+        for text in ["127.0.0.1:8080", "[::]:80", "unix:/run/porthole/http.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for bad in
+            ["", "localhost:80", "8080", "unix:", "unix:relative", &format!("unix:/{}", "x".repeat(200))]
+        {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+        assert!("unix:/x".parse::<Address>().unwrap().is_local());
+        assert!(!"0.0.0.0:1".parse::<Address>().unwrap().is_local());
+    }
+}
