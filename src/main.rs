@@ -97,9 +97,10 @@ fn run(flags: &Flags) -> Exit {
     }
 }
 
-/// One thread for all connections: it is never the one that waits, and a second would only pass work around.
+/// One thread for all connections: it is never the one that waits, and a second would only pass work around. Those that
+/// wait for a driver in its stead go soon after.
 fn runtime() -> Result<Runtime, Exit> {
-    let built = Builder::new_current_thread().enable_all().build();
+    let built = Builder::new_current_thread().enable_all().thread_keep_alive(Duration::from_secs(1)).build();
     built.map_err(|cause| {
         fail(&format!("cannot start: {cause}; see the limits on descriptors"), Exit::NotStarted)
     })

@@ -1,0 +1,170 @@
+//! Those who watch, each in a way of its own, and what happens to the cameras meanwhile.
+
+use std::fmt;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tungstenite::Message;
+
+use crate::support::fakecam::{Knob, Table};
+use crate::support::http::send;
+use crate::support::ws::{Client, Frame};
+
+/// How many watch at a time.
+const SIZE: u64 = 8;
+
+/// Everybody who watches, and how it went.
+pub struct Crowd {
+    address: SocketAddr,
+    visits: AtomicU64,
+    frames: AtomicU64,
+    faults: AtomicU64,
+    /// Goes up with each phase, so that no two are alike.
+    phase: AtomicU64,
+}
+
+impl fmt::Display for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        write!(
+            f,
+            "{} viewers came and went, {} frames were sent to them, {} faults",
+            count(&self.visits),
+            count(&self.frames),
+            count(&self.faults)
+        )
+    }
+}
+
+/// A number that looks random, from two.
+fn mixed(a: u64, b: u64) -> u64 {
+    let mut z = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+impl Crowd {
+    pub fn new(address: SocketAddr) -> Self {
+        let zero = AtomicU64::default;
+        Self { address, visits: zero(), frames: zero(), faults: zero(), phase: zero() }
+    }
+
+    /// Frames that all have had.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Relaxed)
+    }
+
+    /// Viewers come and go for `time`, and faults with them. Afterwards nobody is there and every camera is well.
+    pub fn watches_for(&self, time: Duration, tables: &[Table]) {
+        let (end, phase) = (Instant::now() + time, self.phase.fetch_add(1, Relaxed));
+        std::thread::scope(|scope| {
+            for seat in 0..SIZE {
+                scope.spawn(move || {
+                    for visit in 0.. {
+                        if Instant::now() >= end {
+                            return;
+                        }
+                        let chance = mixed(phase * 1000 + seat, visit);
+                        let leave = end.min(Instant::now() + Duration::from_millis(200 + chance % 3000));
+                        // The first visits are one of each kind, so that the first minute has seen all there is.
+                        let kind = if visit == 0 { seat } else { chance >> 32 };
+                        self.visit(kind, ["jpeg", "raw"][(chance >> 20 & 1) as usize], leave);
+                    }
+                });
+            }
+            for (table, number) in tables.iter().zip(0..) {
+                scope.spawn(move || self.plays_faults(table, phase * 10 + number, end));
+            }
+        });
+    }
+
+    fn visit(&self, kind: u64, camera: &str, leave: Instant) {
+        self.visits.fetch_add(1, Relaxed);
+        let url = |path: &str| format!("/cameras/{camera}/{path}");
+        match kind % SIZE {
+            0 | 1 => self.socket(&url("ws"), &[("Sec-WebSocket-Protocol", "porthole.v1")], leave),
+            2 => self.socket(&url("ws"), &[], leave),
+            3 => self.socket(&url("ws/some-path1/"), &[], leave),
+            // Some of them leave in the middle of a frame.
+            4 => self.reads(&url("stream"), 65536, Duration::ZERO, leave),
+            // Too slow for the stream.
+            5 => self.reads(&url("stream"), 4096, Duration::from_millis(20), leave),
+            // Takes nothing at all, and is dropped if it stays.
+            6 => {
+                let _stuck = send(self.address, "GET", &url("stream"), &[]);
+                std::thread::sleep(leave - Instant::now().min(leave));
+            }
+            _ => {
+                for path in [&url("snapshot"), "/state", "/metrics", "/", &url("controls"), "/nothing"] {
+                    self.reads(path, 65536, Duration::ZERO, Instant::now() + Duration::from_secs(2));
+                }
+            }
+        }
+    }
+
+    /// Takes frames over WebSocket, and acknowledges those that ask for it.
+    fn socket(&self, path: &str, headers: &[(&'static str, &str)], leave: Instant) {
+        // All places may be taken.
+        let Ok(mut client) = Client::connect(self.address, path, headers) else { return };
+        let _ = client.stream().set_read_timeout(Some(Duration::from_millis(200)));
+        while Instant::now() < leave {
+            match client.try_read() {
+                Ok(Message::Binary(frame)) if client.protocol.is_some() => {
+                    self.frames.fetch_add(1, Relaxed);
+                    client.acknowledge(Frame::parse(&frame).sequence);
+                }
+                Ok(_) => drop(self.frames.fetch_add(1, Relaxed)),
+                Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Reads what comes, so many bytes at a time, with a rest between.
+    fn reads(&self, path: &str, at_once: usize, rest: Duration, leave: Instant) {
+        let mut stream = send(self.address, "GET", path, &[]);
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(200)));
+        let mut buffer = vec![0; at_once];
+        while Instant::now() < leave {
+            match stream.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(n) => {
+                    let starts = buffer[..n].windows(4).filter(|four| four == b"JFIF").count();
+                    self.frames.fetch_add(starts as u64, Relaxed);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+            std::thread::sleep(rest);
+        }
+    }
+
+    fn plays_faults(&self, table: &Table, seed: u64, end: Instant) {
+        for turn in 0.. {
+            let chance = mixed(seed, turn);
+            let wait = Duration::from_millis(500 + chance % 2000);
+            if Instant::now() + wait >= end {
+                return;
+            }
+            std::thread::sleep(wait);
+            let faults = [
+                (Knob::Unplug, 1, 300),
+                (Knob::Stall, 1, 2500),
+                (Knob::TruncateEvery, 2, 500),
+                (Knob::CorruptEvery, 3, 500),
+                (Knob::EmptyEvery, 2, 500),
+                (Knob::ErrorEvery, 2, 500),
+                (Knob::ShortEvery, 2, 500),
+                (Knob::EioEvery, 5, 500),
+            ];
+            let (knob, value, ms) = faults[(chance >> 32) as usize % faults.len()];
+            table.set(knob, value);
+            std::thread::sleep(Duration::from_millis(ms));
+            table.set(knob, 0);
+            self.faults.fetch_add(1, Relaxed);
+        }
+    }
+}
