@@ -1,6 +1,7 @@
 //! Choosing between the places that say something, and saying which one was wrong.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -129,10 +130,16 @@ impl Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Table(head) => write!(f, "\n{head}"),
-            Self::Value { key, value, origin } => write!(f, "{key} = {value}  # {origin}"),
+            Self::Value { key, value, origin } => write!(f, "{} = {value}  # {origin}", written(key)),
             Self::Remark(text, origin) => write!(f, "# {text} ({origin})"),
         }
     }
+}
+
+/// A key as it stands in the file: controls may have any name.
+fn written(key: &str) -> Cow<'_, str> {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !key.is_empty() && key.bytes().all(bare) { key.into() } else { key.to_owned().toml().into() }
 }
 
 /// What can stand behind a key in the file.
@@ -350,6 +357,14 @@ mod tests {
             ("http://user@host ftp://a:b@c", r#""http://user@host ftp://a:***@c""#),
         ] {
             assert_eq!(text.to_owned().toml(), shown);
+        }
+    }
+
+    #[test]
+    fn keys_are_written_so_that_they_can_be_read() {
+        for (key, shown) in [("gain_1-a", "gain_1-a"), ("a b", "\"a b\""), ("", "\"\""), ("a.b", "\"a.b\"")] {
+            let note = Note::Value { key: key.into(), value: "1".into(), origin: Origin::Default };
+            assert_eq!(note.to_string(), format!("{shown} = 1  # default"));
         }
     }
 

@@ -5,6 +5,8 @@
 //! Marker names and rules: ITU-T T.81, annex B.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
+
 use memchr::memchr;
 
 use super::TooLarge;
@@ -178,8 +180,8 @@ impl<'a> Inspected<'a> {
 #[derive(Default)]
 struct Head {
     resolution: Option<Resolution>,
-    /// Where the JFIF segment ends, if there is one and it comes first.
-    jfif_end: Option<usize>,
+    /// Where the JFIF segment is, if there is one and it comes first.
+    jfif: Option<Range<usize>>,
     has_quantization: bool,
     has_restarts: bool,
     /// Bit `class * 4 + id` for each Huffman table defined.
@@ -223,7 +225,8 @@ impl<'a> Walk<'a> {
         let body = self.data.get(self.at..end).ok_or(cut)?.get(2..).ok_or(malformed)?;
         self.at = end;
         if code == marker::APP0 && at == SOI.len() && body.starts_with(b"JFIF\0") {
-            self.head.jfif_end = Some(end);
+            // From the marker itself: what may fill the place before it is left out.
+            self.head.jfif = Some(end - length - 2..end);
         }
         self.head.read(code, body).ok_or(malformed)?;
         Ok(if code == marker::SOS { Segment::Scan } else { Segment::Header })
@@ -276,10 +279,11 @@ impl<'a> Walk<'a> {
         if !head.has_quantization || missing & 0b1100_1100 != 0 {
             return Err(Corrupt::Headless);
         }
+        let behind = head.jfif.as_ref().map_or(SOI.len(), |jfif| jfif.end);
         Ok(Inspected {
-            jfif: head.jfif_end.map_or(&JFIF, |jfif| &self.data[SOI.len()..jfif]),
+            jfif: head.jfif.map_or(&JFIF, |jfif| &self.data[jfif]),
             exif: &[],
-            rest: &self.data[head.jfif_end.unwrap_or(SOI.len())..end],
+            rest: &self.data[behind..end],
             resolution,
             has_tables: missing == 0,
         })
@@ -417,6 +421,17 @@ mod tests {
             assert_eq!(pixels(&whole), pixels(&jpeg));
             assert_eq!(complete(&whole), whole, "a completed frame needs completing again");
         }
+    }
+
+    #[test]
+    fn jfif_comes_right_behind_the_start() {
+        let jpeg = jpeg();
+        let filled = [&jpeg[..2], &[0xff; 3], &jpeg[2..]].concat();
+        assert_eq!(
+            complete(&filled),
+            jpeg,
+            "a marker may have fill bytes before it, which no reader has to expect"
+        );
     }
 
     #[test]
