@@ -4,6 +4,7 @@
 mod command;
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ fn run(flags: &Flags) -> Exit {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    let ended = runtime.block_on(async {
+    let serving = async {
         // Before anybody can know that it runs and tell it to stop.
         let (mut told, mut again) = (told_to_stop()?, told_to_stop()?);
         let service = Service::start(config).map_err(|cause| fail(&cause, Exit::NotStarted))?;
@@ -87,6 +88,12 @@ fn run(flags: &Flags) -> Exit {
             // The service is dropped where it is, and with it its LEDs go dark; nothing else is waited for.
             () = again.second() => Err(Exit::Fault),
         }
+    };
+    // The panic has been reported; what it left has been dropped, and the LEDs are dark.
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serving))).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref().copied()).unwrap_or("no message");
+        Err(fail(&format!("a panic: {said}; this is a bug in porthole, please report it"), Exit::Fault))
     });
     // A thread that a driver holds is not waited for: it ends with the process.
     runtime.shutdown_background();

@@ -6,9 +6,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. A room may import those below it.
-const ROOMS: [&str; 13] = [
-    "main", "command", "lib", "logging", "service", "config", "board", "web", "camera", "jpeg", "led",
-    "ring", "status",
+const ROOMS: [&str; 14] = [
+    "main",
+    "command",
+    "lib",
+    "logging",
+    "service",
+    "config",
+    "board",
+    "web",
+    "camera",
+    "jpeg",
+    "led",
+    "ring",
+    "status",
+    "failpoint",
 ];
 /// The bottom, which everybody may import and which imports nobody.
 const VOCABULARY: &str = "frame";

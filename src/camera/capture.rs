@@ -47,7 +47,8 @@ pub enum Ended {
 pub struct CaptureThread {
     name: String,
     bell: Arc<Bell>,
-    ended: oneshot::Receiver<Ended>,
+    /// None once it has been told.
+    ended: Option<oneshot::Receiver<Ended>>,
     thread: JoinHandle<()>,
 }
 
@@ -62,10 +63,13 @@ impl CaptureThread {
         self.bell.stop();
     }
 
-    /// Waits for the thread's end. Loses nothing when cancelled.
+    /// Waits for the thread's end, which is told once; after that it has just stopped. Loses nothing when cancelled.
     pub async fn ended(&mut self) -> Ended {
+        let Some(told) = &mut self.ended else { return Ended::Stopped };
         // The sender is dropped unused only by a panic that a panic message caused.
-        (&mut self.ended).await.unwrap_or_else(|_| Ended::Panicked("no message".into()))
+        let ended = told.await.unwrap_or_else(|_| Ended::Panicked("no message".into()));
+        self.ended = None;
+        ended
     }
 
     /// Collects a thread that has ended.
@@ -97,7 +101,7 @@ pub(super) fn spawn(
         let result = catch_unwind(AssertUnwindSafe(|| capture.run(source.as_mut())));
         let _ = end.send(result.map_or_else(|panic| Ended::Panicked(message(&*panic)), |()| Ended::Stopped));
     })?;
-    Ok(CaptureThread { name, bell, ended, thread })
+    Ok(CaptureThread { name, bell, ended: Some(ended), thread })
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -5,6 +5,7 @@
 use log::debug;
 
 use super::Captured;
+use crate::failpoint;
 use crate::frame::Timestamp;
 use crate::jpeg::{self, Maker, Reject};
 use crate::ring::{Filled, Publisher};
@@ -43,6 +44,7 @@ impl Stage {
     }
 
     pub(super) fn take(&mut self, captured: Captured<'_>) -> Taken {
+        failpoint::pass("camera");
         let counters = self.reporter.counters();
         counters.dropped.add(captured.missed.into());
         if captured.damaged {

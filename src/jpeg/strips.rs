@@ -18,6 +18,7 @@ use turbojpeg::{Compressor, OutputBuf};
 use super::encode::{Rows, compress, compressor};
 use super::yuv::{Planes, Subsampling};
 use super::{Reject, TooLarge};
+use crate::failpoint;
 use crate::frame::Resolution;
 
 /// A smaller picture is encoded before another thread has woken up.
@@ -99,6 +100,7 @@ impl Strip {
     /// Encodes it. Whatever happens, there is a strip to lay down afterwards, and nobody waits for it in vain.
     fn encoded(mut self, compressor: &mut Compressor) -> Self {
         let made = catch_unwind(AssertUnwindSafe(|| {
+            failpoint::pass("encoder");
             let mut out = OutputBuf::borrowed(&mut self.out);
             compress(compressor, &self.planes, self.rows, &mut out).map(|()| out.len())
         }));

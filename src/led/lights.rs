@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::wire::{LedError, NotSet, Pin, Settings, Wire};
 use super::{Lamp, Role, Signal, signal};
+use crate::failpoint;
 use crate::frame::Timestamp;
 use crate::status::Watcher;
 
@@ -195,6 +196,7 @@ fn step<P>(lights: &mut [Light<P>], signal: impl Fn(Role) -> Signal) -> Option<T
 where
     P: OutputPin<Error = NotSet>,
 {
+    failpoint::pass("leds");
     let now = Timestamp::now();
     let due = lights.iter_mut().filter_map(|light| {
         let role = light.role;

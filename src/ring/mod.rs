@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 
 pub use lease::{Lease, OwnedLease};
 
+use crate::failpoint;
 use crate::frame::{Frame, Resolution, Sequence, Timestamp};
 use crate::status::Counter;
 use lease::Held;
@@ -270,6 +271,7 @@ impl FrameRing {
     pub async fn herald(self) {
         while !self.shared.newest().over {
             self.shared.call.notified().await;
+            failpoint::pass("herald");
             self.shared.news.notify_waiters();
         }
         self.shared.news.notify_waiters();

@@ -7,10 +7,12 @@ use std::io;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::camera::{self, CaptureThread, Ended};
 use crate::config::Config;
+use crate::failpoint;
 use crate::led::{LedError, Lights, LightsThread, Role};
 use crate::status::{Phase, PhaseReporter, Watcher, status};
 use crate::web::{Address, Web, WebError};
@@ -72,6 +74,14 @@ pub enum Fault {
         "the LEDs went dark by a panic, and no camera may run without them; this is a bug in porthole, please report it"
     )]
     Dark,
+    /// A task that runs for as long as the service does came to its end.
+    #[error("{what} ended: {why}; this is a bug in porthole, please report it")]
+    Ended {
+        /// What did.
+        what: &'static str,
+        /// What it said.
+        why: String,
+    },
     /// Something did not stop in time.
     #[error("{what} did not stop within {} ms; it is left to the kernel", STOP.as_millis())]
     Stuck {
@@ -141,12 +151,15 @@ impl Service {
         // A sender that is dropped stops the web too.
         let mut web = tokio::spawn(web.serve(async { drop(web_stopped.await) }));
         phase.phase(Phase::Serving);
-        let supervisor = tokio::spawn(manager::inform(status));
+        failpoint::pass("main");
+        let mut supervisor = tokio::spawn(manager::inform(status));
 
         let fault = tokio::select! {
             () = stop => None,
             fault = first_to_end(&mut threads) => Some(fault),
             () = lights.ended() => Some(Fault::Dark),
+            ended = &mut web => Some(ended_itself("the web", ended)),
+            ended = &mut supervisor => Some(ended_itself("what keeps the service manager informed", ended)),
         };
 
         let deadline = Instant::now() + STOP;
@@ -154,7 +167,7 @@ impl Service {
         manager::stopping();
         drop(stop_web);
         let mut stuck = Vec::new();
-        if timeout_at(deadline, &mut web).await.is_err() {
+        if !web.is_finished() && timeout_at(deadline, &mut web).await.is_err() {
             stuck.push("the web".to_owned());
         }
         // All are told before the first is waited for.
@@ -172,6 +185,12 @@ impl Service {
             (None, true) => Ok(()),
         }
     }
+}
+
+/// A task that was not told to has ended, which only a panic makes it do.
+fn ended_itself(what: &'static str, ended: Result<(), JoinError>) -> Fault {
+    let why = ended.map_or_else(|panic| panic.to_string(), |()| "it was not told to".into());
+    Fault::Ended { what, why }
 }
 
 /// Waits for a capture thread that ends without having been told to, which only a panic makes it do.

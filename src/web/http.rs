@@ -37,6 +37,7 @@ use super::transport::{Line, Transport};
 use super::viewer::{Kind, Viewer};
 use super::{Site, controls, metrics, mjpeg, page, redirect, state, ws};
 use crate::camera::{Camera, StillError, Taken};
+use crate::failpoint;
 
 /// A client has this long to send a request, and as long again to begin the next one.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
@@ -154,6 +155,7 @@ fn count(site: &Site, error: &hyper::Error) {
 }
 
 async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: Peer) -> Outcome {
+    failpoint::pass("connection");
     let uri = request.uri().clone();
     if request.method() == Method::OPTIONS {
         return Outcome::Answer(allowing(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", ""));

@@ -27,6 +27,7 @@ mod ws;
 
 use std::io;
 use std::net::IpAddr;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub use listener::Address;
 pub use tls::TlsError;
 
 use crate::camera::Camera;
+use crate::failpoint;
 use crate::frame::Timestamp;
 use crate::led::LightInfo;
 use crate::status::{Counter, Watcher};
@@ -273,8 +275,11 @@ impl Web {
                     site.counters.ended.add(1);
                     if let Err(panic) = ended { http::report(panic); }
                 }
+                // Without it nobody would be told of frames any more, so this is the end of all.
+                Some(Err(panic)) = heralds.join_next() => resume_unwind(panic.into_panic()),
                 accepted = listener::accept(&listeners, &mut turn), if connections.len() < most => match accepted {
                     Ok((line, peer)) => {
+                        failpoint::pass("web");
                         site.counters.accepted.add(1);
                         connections.spawn(http::serve(Arc::clone(&site), line, peer));
                     }

@@ -7,3 +7,5 @@
 mod support;
 
 mod camera;
+mod machine;
+mod system;
