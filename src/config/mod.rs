@@ -70,7 +70,7 @@ pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
 /// # Errors
 /// [`ConfigError`] for the first thing that is not right.
 pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let Raw { board, server, tls, auth, mut camera, led } = pick::parse(path, text)?;
+    let Raw { board, server, tls, limits, auth, mut camera, led } = pick::parse(path, text)?;
     let mut pick = Picker::new(path, text);
 
     let board = pick.value("board", "--board", flags.board.clone(), board, "auto".to_owned());
@@ -83,7 +83,7 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
     if camera.is_empty() {
         camera.push(raw::Camera::default());
     }
-    let web = resolve_web(&mut pick, flags, (server, tls, auth), board.id())?;
+    let web = resolve_web(&mut pick, flags, (server, limits, tls, auth), board.id())?;
     let none = Flags::default();
     let mut cameras = Vec::with_capacity(camera.len());
     for (index, raw) in camera.into_iter().enumerate() {
@@ -100,7 +100,7 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
 fn resolve_web(
     pick: &mut Picker<'_>,
     flags: &Flags,
-    (server, tls, auth): (raw::Server, raw::Tls, raw::Auth),
+    (server, limits, tls, auth): (raw::Server, raw::Limits, raw::Tls, raw::Auth),
     board: &str,
 ) -> Result<web::Settings, ConfigError> {
     pick.table("[server]");
@@ -114,6 +114,9 @@ fn resolve_web(
 
     let given = flags.state_dir.clone();
     let state_dir = pick.value("state_dir", "--state-dir", given, server.state_dir, state_dir()).take();
+
+    pick.table("[limits]");
+    let limits = network::limits(pick, limits, max_viewers)?;
 
     pick.table("[tls]");
     let encryption = network::tls(pick, flags, tls)?;
@@ -131,6 +134,7 @@ fn resolve_web(
     Ok(web::Settings {
         listen,
         max_viewers,
+        limits,
         patience,
         encryption,
         auth,

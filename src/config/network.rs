@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::Flags;
 use super::pick::{ConfigError, Origin, Picked, Picker};
 use super::raw::{self, Several};
-use crate::web::{self, Address, Encryption};
+use super::{Flags, seconds, whole};
+use crate::web::{self, Address, Encryption, Limits};
 
 /// Where the service listens when nobody says: for this machine alone.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -81,5 +81,39 @@ pub(super) fn tls(pick: &mut Picker<'_>, flags: &Flags, file: raw::Tls) -> Resul
     Ok(match (certificate, key) {
         (Some(certificate), Some(key)) => Encryption::Files { certificate, key },
         _ => Encryption::None,
+    })
+}
+
+/// Connections besides those of viewers: pages, states, and whoever has just come.
+const SPARE_CONNECTIONS: usize = 64;
+/// More connections than one process may have descriptors.
+const MOST_CONNECTIONS: i64 = 100_000;
+
+/// How much of everything there may be.
+pub(super) fn limits(
+    pick: &mut Picker<'_>,
+    file: raw::Limits,
+    max_viewers: usize,
+) -> Result<Limits, ConfigError> {
+    let mut number = |key, value, default: usize| {
+        pick.value(key, "", None, value, default as i64).check(|&n| whole(n, 1..=MOST_CONNECTIONS))
+    };
+    let connections = number("connections", file.connections, max_viewers + SPARE_CONNECTIONS)?;
+    let connections_per_address = number("connections_per_address", file.connections_per_address, 64)?;
+    let waiting = number("waiting", file.waiting, SPARE_CONNECTIONS)?;
+    let waiting_per_address = number("waiting_per_address", file.waiting_per_address, 16)?;
+    let viewers_per_address = number("viewers_per_address", file.viewers_per_address, 32)?;
+    let request = pick.value("request_timeout_s", "", None, file.request_timeout_s, 10.0);
+    let request_time = request.check(|&s| seconds(s, 1.0..=600.0))?;
+    let silence = pick.value("silence_timeout_s", "", None, file.silence_timeout_s, 50.0);
+    let silence = silence.check(|&s| seconds(s, 2.0..=3600.0))?;
+    Ok(Limits {
+        connections,
+        connections_per_address,
+        waiting,
+        waiting_per_address,
+        viewers_per_address,
+        request_time,
+        silence,
     })
 }

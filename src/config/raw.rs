@@ -18,6 +18,7 @@ pub(super) struct Raw {
     pub(super) board: Option<Spanned<String>>,
     pub(super) server: Server,
     pub(super) tls: Tls,
+    pub(super) limits: Limits,
     pub(super) auth: Auth,
     pub(super) camera: Vec<Camera>,
     pub(super) led: Vec<Led>,
@@ -72,6 +73,19 @@ pub(super) struct Tls {
     pub(super) certificate: Option<Spanned<PathBuf>>,
     pub(super) key: Option<Spanned<PathBuf>>,
     pub(super) self_signed: Option<Spanned<bool>>,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) connections: Option<Spanned<i64>>,
+    pub(super) connections_per_address: Option<Spanned<i64>>,
+    pub(super) waiting: Option<Spanned<i64>>,
+    pub(super) waiting_per_address: Option<Spanned<i64>>,
+    pub(super) viewers_per_address: Option<Spanned<i64>>,
+    pub(super) request_timeout_s: Option<Spanned<f64>>,
+    pub(super) silence_timeout_s: Option<Spanned<f64>>,
 }
 
 /// `[auth]`

@@ -27,6 +27,7 @@ use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
 use super::auth::Proof;
+use super::crowd::{Awaited, Ticket};
 use super::handshake::{Handshake, Refusal};
 use super::listener::Peer;
 use super::route::{Target, Want, target};
@@ -34,13 +35,12 @@ use super::snapshot::{self, NoSnapshot, Sized};
 use super::socket::Socket;
 use super::tls::Spoken;
 use super::transport::{Line, Transport};
-use super::viewer::{Kind, Viewer};
+use super::viewer::{Kind, NoPlace, Viewer};
+use super::ws::Bounds;
 use super::{Site, controls, metrics, mjpeg, page, redirect, state, ws};
 use crate::camera::{Camera, StillError, Taken};
 use crate::failpoint;
 
-/// A client has this long to send a request, and as long again to begin the next one.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// Longest request header, in bytes. The smallest that hyper allows; cookies and tokens fit many times over.
 const MAX_HEADER: usize = 8192;
 /// How long the end of a connection may take.
@@ -61,18 +61,19 @@ enum Outcome {
 }
 
 /// Finds out what a peer speaks, and serves it to its end.
-pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer) {
+pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer, ticket: Ticket) {
     // A UNIX socket is plain: its peers are programs of this machine.
     let Some(tls) = site.tls.as_ref().filter(|_| remote != Peer::Unix) else {
-        return serve_http(site, Transport::Plain(line), remote, false).await;
+        return serve_http(site, Transport::Plain(line), remote, &ticket, false).await;
     };
     let spoken = tokio::select! {
-        spoken = timeout(REQUEST_TIME, tls.enter(line)) => spoken,
+        spoken = timeout(site.settings.limits.request_time, tls.enter(line)) => spoken,
         () = site.stopped() => return,
+        () = ticket.sent_away() => return,
     };
     match spoken {
-        Ok(Ok(Spoken::Tls(transport))) => serve_http(site, transport, remote, false).await,
-        Ok(Ok(Spoken::Plain(line))) => serve_http(site, Transport::Plain(line), remote, true).await,
+        Ok(Ok(Spoken::Tls(transport))) => serve_http(site, transport, remote, &ticket, false).await,
+        Ok(Ok(Spoken::Plain(line))) => serve_http(site, Transport::Plain(line), remote, &ticket, true).await,
         Ok(Err(error)) => {
             debug!("{remote}: TLS: {error}");
             site.counters.handshake.add(1);
@@ -82,7 +83,13 @@ pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer) {
 }
 
 /// Serves one connection to its end; all that is asked is sent on to HTTPS if `is_misplaced`.
-async fn serve_http(site: Arc<Site>, transport: Transport, remote: Peer, is_misplaced: bool) {
+async fn serve_http(
+    site: Arc<Site>,
+    transport: Transport,
+    remote: Peer,
+    ticket: &Ticket,
+    is_misplaced: bool,
+) {
     let socket = match Socket::new(transport, site.settings.patience) {
         Ok(socket) => socket,
         Err(error) => return debug!("{remote}: {error}"),
@@ -92,14 +99,15 @@ async fn serve_http(site: Arc<Site>, transport: Transport, remote: Peer, is_misp
         let (site, taken) = (&site, &taken);
         // Boxed, so that the connection can be moved once the request has been read.
         Box::pin(async move {
+            let busy = ticket.busy();
             if is_misplaced {
                 site.counters.plain.add(1);
-                return Ok::<_, Infallible>(redirect::answer(&request));
+                return Ok::<_, Infallible>(redirect::answer(&request).map(|body| Awaited::new(body, busy)));
             }
             match outcome(site, request, remote).await {
-                Outcome::Answer(answer) => Ok(answer),
+                Outcome::Answer(answer) => Ok(answer.map(|body| Awaited::new(body, busy))),
                 Outcome::Takeover(takeover) => {
-                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
+                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((takeover, busy));
                     // hyper waits for an answer until the connection is taken away from it, which is at once.
                     pending().await
                 }
@@ -108,7 +116,7 @@ async fn serve_http(site: Arc<Site>, transport: Transport, remote: Peer, is_misp
     });
     let mut connection = Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_TIME)
+        .header_read_timeout(site.settings.limits.request_time)
         .max_buf_size(MAX_HEADER)
         .serve_connection(TokioIo::new(socket), service);
     let takeover = poll_fn(|cx| {
@@ -127,14 +135,17 @@ async fn serve_http(site: Arc<Site>, transport: Transport, remote: Peer, is_misp
     let takeover = tokio::select! {
         takeover = takeover => takeover,
         () = site.stopped() => None,
+        () = ticket.sent_away() => None,
     };
     let Parts { io, read_buf, .. } = connection.into_parts();
     let mut socket = io.into_inner();
     match takeover {
-        Some(Takeover::Socket(handshake, viewer)) => {
-            ws::serve(socket, &read_buf, handshake, viewer, site.settings.patience, site.stopped()).await;
+        // For as long as they watch they are busy.
+        Some((Takeover::Socket(handshake, viewer), _busy)) => {
+            let bounds = Bounds { patience: site.settings.patience, silence: site.settings.limits.silence };
+            ws::serve(socket, &read_buf, handshake, viewer, bounds, site.stopped()).await;
         }
-        Some(Takeover::Stream(viewer)) => mjpeg::serve(socket, viewer, site.stopped()).await,
+        Some((Takeover::Stream(viewer), _busy)) => mjpeg::serve(socket, viewer, site.stopped()).await,
         None => {
             // A peer that is gone already has no use for a goodbye.
             let _ = timeout(GOODBYE, socket.shutdown()).await;
@@ -196,7 +207,7 @@ async fn wanted(site: &Arc<Site>, request: Request<Incoming>, target: Target<'_>
     };
     let head = request.method() == Method::HEAD;
     let enter = |kind| site.viewers.enter(place, kind, remote);
-    let full = |full: crate::ring::Full| {
+    let full = |full: NoPlace| {
         site.counters.refused.add(1);
         Outcome::Answer(unavailable(&full.to_string()))
     };

@@ -5,6 +5,7 @@
 mod auth;
 mod backlog;
 mod controls;
+mod crowd;
 mod handed;
 mod handshake;
 mod http;
@@ -35,9 +36,10 @@ use std::time::Duration;
 use log::{debug, warn};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 pub use auth::{AuthMode, TokenError};
+pub use crowd::Limits;
 pub use handed::{HandedError, handed_over};
 pub use listener::Address;
 pub use tls::TlsError;
@@ -48,12 +50,11 @@ use crate::frame::Timestamp;
 use crate::led::LightInfo;
 use crate::status::{Counter, Watcher};
 use auth::Auth;
-use listener::Listener;
+use crowd::{Crowd, Doorman, Turned};
+use listener::{Listener, Peer};
 use tls::Tls;
 use viewer::Register;
 
-/// Connections besides those of viewers: pages, snapshots, states.
-const SPARE_CONNECTIONS: usize = 64;
 /// How long to wait when no connection can be accepted for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -80,6 +81,8 @@ pub struct Settings {
     pub listen: Vec<Address>,
     /// Most viewers at a time, of all cameras together.
     pub max_viewers: usize,
+    /// How much else there may be.
+    pub limits: Limits,
     /// How long a peer may take no data, or acknowledge none, before it is dropped.
     pub patience: Duration,
     /// Whether that is by HTTPS.
@@ -139,6 +142,12 @@ struct Counters {
     ended: Counter,
     /// Connections that could not be accepted, for want of descriptors most likely.
     unaccepted: Counter,
+    /// Connections turned away because all were taken.
+    crowded: Counter,
+    /// Connections turned away because their address had as many as one may.
+    crowded_address: Counter,
+    /// Connections of which nothing was asked, ended to make room for others.
+    sent_away: Counter,
     /// Connections ended because the peer took no data for too long.
     stalled: Counter,
     /// Connections ended because no request came in time.
@@ -168,6 +177,14 @@ impl Site {
     fn no_such_camera(&self, name: Option<&str>) -> String {
         let known: Vec<&str> = self.cameras.iter().map(Camera::name).collect();
         format!("there is no camera {:?}; there is {}", name.unwrap_or_default(), known.join(", "))
+    }
+
+    /// Counts one who was turned away.
+    fn turned_away(&self, why: Turned) {
+        match why {
+            Turned::Total(_) => self.counters.crowded.add(1),
+            Turned::Address(_) => self.counters.crowded_address.add(1),
+        }
     }
 
     /// Ready when the service stops.
@@ -219,7 +236,8 @@ impl Web {
         };
         let listeners = settings.listen.iter().map(bind).collect::<Result<_, _>>()?;
         let (stop, stopped) = watch::channel(false);
-        let viewers = Register::new(settings.max_viewers, cameras.len());
+        let most = (settings.max_viewers, settings.limits.viewers_per_address);
+        let viewers = Register::new(most, cameras.len());
         let counters = Counters::default();
         let started = Timestamp::now();
         let site = Site { settings, cameras, status, viewers, auth, tls, started, counters, stop: stopped };
@@ -261,7 +279,7 @@ impl Web {
         let Self { listeners, site, stop: tell_all } = self;
         let mut turn = 0;
         let site = Arc::new(site);
-        let most = site.settings.max_viewers + SPARE_CONNECTIONS;
+        let (crowd, doorman) = (Crowd::new(site.settings.limits), Doorman::default());
         let mut heralds = JoinSet::new();
         for camera in &site.cameras {
             heralds.spawn(camera.ring().clone().herald());
@@ -277,11 +295,26 @@ impl Web {
                 }
                 // Without it nobody would be told of frames any more, so this is the end of all.
                 Some(Err(panic)) = heralds.join_next() => resume_unwind(panic.into_panic()),
-                accepted = listener::accept(&listeners, &mut turn), if connections.len() < most => match accepted {
+                accepted = listener::accept(&listeners, &mut turn) => match accepted {
                     Ok((line, peer)) => {
                         failpoint::pass("web");
                         site.counters.accepted.add(1);
-                        connections.spawn(http::serve(Arc::clone(&site), line, peer));
+                        match crowd.admit(peer, Instant::now()) {
+                            Ok((ticket, sent_away)) => {
+                                site.counters.sent_away.add(sent_away.into());
+                                connections.spawn(http::serve(Arc::clone(&site), line, peer, ticket));
+                            }
+                            Err(why) => {
+                                debug!("{peer}: {why}");
+                                site.turned_away(why);
+                                // In words that TLS would hide from whoever does not shake hands first.
+                                let words = site.tls.is_none() || peer == Peer::Unix;
+                                match doorman.turn_away(line, why).filter(|_| words) {
+                                    Some(told) => drop(connections.spawn(told)),
+                                    None => site.counters.ended.add(1),
+                                }
+                            }
+                        }
                     }
                     Err(error) => {
                         debug!("accepting a connection: {error}");

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::crowd::neighbourhood;
 use super::listener::Peer;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
@@ -130,10 +131,20 @@ impl Tally {
     }
 }
 
+/// Why somebody cannot be a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoPlace {
+    #[error(transparent)]
+    All(#[from] Full),
+    #[error("your address has all of its {0} viewer places; more by limits.viewers_per_address")]
+    Address(usize),
+}
+
 /// All viewers of the service, and what is remembered of those who left.
 #[derive(Debug)]
 pub(super) struct Register {
     max_viewers: usize,
+    per_address: usize,
     next_id: AtomicU64,
     book: Mutex<Book>,
     /// For each camera, how old frames were when the kernel had them.
@@ -149,9 +160,11 @@ struct Book {
 }
 
 impl Register {
-    pub(super) fn new(max_viewers: usize, cameras: usize) -> Arc<Self> {
+    /// For so many viewers, in total and from one address.
+    pub(super) fn new((max_viewers, per_address): (usize, usize), cameras: usize) -> Arc<Self> {
         Arc::new(Self {
             max_viewers,
+            per_address,
             next_id: AtomicU64::new(1),
             book: Mutex::new(Book { present: Vec::new(), departed: vec![Totals::default(); cameras] }),
             ages: (0..cameras).map(|_| Arc::default()).collect(),
@@ -195,16 +208,21 @@ impl Register {
     /// Gives a viewer of `camera` (the `index`th) a place.
     ///
     /// # Errors
-    /// [`Full`] when all of them are taken.
+    /// [`NoPlace`] when all of them are taken, or all that one address may have.
     pub(super) fn enter(
         self: &Arc<Self>,
         (index, camera): (usize, &Camera),
         kind: Kind,
         remote: Peer,
-    ) -> Result<Viewer, Full> {
+    ) -> Result<Viewer, NoPlace> {
         let mut book = self.book();
         if book.present.len() == self.max_viewers {
-            return Err(Full { max_viewers: self.max_viewers });
+            return Err(Full { max_viewers: self.max_viewers }.into());
+        }
+        let from = neighbourhood(remote);
+        let near = book.present.iter().filter(|other| from.is_some() && neighbourhood(other.remote) == from);
+        if near.count() >= self.per_address {
+            return Err(NoPlace::Address(self.per_address));
         }
         let seat = camera.seat()?;
         let tally = Arc::new(Tally {

@@ -28,10 +28,6 @@ use crate::ring::{Closed, Lease, Seat};
 
 /// Largest message a client may send. All that mean anything are far smaller.
 const MAX_MESSAGE: usize = 4096;
-/// A peer is asked for a sign of life this often...
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// ...and gone when it has not given one for so long.
-const SILENCE: Duration = Duration::from_secs(50);
 /// How long a viewer without subprotocol may take to say that it wants its request echoed before the first frame,
 /// as go2rtc's player does at once.
 const GREETING: Duration = Duration::from_millis(50);
@@ -47,8 +43,8 @@ enum End {
     Violation(#[from] Violation),
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("gave no sign of life for {} s", SILENCE.as_secs())]
-    Silent,
+    #[error("gave no sign of life for {0:?}")]
+    Silent(Duration),
     #[error("acknowledged no frame for {0:?}")]
     Unacknowledged(Duration),
     #[error("{0}")]
@@ -63,7 +59,7 @@ impl End {
         match self {
             Self::Peer => Some(close::NORMAL),
             Self::Violation(violation) => Some(violation.code()),
-            Self::Io(_) | Self::Silent => None,
+            Self::Io(_) | Self::Silent(_) => None,
             Self::Unacknowledged(_) => Some(close::POLICY),
             Self::Camera(_) | Self::Stopping => Some(close::GOING_AWAY),
         }
@@ -74,20 +70,36 @@ impl End {
         match self {
             Self::Violation(_) => Some(Dropped::Protocol),
             Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Some(Dropped::Stalled),
-            Self::Silent => Some(Dropped::Silent),
+            Self::Silent(_) => Some(Dropped::Silent),
             Self::Unacknowledged(_) => Some(Dropped::Unacknowledged),
             Self::Peer | Self::Io(_) | Self::Camera(_) | Self::Stopping => None,
         }
     }
 }
 
-/// Serves a viewer until it leaves, makes no progress for `patience`, or `stop` is ready.
+/// What a viewer is borne with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// How long it may make no progress.
+    pub(super) patience: Duration,
+    /// How long it may give no sign of life, though it is asked for one.
+    pub(super) silence: Duration,
+}
+
+impl Bounds {
+    /// How often it is asked for a sign of life: twice before it counts as gone.
+    fn ping_every(&self) -> Duration {
+        self.silence * 2 / 5
+    }
+}
+
+/// Serves a viewer until it leaves, is beyond `bounds`, or `stop` is ready.
 pub(super) async fn serve(
     mut socket: Socket,
     read_ahead: &[u8],
     handshake: Handshake,
     viewer: Viewer,
-    patience: Duration,
+    bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) {
     let Viewer { mut seat, entry } = viewer;
@@ -100,7 +112,7 @@ pub(super) async fn serve(
         socket,
         inbound,
         tally,
-        patience,
+        bounds,
         window: Window::default(),
         look_at: None,
         heard: Instant::now(),
@@ -129,7 +141,7 @@ struct Session<'a> {
     socket: Socket,
     inbound: Inbound,
     tally: &'a Tally,
-    patience: Duration,
+    bounds: Bounds,
     window: Window,
     /// When to look whether a frame can go, while what went before is in its way.
     look_at: Option<Instant>,
@@ -157,7 +169,7 @@ impl Session<'_> {
         if self.tally.kind == Kind::Bare {
             frames_from += GREETING;
         }
-        let mut ping_at = self.heard + PING_EVERY;
+        let mut ping_at = self.heard + self.bounds.ping_every();
         // What came behind the handshake.
         if self.answer().await? {
             frames_from = Instant::now();
@@ -183,14 +195,14 @@ impl Session<'_> {
                 Event::Time => {
                     let now = Instant::now();
                     self.look_at = self.look_at.filter(|at| now < *at);
-                    if now >= self.heard + SILENCE {
-                        return Err(End::Silent);
+                    if now >= self.heard + self.bounds.silence {
+                        return Err(End::Silent(self.bounds.silence));
                     }
-                    if self.window.is_full_at().is_some_and(|since| now >= since + self.patience) {
-                        return Err(End::Unacknowledged(self.patience));
+                    if self.window.is_full_at().is_some_and(|since| now >= since + self.bounds.patience) {
+                        return Err(End::Unacknowledged(self.bounds.patience));
                     }
                     if now >= ping_at {
-                        ping_at = now + PING_EVERY;
+                        ping_at = now + self.bounds.ping_every();
                         self.put(&Header::ping(0), &[]).await?;
                     }
                 }
@@ -201,9 +213,9 @@ impl Session<'_> {
     /// Waits for what comes first. Loses nothing when cancelled.
     async fn event(&mut self, seat: &mut Seat, frames_from: Instant, ping_at: Instant) -> io::Result<Event> {
         let full_at = self.window.is_full_at();
-        let mut wake_at = ping_at.min(self.heard + SILENCE);
+        let mut wake_at = ping_at.min(self.heard + self.bounds.silence);
         if let Some(since) = full_at {
-            wake_at = wake_at.min(since + self.patience);
+            wake_at = wake_at.min(since + self.bounds.patience);
         }
         let greeting = frames_from > Instant::now();
         if greeting {

@@ -63,6 +63,8 @@ fn errors_in_the_file_name_line_key_value_and_remedy() {
             "[server]\nlisten = \"everywhere\"\n",
             "FILE:2: listen = \"everywhere\": must be an IP address and a port",
         ),
+        ("[limits]\nconnections = 0\n", "FILE:2: connections = 0: must be 1 to 100000"),
+        ("[limits]\nsilence_timeout_s = 1\n", "FILE:2: silence_timeout_s = 1.0: must be 2 to 3600 seconds"),
         ("[server]\nmax_viewers = 0\n", "FILE:2: max_viewers = 0: must be 1 to 1000"),
         (
             "[server]\nprogress_timeout_s = nan\n",
@@ -136,6 +138,15 @@ listen = \"127.0.0.1:8080\"  # default
 max_viewers = 64  # default
 progress_timeout_s = 10.0  # default
 state_dir = \"/srv/porthole\"  # FILE:3
+
+[limits]
+connections = 128  # default
+connections_per_address = 64  # default
+waiting = 64  # default
+waiting_per_address = 16  # default
+viewers_per_address = 32  # default
+request_timeout_s = 10.0  # default
+silence_timeout_s = 50.0  # default
 
 [tls]
 self_signed = false  # default

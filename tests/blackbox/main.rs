@@ -9,6 +9,7 @@ mod configuration;
 mod controls;
 mod delivery;
 mod lifecycle;
+mod limits;
 mod logs;
 mod manual;
 mod metrics;

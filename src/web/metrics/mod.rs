@@ -187,7 +187,7 @@ fn connections(out: &mut Exposition, site: &Site) {
     for why in Dropped::ALL {
         family.sample(&[("reason", why.name())], site.viewers.dropped(why));
     }
-    let help = "Viewers turned away because all places were taken.";
+    let help = "Viewers turned away because all places were taken, or all that one address may have.";
     out.family(Kind::Counter, "porthole_viewers_refused_total", help).sample(&[], counters.refused.get());
     // In this order, so that none has ended that was not counted.
     let ended = counters.ended.get();
@@ -195,11 +195,14 @@ fn connections(out: &mut Exposition, site: &Site) {
     out.family(Kind::Gauge, "porthole_connections", "Connections there are.").sample(&[], accepted - ended);
     out.family(Kind::Counter, "porthole_connections_accepted_total", "Connections that were accepted.")
         .sample(&[], accepted);
-    let help = "Connections that could not be accepted, most likely for want of descriptors.";
+    let help = "Connections turned away, by what there was too little of.";
     out.family(Kind::Counter, "porthole_connections_refused_total", help)
-        .sample(&[], counters.unaccepted.get());
+        .sample(&[("reason", "connections")], counters.crowded.get())
+        .sample(&[("reason", "connections_per_address")], counters.crowded_address.get())
+        .sample(&[("reason", "descriptors")], counters.unaccepted.get());
     let help = "Connections ended by the service before they became viewers, by what the peer failed to do.";
     out.family(Kind::Counter, "porthole_connections_dropped_total", help)
+        .sample(&[("reason", "crowded")], counters.sent_away.get())
         .sample(&[("reason", "handshake")], counters.handshake.get())
         .sample(&[("reason", "idle")], counters.idle.get())
         .sample(&[("reason", "malformed")], counters.malformed.get())
