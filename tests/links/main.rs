@@ -9,6 +9,7 @@ mod network;
 mod support;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,8 +17,12 @@ use std::time::{Duration, Instant};
 use network::{Network, fast, obstacle};
 use support::Porthole;
 use support::fakecam::now_ns;
-use support::http::Multipart;
+use support::http::{Multipart, get};
 use support::picture::decode;
+use support::prometheus::Exposition;
+#[cfg(feature = "tls")]
+use support::tls::encrypted;
+use support::tls::{Wire, plain};
 use support::ws::Client;
 
 /// Frames a second.
@@ -38,6 +43,26 @@ struct Arrival {
 /// Something that takes frames.
 trait Frames: Send {
     fn next(&mut self) -> (u64, Vec<u8>);
+}
+
+/// How the service is spoken to, and what it is told of that.
+#[derive(Clone, Copy)]
+struct Way {
+    config: &'static str,
+    connect: fn(SocketAddr) -> Box<dyn Wire>,
+}
+
+const PLAIN: Way = Way { config: "", connect: plain };
+/// By which records of TLS might pile up where the service does not see them.
+#[cfg(feature = "tls")]
+const ENCRYPTED: Way = Way { config: "[tls]\nself_signed = true\n", connect: encrypted };
+
+impl Way {
+    /// A viewer who acknowledges what it gets.
+    fn porthole(self, address: SocketAddr) -> Client {
+        let headers = [("Sec-WebSocket-Protocol", "porthole.v1")];
+        Client::over((self.connect)(address), address, "/ws", &headers).unwrap()
+    }
 }
 
 fn now() -> u64 {
@@ -82,8 +107,8 @@ struct Beside {
 }
 
 /// Watches until told to stop.
-fn watch_fast(address: SocketAddr, stop: &AtomicBool) -> Beside {
-    let mut client = Client::porthole(address, "/ws");
+fn watch_fast(way: Way, address: SocketAddr, stop: &AtomicBool) -> Beside {
+    let mut client = way.porthole(address);
     let (mut beside, mut frames) = (Beside::default(), Vec::new());
     while !stop.load(Ordering::Relaxed) {
         let frame = client.acknowledged();
@@ -98,8 +123,8 @@ fn watch_fast(address: SocketAddr, stop: &AtomicBool) -> Beside {
 }
 
 /// Bytes a second of the whole stream.
-fn rate_of_stream(address: SocketAddr) -> f64 {
-    let mut client = Client::porthole(address, "/ws");
+fn rate_of_stream(way: Way, address: SocketAddr) -> f64 {
+    let mut client = way.porthole(address);
     let sizes: Vec<usize> = (0..20).map(|_| client.acknowledged().jpeg.len()).collect();
     sizes.iter().sum::<usize>() as f64 / sizes.len() as f64 * f64::from(FPS)
 }
@@ -109,19 +134,22 @@ fn percentile<T: Copy + Ord>(values: &mut [T], percent: usize) -> T {
     values[(values.len() * percent).div_ceil(100) - 1]
 }
 
+/// How somebody begins to watch.
+type Open = fn(Way, SocketAddr) -> Box<dyn Frames>;
+
 /// Times a bound is tried that a busy machine can break. What is wrong with the service breaks it every time.
 const ATTEMPTS: usize = 3;
 
 /// Watches for `seconds` over a link that takes one `part`th of the stream; a second viewer watches past it.
-fn frames_stay_new(part: u32, seconds: u64, open: fn(SocketAddr) -> Box<dyn Frames>) {
+fn frames_stay_new(way: Way, part: u32, seconds: u64, open: Open) {
     if let Some(why) = obstacle() {
         return println!("skipped: {why}");
     }
     let network = Network::new();
-    let service = network.serve(CAMERA);
+    let service = network.serve(&format!("{}{CAMERA}", way.config));
     let mut broken = String::new();
     for _ in 0..ATTEMPTS {
-        match network.at_client(|| attempt(&network, &service, part, seconds, open)) {
+        match network.at_client(|| attempt(&network, &service, way, part, seconds, open)) {
             Ok(()) => return,
             Err(how) => broken = how,
         }
@@ -133,18 +161,19 @@ fn frames_stay_new(part: u32, seconds: u64, open: fn(SocketAddr) -> Box<dyn Fram
 fn attempt(
     network: &Network,
     service: &Porthole,
+    way: Way,
     part: u32,
     seconds: u64,
-    open: fn(SocketAddr) -> Box<dyn Frames>,
+    open: Open,
 ) -> Result<(), String> {
-    let rate = rate_of_stream(fast(service)) / f64::from(part);
+    let rate = rate_of_stream(way, fast(service)) / f64::from(part);
     network.shape(rate as u32);
     let stop = AtomicBool::new(false);
     let (arrivals, beside) = std::thread::scope(|scope| {
-        let beside = scope.spawn(|| watch_fast(fast(service), &stop));
+        let beside = scope.spawn(|| watch_fast(way, fast(service), &stop));
         let arrivals = {
             let _stop = StopWhenDropped(&stop);
-            watch_slow(open(service.address).as_mut(), Duration::from_secs(seconds))
+            watch_slow(open(way, service.address).as_mut(), Duration::from_secs(seconds))
         };
         (arrivals, beside.join().unwrap())
     });
@@ -208,39 +237,97 @@ fn watch_slow(frames: &mut dyn Frames, time: Duration) -> Vec<Arrival> {
     raw.into_iter().map(arrival).collect()
 }
 
-fn websocket(address: SocketAddr) -> Box<dyn Frames> {
-    Box::new(WebSocket(Client::porthole(address, "/ws")))
+fn websocket(way: Way, address: SocketAddr) -> Box<dyn Frames> {
+    Box::new(WebSocket(way.porthole(address)))
 }
 
-fn bare(address: SocketAddr) -> Box<dyn Frames> {
-    Box::new(Bare(Client::bare(address, "/ws")))
+fn bare(way: Way, address: SocketAddr) -> Box<dyn Frames> {
+    Box::new(Bare(Client::over((way.connect)(address), address, "/ws", &[]).unwrap()))
 }
 
-fn stream(address: SocketAddr) -> Box<dyn Frames> {
-    Box::new(Stream(Multipart::open(address, "/stream")))
+fn stream(way: Way, address: SocketAddr) -> Box<dyn Frames> {
+    let mut wire = (way.connect)(address);
+    write!(wire, "GET /stream HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    Box::new(Stream(Multipart::over(wire)))
 }
 
 #[test]
 fn a_quarter_of_the_rate_by_websocket() {
-    frames_stay_new(4, 14, websocket);
+    frames_stay_new(PLAIN, 4, 14, websocket);
 }
 
 #[test]
 fn a_quarter_of_the_rate_by_websocket_without_acknowledgements() {
-    frames_stay_new(4, 14, bare);
+    frames_stay_new(PLAIN, 4, 14, bare);
 }
 
 #[test]
 fn a_quarter_of_the_rate_by_mjpeg() {
-    frames_stay_new(4, 14, stream);
+    frames_stay_new(PLAIN, 4, 14, stream);
 }
 
 #[test]
 fn a_tenth_of_the_rate_by_websocket() {
-    frames_stay_new(10, 14, websocket);
+    frames_stay_new(PLAIN, 10, 14, websocket);
 }
 
 #[test]
 fn a_tenth_of_the_rate_by_mjpeg() {
-    frames_stay_new(10, 14, stream);
+    frames_stay_new(PLAIN, 10, 14, stream);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_quarter_of_the_rate_by_encrypted_websocket_without_acknowledgements() {
+    frames_stay_new(ENCRYPTED, 4, 14, bare);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_tenth_of_the_rate_by_encrypted_websocket() {
+    frames_stay_new(ENCRYPTED, 10, 14, websocket);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_tenth_of_the_rate_by_encrypted_mjpeg() {
+    frames_stay_new(ENCRYPTED, 10, 14, stream);
+}
+
+/// From this machine itself nobody is counted by address, so this takes another.
+#[test]
+fn one_address_cannot_have_everything() {
+    if let Some(why) = obstacle() {
+        return println!("skipped: {why}");
+    }
+    let network = Network::new();
+    let limits = "[limits]\nviewers_per_address = 2\nconnections_per_address = 5\n";
+    let service = network.serve(&format!("{limits}{CAMERA}"));
+    network.at_client(|| {
+        let address = fast(&service);
+        let counted = |name, labels: &[(&str, &str)]| {
+            Exposition::parse(&get(address, "/metrics").text()).value(name, labels)
+        };
+        let mut viewers = [PLAIN.porthole(address), PLAIN.porthole(address)];
+        assert_eq!(Client::connect(address, "/ws", &[]).err(), Some(503));
+        let refused = get(address, "/snapshot");
+        assert_eq!(refused.status, 503);
+        let why = "your address has all of its 2 viewer places; more by limits.viewers_per_address\n";
+        assert_eq!(refused.text(), why);
+        assert_eq!(counted("porthole_viewers_refused_total", &[]), 2.0);
+
+        let idle: Vec<_> = (0..3).map(|_| plain(address)).collect();
+        let refused = get(address, "/healthz");
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+        let why = "your address has all of its 5 connections; more by limits.connections_per_address\n";
+        assert_eq!(refused.text(), why);
+        // Whoever comes by the other cable comes from another address, which has its own.
+        assert_eq!(get(service.address, "/healthz").status, 200);
+        viewers.iter_mut().for_each(|viewer| drop(viewer.acknowledged()));
+        drop(idle);
+        support::until("there is room again", || (get(address, "/healthz").status == 200).then_some(()));
+        let reason = ("reason", "connections_per_address");
+        assert!(counted("porthole_connections_refused_total", &[reason]) >= 1.0);
+        viewers.iter_mut().for_each(|viewer| drop(viewer.acknowledged()));
+    });
 }

@@ -73,7 +73,9 @@ impl Network {
     /// Starts the service at one end of the cables. Its address is that behind the slow one.
     #[track_caller]
     pub fn serve(&self, config: &str) -> Porthole {
-        let config = format!("[server]\nprogress_timeout_s = 2\n[auth]\nmode = \"none\"\n{config}");
+        let state = self.scratch.path("state");
+        let server = format!("[server]\nprogress_timeout_s = 2\nstate_dir = \"{}\"\n", state.display());
+        let config = format!("{server}[auth]\nmode = \"none\"\n{config}");
         let file = self.scratch.file("porthole.toml", config);
         let program = porthole();
         let mut command = Command::new("nice");

@@ -102,7 +102,8 @@ fn make(state_dir: &Path, names: &[String]) -> io::Result<Pair> {
         pem("PRIVATE KEY", &key.serialize_der())
     );
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    let (path, aside) = (path(state_dir), path(state_dir).with_extension("new"));
+    // One for each process: two may start at once.
+    let (path, aside) = (path(state_dir), path(state_dir).with_extension(std::process::id().to_string()));
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
