@@ -1,10 +1,11 @@
-//! The unit for systemd, as far as systemd can judge it without running it. `scripts/package-test` runs it.
+//! What is packaged beside the program: the unit for systemd, as far as systemd can judge it without running it, and
+//! the configuration. `scripts/deb-test` installs and runs them.
 
 use std::fs;
 use std::process::Command;
 
 use crate::support::tools::program;
-use crate::support::{Scratch, finish, source_tree};
+use crate::support::{Scratch, finish, run, source_tree};
 
 /// The unit as it is packaged, but for the path of the program, which is not installed here.
 fn unit(scratch: &Scratch) -> String {
@@ -45,4 +46,23 @@ fn systemd_finds_little_that_is_exposed_by_the_unit() {
     let open = scratch.file("open.service", open.replace("CapabilityBoundingSet=", ""));
     let (code, out, _) = security("15", open.to_str().unwrap());
     assert_ne!(code, 0, "it does not see what is open: {out}");
+}
+
+#[test]
+fn the_packaged_configuration_is_right_and_so_are_its_examples() {
+    let packaged = fs::read_to_string(source_tree().join("scripts/package/porthole.toml")).unwrap();
+    let scratch = Scratch::new();
+    // What stands behind # without a space is an example.
+    let lines = packaged.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') => rest,
+        _ => line,
+    });
+    let examples: String = lines.map(|line| format!("{line}\n")).collect();
+    assert_ne!(packaged, examples);
+    for (name, text) in [("packaged", &packaged), ("examples", &examples)] {
+        let file = scratch.file(name, text);
+        let (code, out, error) = run(&["check", "--config", file.to_str().unwrap()]);
+        assert_eq!(code, 0, "{name}: {error}");
+        assert!(out.contains("listen = \"0.0.0.0:8080\""), "{out}");
+    }
 }
