@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use log::LevelFilter;
 use porthole::config::Flags;
 use porthole::led::Role;
+use porthole::web::Role as PasswordRole;
 
 /// What stands below the flags.
 const AFTER: &str = "\
@@ -17,6 +18,7 @@ Examples:
   porthole --source 'exec:rpicam-vid -t 0 -n --codec mjpeg -o -'
                                            serve a CSI camera of a Raspberry Pi
   porthole cameras                         what is connected, and what it offers
+  porthole passwd                          ask for a password instead of a token
   porthole check                           what is in force, and where each value came from
 
 Pictures for other programs: /stream, /snapshot, /ws; figures: /state, /metrics.
@@ -57,6 +59,18 @@ pub(crate) enum Verb {
         /// on and blink last until Ctrl-C; off ends at once
         #[arg(value_parser = ["on", "off", "blink"])]
         what: String,
+    },
+    /// Set a password, so that it is asked for
+    ///
+    /// Asks for it twice on a terminal, or reads one line of standard input. Its hash is kept in passwords.toml in the
+    /// state directory of --state-dir or the configuration; porthole must be restarted to know it.
+    Passwd {
+        /// viewer sees, admin changes the camera's controls too
+        #[arg(default_value = "admin")]
+        role: PasswordRole,
+        /// Print the hash for the configuration file, and keep nothing
+        #[arg(long)]
+        print: bool,
     },
     /// Check the configuration and show every value with where it came from
     Check,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod passwd;
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,6 +58,13 @@ fn main() -> ExitCode {
             Err(why) => fail(&format!("board {id:?} {why}"), Exit::Configuration),
         },
         Verb::Led { role, what } => led(&command.flags, role, &what),
+        Verb::Passwd { role, print: only_print } => match config::load_state_dir(&command.flags) {
+            Ok(state_dir) => match passwd::set(&state_dir, role, only_print) {
+                Ok(done) => print(|out| writeln!(out, "{done}")),
+                Err(why) => fail(&why, Exit::Configuration),
+            },
+            Err(wrong) => fail(&wrong, Exit::Configuration),
+        },
         Verb::Check => check(&command.flags),
     };
     exit.into()

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. A room may import those below it.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "main",
     "command",
+    "passwd",
     "lib",
     "logging",
     "service",

@@ -52,7 +52,7 @@ pub struct Flags {
     #[arg(long, value_name = "N", global = true, allow_negative_numbers = true)]
     pub max_viewers: Option<i64>,
 
-    /// Who may watch: token (whoever has the printed URL) or none (everybody)
+    /// Who may watch: token (whoever has the printed URL), password or none (everybody)
     #[arg(long, value_name = "MODE", global = true)]
     pub auth: Option<String>,
 

@@ -6,6 +6,7 @@
 //! and never see where they came from.
 #![forbid(unsafe_code)]
 
+mod access;
 mod flags;
 mod network;
 mod pick;
@@ -26,7 +27,7 @@ use crate::jpeg;
 use crate::jpeg::exif::Rotation;
 use crate::jpeg::yuv::Subsampling;
 use crate::led;
-use crate::web::{self, Address, AuthMode};
+use crate::web::{self, Address};
 use pick::{Picked, Picker};
 use raw::Raw;
 
@@ -53,6 +54,23 @@ pub struct Config {
 /// # Errors
 /// [`ConfigError`] for the first thing that is not right.
 pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+    let (path, text) = read(flags)?;
+    resolve(flags, &path, &text)
+}
+
+/// The state directory alone, whatever is not right elsewhere: so that a password that is missing can be set.
+///
+/// # Errors
+/// [`ConfigError`] when the file cannot be read or understood.
+pub fn load_state_dir(flags: &Flags) -> Result<PathBuf, ConfigError> {
+    let (path, text) = read(flags)?;
+    let Raw { server, .. } = pick::parse(&path, &text)?;
+    let given = server.state_dir.map(toml::Spanned::into_inner);
+    Ok(flags.state_dir.clone().or(given).unwrap_or_else(state_dir))
+}
+
+/// The configuration file and its text.
+fn read(flags: &Flags) -> Result<(PathBuf, String), ConfigError> {
     let (path, required) = match &flags.config {
         Some(path) => (path.clone(), true),
         None => (PathBuf::from(DEFAULT_FILE), false),
@@ -62,7 +80,7 @@ pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => String::new(),
         Err(source) => return Err(ConfigError::unreadable(&path, source)),
     };
-    resolve(flags, &path, &text)
+    Ok((path, text))
 }
 
 /// Settles every value from `flags` and the `text` of the file at `path`.
@@ -115,21 +133,19 @@ fn resolve_web(
     let given = flags.state_dir.clone();
     let state_dir = pick.value("state_dir", "--state-dir", given, server.state_dir, state_dir()).take();
 
+    let hosts = pick.value("hosts", "", None, server.hosts, vec![]);
+    let hosts = hosts.check(|all| all.iter().map(|one| web::host(one)).collect())?;
+    let origins = pick.value("allow_origins", "", None, server.allow_origins, vec![]);
+    let allow_origins = origins.check(|all| all.iter().map(|one| web::origin(one)).collect())?;
+
     pick.table("[limits]");
     let limits = network::limits(pick, limits, max_viewers)?;
 
     pick.table("[tls]");
     let encryption = network::tls(pick, flags, tls)?;
 
-    pick.table("[auth]");
-    // Nobody outside this machine reaches those.
-    let default = if listen.iter().all(Address::is_local) { "none" } else { "token" };
-    let mode = pick.value("mode", "--auth", flags.auth.clone(), auth.mode, default.to_owned());
-    let auth = mode.check(|mode| match mode.as_str() {
-        "token" => Ok(AuthMode::Token),
-        "none" => Ok(AuthMode::None),
-        _ => Err("must be \"token\" or \"none\"".into()),
-    })?;
+    let is_local = listen.iter().all(Address::is_local);
+    let auth = access::resolve(pick, flags, auth, (is_local, &state_dir))?;
 
     Ok(web::Settings {
         listen,
@@ -138,6 +154,8 @@ fn resolve_web(
         patience,
         encryption,
         auth,
+        hosts,
+        allow_origins,
         state_dir,
         board: board.to_owned(),
         leds: vec![],

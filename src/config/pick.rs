@@ -38,6 +38,17 @@ pub enum ConfigError {
         /// What is wrong with it and what would be right.
         message: String,
     },
+    /// The file of passwords cannot be read.
+    #[error(
+        "{}: {source}; `porthole passwd` keeps passwords there: let the user that porthole runs as read it, or remove it", path.display()
+    )]
+    UnreadablePasswords {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Two LEDs on one line.
     #[error("[[led]] {role}: {wire} is the line of {other} already; give one of them another line")]
     Led {
@@ -78,6 +89,10 @@ impl BadValue {
 impl ConfigError {
     pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
         Self::Unreadable { path: path.into(), source }
+    }
+
+    pub(super) fn unreadable_passwords(path: &Path, source: io::Error) -> Self {
+        Self::UnreadablePasswords { path: path.into(), source }
     }
 }
 
@@ -198,6 +213,12 @@ impl Toml for PathBuf {
     }
 }
 
+impl Toml for Vec<String> {
+    fn toml(&self) -> String {
+        format!("[{}]", self.iter().map(Toml::toml).collect::<Vec<_>>().join(", "))
+    }
+}
+
 impl Toml for Setting {
     fn toml(&self) -> String {
         match self {
@@ -232,8 +253,20 @@ fn without_passwords(text: &str) -> String {
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let line = line_of(text, error.span().map_or(0, |span| span.start));
-        let code = text.lines().nth(line - 1).unwrap_or_default().trim().to_owned();
-        ConfigError::Malformed { path: path.into(), line, code, message: in_plain_words(error.message()) }
+        let code = text.lines().nth(line - 1).unwrap_or_default().trim();
+        let message = in_plain_words(error.message());
+        let (code, message) = match code.split_once('=') {
+            // Neither is a password to be seen, nor what the parser quotes of it.
+            Some((key, _)) if key.contains("passw") && message.starts_with("unknown key") => {
+                (format!("{key}= ***"), message)
+            }
+            Some((key, _)) if key.contains("passw") => (
+                format!("{key}= ***"),
+                "must be text in quotes: the hash of a password, as `porthole passwd` makes it".to_owned(),
+            ),
+            _ => (without_passwords(code), message),
+        };
+        ConfigError::Malformed { path: path.into(), line, code, message }
     })
 }
 
@@ -295,6 +328,24 @@ impl<'a> Picker<'a> {
         };
         self.notes.push(Note::Value { key: key.into(), value: value.toml(), origin: origin.clone() });
         Picked { key: key.into(), value, origin }
+    }
+
+    /// What the file says of `key`, as `check` makes of it, with where it stands. It is shown to nobody.
+    pub(super) fn secret<T>(
+        &self,
+        key: &str,
+        file: Option<Spanned<String>>,
+        check: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<(T, Origin)>, ConfigError> {
+        let Some(spanned) = file else { return Ok(None) };
+        let origin = Origin::File(self.path.into(), line_of(self.text, spanned.span().start));
+        match check(spanned.get_ref()) {
+            Ok(value) => Ok(Some((value, origin))),
+            Err(message) => {
+                let (key, value) = (key.to_owned(), "***".to_owned());
+                Err(ConfigError::Value(Box::new(BadValue { key, value, origin, message })))
+            }
+        }
     }
 
     /// What follows is in this table.

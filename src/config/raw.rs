@@ -64,6 +64,8 @@ pub(super) struct Server {
     pub(super) max_viewers: Option<Spanned<i64>>,
     pub(super) progress_timeout_s: Option<Spanned<f64>>,
     pub(super) state_dir: Option<Spanned<PathBuf>>,
+    pub(super) hosts: Option<Spanned<Vec<String>>>,
+    pub(super) allow_origins: Option<Spanned<Vec<String>>>,
 }
 
 /// `[tls]`
@@ -93,6 +95,16 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Auth {
     pub(super) mode: Option<Spanned<String>>,
+    pub(super) viewer_password: Option<Spanned<String>>,
+    pub(super) admin_password: Option<Spanned<String>>,
+}
+
+/// What `porthole passwd` writes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Passwords {
+    pub(super) viewer_password: Option<Spanned<String>>,
+    pub(super) admin_password: Option<Spanned<String>>,
 }
 
 /// `[[camera]]`

@@ -13,20 +13,17 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_KEY,
-    SET_COOKIE, WWW_AUTHENTICATE,
-};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::server::conn::http1::{Builder, Parts};
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::{debug, warn};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
-use super::auth::Proof;
+use super::auth::{Admission, Proof, Visitor, login};
 use super::crowd::{Awaited, Ticket};
 use super::handshake::{Handshake, Refusal};
 use super::listener::Peer;
@@ -37,7 +34,7 @@ use super::tls::Spoken;
 use super::transport::{Line, Transport};
 use super::viewer::{Kind, NoPlace, Viewer};
 use super::ws::Bounds;
-use super::{Site, controls, metrics, mjpeg, page, redirect, state, ws};
+use super::{Site, controls, gate, metrics, mjpeg, page, redirect, state, ws};
 use crate::camera::{Camera, StillError, Taken};
 use crate::failpoint;
 
@@ -51,7 +48,8 @@ pub(super) type Answer = Response<Full<Bytes>>;
 /// A viewer who takes the connection over.
 enum Takeover {
     Socket(Handshake, Viewer),
-    Stream(Viewer),
+    /// With what is added to the head of the stream.
+    Stream(Viewer, String),
 }
 
 /// What a request leads to.
@@ -90,6 +88,8 @@ async fn serve_http(
     ticket: &Ticket,
     is_misplaced: bool,
 ) {
+    // Whoever reached this address of several may be a neighbour there.
+    let visitor = Visitor::of(remote, transport.line().own_address(), transport.is_encrypted());
     let socket = match Socket::new(transport, site.settings.patience) {
         Ok(socket) => socket,
         Err(error) => return debug!("{remote}: {error}"),
@@ -104,7 +104,7 @@ async fn serve_http(
                 site.counters.plain.add(1);
                 return Ok::<_, Infallible>(redirect::answer(&request).map(|body| Awaited::new(body, busy)));
             }
-            match outcome(site, request, remote).await {
+            match outcome(site, request, remote, visitor).await {
                 Outcome::Answer(answer) => Ok(answer.map(|body| Awaited::new(body, busy))),
                 Outcome::Takeover(takeover) => {
                     *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((takeover, busy));
@@ -145,7 +145,9 @@ async fn serve_http(
             let bounds = Bounds { patience: site.settings.patience, silence: site.settings.limits.silence };
             ws::serve(socket, &read_buf, handshake, viewer, bounds, site.stopped()).await;
         }
-        Some((Takeover::Stream(viewer), _busy)) => mjpeg::serve(socket, viewer, site.stopped()).await,
+        Some((Takeover::Stream(viewer, lines), _busy)) => {
+            mjpeg::serve(socket, viewer, &lines, site.stopped()).await;
+        }
         None => {
             // A peer that is gone already has no use for a goodbye.
             let _ = timeout(GOODBYE, socket.shutdown()).await;
@@ -165,16 +167,29 @@ fn count(site: &Site, error: &hyper::Error) {
     }
 }
 
-async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: Peer) -> Outcome {
+async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: Peer, visitor: Visitor) -> Outcome {
     failpoint::pass("connection");
-    let uri = request.uri().clone();
-    if request.method() == Method::OPTIONS {
-        return Outcome::Answer(allowing(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", ""));
-    }
-    let Some(proof) = site.auth.admits(request.headers(), uri.query()) else {
-        site.counters.unauthorized.add(1);
-        return Outcome::Answer(unauthorized(request.headers()));
+    let dress = site.doors.dress(request.headers());
+    let mut outcome = match gate::enter(site, request, visitor, &dress).await {
+        Ok((request, entry)) => admitted(site, request, remote, &entry, visitor.secure).await,
+        Err(answer) => Outcome::Answer(answer),
     };
+    match &mut outcome {
+        Outcome::Answer(answer) => dress.put_on(answer.headers_mut()),
+        Outcome::Takeover(Takeover::Stream(_, lines)) => *lines = dress.lines(),
+        Outcome::Takeover(Takeover::Socket(..)) => {}
+    }
+    outcome
+}
+
+async fn admitted(
+    site: &Arc<Site>,
+    request: Request<Incoming>,
+    remote: Peer,
+    entry: &gate::Entry,
+    secure: bool,
+) -> Outcome {
+    let uri = request.uri().clone();
     let target = match target(uri.path(), uri.query()) {
         Ok(target) => target,
         Err(why) => return Outcome::Answer(text(StatusCode::BAD_REQUEST, &why)),
@@ -188,13 +203,23 @@ async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: Peer) -> 
         let why = format!("{} is not possible here; use {names}", request.method());
         return Outcome::Answer(allowing(StatusCode::METHOD_NOT_ALLOWED, &names, &why));
     }
+    if let Some(answer) = gate::refusal(site, entry, &target.want) {
+        return Outcome::Answer(answer);
+    }
+    // A browser that came by URL keeps what it needs for all that the page asks next; a program asks for no page.
+    let Admission { role, proof } = entry.admission;
+    let remembers =
+        proof == Proof::Url && (matches!(target.want, Want::Page("/")) || site.auth.mode() == "token");
     let mut outcome = wanted(site, request, target, remote).await;
-    if let (Proof::Url, Outcome::Answer(answer), Some(cookie)) = (proof, &mut outcome, site.auth.cookie()) {
-        // Not to be sent where anybody can read it, if it was got where nobody can.
-        let cookie = if site.tls.is_some() { cookie + "; Secure" } else { cookie };
-        // The token is of letters and digits, and so is all of the cookie that is not fixed.
-        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-            answer.headers_mut().insert(SET_COOKIE, cookie);
+    if let Outcome::Answer(answer) = &mut outcome {
+        let headers = answer.headers_mut();
+        if let Some(proof) = proof.name() {
+            // Of fixed words.
+            let access = HeaderValue::from_str(&format!("{role}; by={proof}"));
+            access.ok().and_then(|access| headers.insert(HeaderName::from_static("porthole-access"), access));
+        }
+        if remembers {
+            login::set(headers, site.auth.cookie(role, secure));
         }
     }
     outcome
@@ -225,7 +250,7 @@ async fn wanted(site: &Arc<Site>, request: Request<Incoming>, target: Target<'_>
         Want::Stream if head => mjpeg::head(),
         Want::Stream => {
             return match enter(Kind::Mjpeg) {
-                Ok(viewer) => Outcome::Takeover(Takeover::Stream(viewer)),
+                Ok(viewer) => Outcome::Takeover(Takeover::Stream(viewer, String::new())),
                 Err(none) => full(none),
             };
         }
@@ -320,21 +345,6 @@ fn unavailable(why: &str) -> Answer {
     answer
 }
 
-/// A browser that is asked for a password prompts for one, whoever sent the request. A script, and a WebSocket, is told
-/// in a way that no browser takes for a question, and the page says what to do.
-fn unauthorized(headers: &HeaderMap) -> Answer {
-    let why = "this camera is private; open the URL with the token that `porthole` printed when it first started, \
-               or give the token as password";
-    let mut answer = text(StatusCode::UNAUTHORIZED, why);
-    let by_script = headers.contains_key("x-requested-with") || headers.contains_key(SEC_WEBSOCKET_KEY);
-    let challenge = HeaderValue::from_static(match by_script {
-        true => "Bearer realm=\"porthole\"",
-        false => "Basic realm=\"porthole\", charset=\"UTF-8\"",
-    });
-    answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    answer
-}
-
 fn upgrade_required(refusal: Refusal) -> Answer {
     let mut answer = text(StatusCode::UPGRADE_REQUIRED, &refusal.to_string());
     let headers = answer.headers_mut();
@@ -343,7 +353,8 @@ fn upgrade_required(refusal: Refusal) -> Answer {
     answer
 }
 
-fn allowing(status: StatusCode, methods: &str, why: &str) -> Answer {
+/// An answer that says what methods there are.
+pub(super) fn allowing(status: StatusCode, methods: &str, why: &str) -> Answer {
     let mut answer = text(status, why);
     if let Ok(methods) = HeaderValue::from_str(methods) {
         answer.headers_mut().insert(ALLOW, methods);
@@ -358,7 +369,7 @@ pub(super) fn json_answer(status: StatusCode, what: &serde_json::Value) -> Answe
     answer
 }
 
-/// A few words.
+/// A line of text.
 pub(super) fn text(status: StatusCode, what: &str) -> Answer {
     let line = if what.is_empty() { String::new() } else { format!("{}\n", what.trim_end()) };
     respond(status, "text/plain; charset=utf-8", line.into())

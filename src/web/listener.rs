@@ -47,7 +47,7 @@ impl Address {
     /// Whether nobody outside this machine reaches it.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
             Self::Unix(_) => true,
             Self::Handed { at, .. } => at.is_local(),
         }

@@ -28,7 +28,7 @@ macro_rules! boundary {
 
 /// What the whole is, and what separates its parts.
 const CONTENT_TYPE: &str = concat!("multipart/x-mixed-replace;boundary=", boundary!());
-/// Everything before the first part's own header. No preamble, no caching, and the connection ends with the stream.
+/// The head, up to lines that depend on who asks. No preamble, no caching, and the connection ends with the stream.
 const HEAD: &str = concat!(
     "HTTP/1.1 200 OK\r\n",
     "Content-Type: multipart/x-mixed-replace;boundary=",
@@ -36,10 +36,10 @@ const HEAD: &str = concat!(
     "\r\n",
     "Cache-Control: no-store\r\n",
     "X-Content-Type-Options: nosniff\r\n",
+    "Referrer-Policy: no-referrer\r\n",
     "Connection: close\r\n",
-    "\r\n",
 );
-const FIRST: &str = concat!("--", boundary!(), "\r\n");
+const FIRST: &str = concat!("\r\n--", boundary!(), "\r\n");
 const NEXT: &str = concat!("\r\n--", boundary!(), "\r\n");
 
 /// What HEAD is answered.
@@ -47,11 +47,11 @@ pub(super) fn head() -> Response<Full<Bytes>> {
     fresh(CONTENT_TYPE, Bytes::new())
 }
 
-/// Serves a viewer until it leaves, takes nothing for too long, or `stop` is ready.
-pub(super) async fn serve(mut socket: Socket, viewer: Viewer, stop: impl Future<Output = ()>) {
+/// Serves a viewer until it leaves, takes nothing for too long, or `stop` is ready. `lines` are added to the head.
+pub(super) async fn serve(mut socket: Socket, viewer: Viewer, lines: &str, stop: impl Future<Output = ()>) {
     let Viewer { mut seat, entry } = viewer;
     tokio::select! {
-        end = frames(&mut socket, &mut seat, &entry.tally) => {
+        end = frames(&mut socket, &mut seat, &entry.tally, lines) => {
             if end.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                 entry.dropped(Dropped::Stalled);
             }
@@ -62,9 +62,9 @@ pub(super) async fn serve(mut socket: Socket, viewer: Viewer, stop: impl Future<
     }
 }
 
-async fn frames(socket: &mut Socket, seat: &mut Seat, tally: &Tally) -> io::Result<()> {
+async fn frames(socket: &mut Socket, seat: &mut Seat, tally: &Tally, lines: &str) -> io::Result<()> {
     socket.keep_fresh()?;
-    socket.write_parts(&mut [IoSlice::new(HEAD.as_bytes()), IoSlice::new(FIRST.as_bytes())]).await?;
+    socket.write_parts(&mut [HEAD, lines, FIRST].map(|part| IoSlice::new(part.as_bytes()))).await?;
     let mut part = String::with_capacity(64);
     // Whatever a client says after its request is of no interest; that it hangs up is.
     let mut ignored = [0; 256];

@@ -6,12 +6,14 @@ mod auth;
 mod backlog;
 mod controls;
 mod crowd;
+mod gate;
 mod handed;
 mod handshake;
 mod http;
 mod listener;
 mod metrics;
 mod mjpeg;
+mod origin;
 mod page;
 mod redirect;
 mod route;
@@ -38,10 +40,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use auth::{AuthMode, TokenError};
+pub use auth::{AuthMode, PasswordHash, Passwords, Role, TokenError, keep_password, passwords_file};
 pub use crowd::Limits;
 pub use handed::{HandedError, handed_over};
 pub use listener::Address;
+pub use origin::{host, origin};
 pub use tls::TlsError;
 
 use crate::camera::Camera;
@@ -52,6 +55,7 @@ use crate::status::{Counter, Watcher};
 use auth::Auth;
 use crowd::{Crowd, Doorman, Turned};
 use listener::{Listener, Peer};
+use origin::Doors;
 use tls::Tls;
 use viewer::Register;
 
@@ -89,6 +93,10 @@ pub struct Settings {
     pub encryption: Encryption,
     /// Who may come in.
     pub auth: AuthMode,
+    /// Names this machine is reached by, besides its own; as [`host`] gives them.
+    pub hosts: Vec<String>,
+    /// Sites whose pages may read what is here, as [`origin`] gives them.
+    pub allow_origins: Vec<String>,
     /// Where the token is kept.
     pub state_dir: PathBuf,
     /// The board's id, to be shown.
@@ -127,6 +135,7 @@ struct Site {
     status: Watcher,
     viewers: Arc<Register>,
     auth: Auth,
+    doors: Doors,
     tls: Option<Tls>,
     started: Timestamp,
     counters: Counters,
@@ -158,8 +167,18 @@ struct Counters {
     handshake: Counter,
     /// Requests in plain HTTP where HTTPS is spoken.
     plain: Counter,
-    /// Requests without the right token.
+    /// Requests without a right token or password.
     unauthorized: Counter,
+    /// Requests not looked at, as too much from their address was wrong before.
+    throttled: Counter,
+    /// Requests whose password was not checked, as too many were waiting for that.
+    unchecked: Counter,
+    /// Requests for a host that is not this one.
+    foreign_host: Counter,
+    /// Requests sent by a page of a site that may not.
+    foreign_origin: Counter,
+    /// Requests to change something by somebody who may not.
+    not_admin: Counter,
     /// Viewers turned away because all places were taken.
     refused: Counter,
 }
@@ -226,7 +245,11 @@ impl Web {
     /// # Errors
     /// [`WebError`] when that cannot be, or the token cannot be kept.
     pub fn bind(settings: Settings, cameras: Vec<Camera>, status: Watcher) -> Result<Self, WebError> {
-        let auth = Auth::prepare(settings.auth, &settings.state_dir)?;
+        let auth = Auth::prepare(settings.auth.clone(), &settings.state_dir)?;
+        let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+        let is_public = !settings.listen.iter().all(Address::is_local);
+        let doors =
+            Doors::new(&hostname.unwrap_or_default(), &settings.hosts, &settings.allow_origins, is_public);
         let tls = Tls::prepare(&settings.encryption, &settings.state_dir, &settings.listen)?;
         let bind = |address: &Address| {
             Listener::bind(address).map_err(|source| {
@@ -240,7 +263,8 @@ impl Web {
         let viewers = Register::new(most, cameras.len());
         let counters = Counters::default();
         let started = Timestamp::now();
-        let site = Site { settings, cameras, status, viewers, auth, tls, started, counters, stop: stopped };
+        let site =
+            Site { settings, cameras, status, viewers, auth, doors, tls, started, counters, stop: stopped };
         Ok(Self { listeners, site, stop })
     }
 

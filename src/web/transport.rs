@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -79,6 +80,14 @@ impl Line {
         match &self.stream {
             Stream::Tcp(stream) => Ok((stream.peek(&mut byte).await? > 0).then_some(byte[0])),
             Stream::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The address of this machine that the peer has reached.
+    pub(super) fn own_address(&self) -> Option<IpAddr> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr().ok().map(|own| own.ip()),
+            Stream::Unix(_) => None,
         }
     }
 
@@ -182,6 +191,11 @@ impl Transport {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.get_ref().0,
         }
+    }
+
+    /// Whether nobody on the way can read what goes through.
+    pub(super) fn is_encrypted(&self) -> bool {
+        !matches!(self, Self::Plain(_))
     }
 }
 

@@ -84,7 +84,7 @@ fn errors_in_the_file_name_line_key_value_and_remedy() {
             "[[led]] power: A is the line of fault already; give one of them another line",
         ),
         ("[[led]]\nrole = \"fault\"\nline = \"led:\"\n", "FILE:3: line = \"led:\": needs the name of an LED"),
-        ("[auth]\nmode = \"open\"\n", "FILE:2: mode = \"open\": must be \"token\" or \"none\""),
+        ("[auth]\nmode = \"open\"\n", "FILE:2: mode = \"open\": must be \"password\", \"token\" or \"none\""),
     ] {
         let error = refused(config);
         assert!(
@@ -138,6 +138,8 @@ listen = \"127.0.0.1:8080\"  # default
 max_viewers = 64  # default
 progress_timeout_s = 10.0  # default
 state_dir = \"/srv/porthole\"  # FILE:3
+hosts = []  # default
+allow_origins = []  # default
 
 [limits]
 connections = 128  # default

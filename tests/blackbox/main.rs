@@ -4,6 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
+mod auth_login;
+mod auth_origin;
 mod clients;
 mod configuration;
 mod controls;

@@ -83,7 +83,7 @@ fn it_fits_a_phone() {
 }
 
 /// Serves a page from a server that is not the one under test; its URL.
-fn elsewhere(page: String) -> String {
+pub fn elsewhere(page: String) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     std::thread::spawn(move || {

@@ -49,6 +49,45 @@ pub fn put(address: SocketAddr, target: &str, body: &str) -> Response {
     parse(&bytes).unwrap_or_else(|| panic!("no HTTP: {:?}", String::from_utf8_lossy(&bytes)))
 }
 
+/// Sends these bytes as they are, and reads an answer to its end.
+#[track_caller]
+pub fn raw(address: SocketAddr, request: &str) -> Response {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    parse(&bytes).unwrap_or_else(|| panic!("no HTTP: {:?}", String::from_utf8_lossy(&bytes)))
+}
+
+/// What a browser sends when a form is filled in.
+#[track_caller]
+pub fn post(address: SocketAddr, target: &str, headers: &[(&str, &str)], form: &str) -> Response {
+    let length = form.len().to_string();
+    let kind = ("Content-Type", "application/x-www-form-urlencoded");
+    let headers = [headers, &[("Content-Length", length.as_str()), kind]].concat();
+    let mut stream = send(address, "POST", target, &headers);
+    stream.write_all(form.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    parse(&bytes).unwrap_or_else(|| panic!("no HTTP: {:?}", String::from_utf8_lossy(&bytes)))
+}
+
+/// The status with which an upgrade to a WebSocket is answered; 101 if it is taken.
+#[track_caller]
+pub fn upgrade(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> u16 {
+    let upgrade = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let mut stream = send(address, "GET", target, &[&upgrade, headers].concat());
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).unwrap();
+    std::str::from_utf8(&line[9..]).unwrap().parse().unwrap()
+}
+
 /// Sends a request and leaves the answer to be read.
 #[track_caller]
 pub fn send(address: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> TcpStream {

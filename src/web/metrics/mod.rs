@@ -216,9 +216,24 @@ fn connections(out: &mut Exposition, site: &Site) {
         let help = "Certificates that were no good, so that the older one is served with.";
         out.family(Kind::Counter, "porthole_tls_rejected_total", help).sample(&[], tls.rejected.get());
     }
-    let help = "Requests without the right token.";
+    let help = "Requests without a right token or password.";
     out.family(Kind::Counter, "porthole_requests_unauthorized_total", help)
         .sample(&[], counters.unauthorized.get());
+    let help = "Requests not looked at, as too much from their address was wrong before, or too many passwords were being checked.";
+    out.family(Kind::Counter, "porthole_requests_throttled_total", help)
+        .sample(&[("reason", "address")], counters.throttled.get())
+        .sample(&[("reason", "busy")], counters.unchecked.get());
+    let help = "Requests refused whoever sent them: for another host, by a page of another site, or to change something with a password that only lets one see.";
+    out.family(Kind::Counter, "porthole_requests_forbidden_total", help)
+        .sample(&[("reason", "host")], counters.foreign_host.get())
+        .sample(&[("reason", "origin")], counters.foreign_origin.get())
+        .sample(&[("reason", "role")], counters.not_admin.get());
+    let (sessions, locked_out) = site.auth.figures();
+    out.family(Kind::Gauge, "porthole_sessions", "Browsers that are logged in with a password.")
+        .sample(&[], sessions);
+    let help =
+        "Addresses that have to wait before anything from them is looked at that is not known to be right.";
+    out.family(Kind::Gauge, "porthole_locked_out_addresses", help).sample(&[], locked_out);
 }
 
 /// What all of it costs, by the names that every exporter uses.

@@ -2,7 +2,7 @@
 
 import { Controls } from "./controls.js";
 import { Clip, canFloat, canRecord, float, snapshot } from "./keep.js";
-import { named } from "./place.js";
+import { OWN, address, named } from "./place.js";
 import { Report } from "./report.js";
 import { Tile } from "./tile.js";
 
@@ -98,6 +98,7 @@ addEventListener("hashchange", () => {
 
 function heard() {
   if (report.cameras) arrange(report.cameras);
+  at("logout").hidden = !report.access.includes("by=cookie");
   apply();
 }
 
@@ -248,6 +249,11 @@ for (const [id, [, act]] of Object.entries(ACTIONS)) {
   };
 }
 at("panel-close").onclick = togglePanel;
+at("logout").onclick = async () => {
+  // Where it leads does not matter: this page is asked for again, and is the login page then.
+  await fetch(address("logout"), { method: "POST", headers: OWN, redirect: "manual" }).catch(() => {});
+  location.reload();
+};
 at("help-open").onclick = () => at("help").showModal();
 at("help-close").onclick = () => at("help").close();
 at("record").hidden = !canRecord;

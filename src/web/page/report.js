@@ -11,6 +11,8 @@ export class Report {
   reachable = true;
   /** It did, and does not let this page in. */
   unauthorised = false;
+  /** As what this page was let in, and by which proof. */
+  access = "";
   /** When it was asked last. */
   asked = -Infinity;
 
@@ -40,6 +42,7 @@ export class Report {
       const answer = await fetch(address("state"), { cache: "no-store", headers: OWN, signal });
       this.reachable = true;
       this.unauthorised = answer.status === 401;
+      this.access = answer.headers.get("Porthole-Access") ?? "";
       if (answer.ok) this.cameras = (await answer.json()).cameras;
     } catch {
       this.reachable = false;

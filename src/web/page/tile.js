@@ -22,8 +22,8 @@ const STATES = {
   refused: ["The server refuses", ""],
   unauthorised: [
     "Not let in",
-    "This camera is private. Open the address with the token that porthole printed when it first started, or reload this page and give the token as password.",
-    "Reload",
+    "This camera is private. Open the address with the token that porthole printed when it first started, or log in.",
+    "Log in",
   ],
   gone: ["The server does not answer", "Trying again. Is it on, and this device on its network?", "Try now"],
 };
