@@ -76,7 +76,7 @@ pub(super) fn refusal(site: &Site, entry: &Entry, want: &Want<'_>) -> Option<Ans
         let is_ok = match sender {
             Sender::Program | Sender::Friend => true,
             // Pages written for the tutorial come from servers of their own. They are let in where everybody is.
-            Sender::Neighbour => *want == Want::TutorialSocket && site.auth.mode() == "none",
+            Sender::Neighbour(_) => *want == Want::TutorialSocket && site.auth.mode() == "none",
             Sender::Foreign(_) => false,
         };
         if !is_ok {
@@ -94,13 +94,13 @@ pub(super) fn refusal(site: &Site, entry: &Entry, want: &Want<'_>) -> Option<Ans
 }
 
 fn not_from(sender: &Sender) -> Answer {
-    let (whose, entry) = match sender {
-        Sender::Foreign(origin) => (format!("a page of {origin:?}"), origin.as_str()),
-        _ => ("a page of another server".into(), "http://HOST:PORT"),
+    let origin = match sender {
+        Sender::Foreign(origin) | Sender::Neighbour(origin) => origin.as_str(),
+        Sender::Program | Sender::Friend => "",
     };
     let why = format!(
-        "{whose} may not do this with your browser; if it may, add it: [server] allow_origins = [{entry:?}], or let it \
-         give the token in the address"
+        "a page of {origin:?} may not do this with your browser; if it may, add it: [server] allow_origins = \
+         [{origin:?}], or let it give the token in the address"
     );
     text(StatusCode::FORBIDDEN, &why)
 }

@@ -116,7 +116,7 @@ pub(super) enum Sender {
     /// This service's own, or one of a site that the operator allows.
     Friend,
     /// One that comes from this machine, or from near it where everybody near may come in anyway.
-    Neighbour,
+    Neighbour(String),
     /// Any other.
     Foreign(String),
 }
@@ -216,7 +216,7 @@ impl Doors {
         let from_here = theirs == "localhost" || address(&theirs).is_some_and(|ip| ip.is_loopback());
         let beside = host.is_some_and(|(host, _)| *host == theirs);
         if from_here || beside || (self.is_public && address(&theirs).is_some_and(is_near)) {
-            return Sender::Neighbour;
+            return Sender::Neighbour(origin);
         }
         Sender::Foreign(origin)
     }
@@ -372,6 +372,7 @@ mod tests {
             doors.sender(&headers, authority(host).as_ref(), secure)
         };
         let foreign = |origin: &str| Sender::Foreign(origin.to_owned());
+        let neighbour = |origin: &str| Sender::Neighbour(origin.to_owned());
         let strict = doors(&[], &[], false);
         for (host, origin) in [
             ("kitchen-pi.local:8080", "http://kitchen-pi.local:8080"),
@@ -384,13 +385,13 @@ mod tests {
             assert_eq!(sender(&strict, host, origin, false), Sender::Friend, "{host} {origin}");
         }
         assert_eq!(sender(&strict, "cam:8443", "https://cam:8443", true), Sender::Friend);
-        assert_eq!(sender(&strict, "cam:8443", "http://cam:8443", true), Sender::Neighbour);
+        assert_eq!(sender(&strict, "cam:8443", "http://cam:8443", true), neighbour("http://cam:8443"));
         for (host, origin) in [
             ("127.0.0.1:8080", "http://127.0.0.1:8000"),
             ("127.0.0.1:8080", "http://localhost:8000"),
             ("kitchen-pi.local:8080", "http://kitchen-pi.local"),
         ] {
-            assert_eq!(sender(&strict, host, origin, false), Sender::Neighbour, "{host} {origin}");
+            assert_eq!(sender(&strict, host, origin, false), neighbour(origin), "{host} {origin}");
         }
         for origin in [
             "null",
@@ -403,7 +404,10 @@ mod tests {
             assert_eq!(sender(&strict, "127.0.0.1:8080", origin, false), foreign(origin), "{origin}");
         }
         let public = doors(&[], &[], true);
-        assert_eq!(sender(&public, "192.168.1.5:8080", "http://192.168.1.9:8000", false), Sender::Neighbour);
+        assert_eq!(
+            sender(&public, "192.168.1.5:8080", "http://192.168.1.9:8000", false),
+            neighbour("http://192.168.1.9:8000")
+        );
         assert_eq!(
             sender(&public, "192.168.1.5", "http://203.0.113.5", false),
             foreign("http://203.0.113.5")

@@ -80,8 +80,15 @@ fn a_page_of_another_site_opens_no_websocket_with_what_the_browser_knows() {
         "{}",
         answer.text()
     );
+    let near = request(
+        address,
+        "PUT",
+        "/controls/x",
+        &[("Origin", "http://localhost:8000"), ("Content-Length", "0")],
+    );
+    assert!(near.status == 403 && near.text().contains("[\"http://localhost:8000\"]"), "{}", near.text());
     let figures = Exposition::parse(&get(address, "/metrics").text());
-    assert_eq!(figures.value("porthole_requests_forbidden_total", &[("reason", "origin")]), 13.0);
+    assert_eq!(figures.value("porthole_requests_forbidden_total", &[("reason", "origin")]), 14.0);
 
     let state = scratch.path("state");
     let mut command = porthole();

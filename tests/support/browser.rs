@@ -192,7 +192,8 @@ impl Browser {
 
     fn try_eval(&mut self, expression: &str) -> Result<Value, String> {
         let call = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true });
-        let mut answer = self.call("Runtime.evaluate", &call);
+        // The page may just be leaving for another.
+        let mut answer = self.try_call("Runtime.evaluate", &call)?;
         match answer.get("exceptionDetails") {
             Some(exception) => Err(exception.to_string()),
             None => Ok(answer["result"]["value"].take()),
@@ -249,6 +250,11 @@ impl Browser {
     /// Calls a method of the protocol.
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        self.try_call(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    #[track_caller]
+    fn try_call(&mut self, method: &str, parameters: &Value) -> Result<Value, String> {
         self.next_id += 1;
         let mut message = json!({ "id": self.next_id, "method": method, "params": parameters });
         if !self.session.is_empty() {
@@ -262,8 +268,10 @@ impl Browser {
             };
             let mut answer: Value = serde_json::from_str(&text).unwrap();
             if answer["id"] == self.next_id {
-                assert!(answer.get("error").is_none(), "{method}: {answer}");
-                return answer["result"].take();
+                return match answer.get("error") {
+                    Some(error) => Err(error.to_string()),
+                    None => Ok(answer["result"].take()),
+                };
             }
             self.notice(&answer);
         }
