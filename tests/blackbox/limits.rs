@@ -66,7 +66,9 @@ fn when_all_connections_are_taken_by_viewers_the_next_is_told_so_and_they_go_on(
     }
     drop(viewers.pop());
     until("there is room again", || (get(service.address, "/healthz").status == 200).then_some(()));
-    assert!(counted(&service, "porthole_connections_refused_total", "connections") >= 2.0);
+    let metrics = Exposition::parse(&get(service.address, "/metrics").text());
+    let limit = ("limit", "connections");
+    assert!(metrics.value("porthole_connections_turned_away_total", &[limit]) >= 2.0);
 }
 
 #[test]

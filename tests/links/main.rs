@@ -326,8 +326,8 @@ fn one_address_cannot_have_everything() {
         viewers.iter_mut().for_each(|viewer| drop(viewer.acknowledged()));
         drop(idle);
         support::until("there is room again", || (get(address, "/healthz").status == 200).then_some(()));
-        let reason = ("reason", "connections_per_address");
-        assert!(counted("porthole_connections_refused_total", &[reason]) >= 1.0);
+        let limit = ("limit", "connections_per_address");
+        assert!(counted("porthole_connections_turned_away_total", &[limit]) >= 1.0);
         viewers.iter_mut().for_each(|viewer| drop(viewer.acknowledged()));
     });
 }

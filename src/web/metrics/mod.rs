@@ -195,11 +195,13 @@ fn connections(out: &mut Exposition, site: &Site) {
     out.family(Kind::Gauge, "porthole_connections", "Connections there are.").sample(&[], accepted - ended);
     out.family(Kind::Counter, "porthole_connections_accepted_total", "Connections that were accepted.")
         .sample(&[], accepted);
-    let help = "Connections turned away, by what there was too little of.";
+    let help = "Connections that could not be accepted, most likely for want of descriptors.";
     out.family(Kind::Counter, "porthole_connections_refused_total", help)
-        .sample(&[("reason", "connections")], counters.crowded.get())
-        .sample(&[("reason", "connections_per_address")], counters.crowded_address.get())
-        .sample(&[("reason", "descriptors")], counters.unaccepted.get());
+        .sample(&[], counters.unaccepted.get());
+    let help = "Connections turned away at a limit.";
+    out.family(Kind::Counter, "porthole_connections_turned_away_total", help)
+        .sample(&[("limit", "connections")], counters.crowded.get())
+        .sample(&[("limit", "connections_per_address")], counters.crowded_address.get());
     let help = "Connections ended by the service before they became viewers, by what the peer failed to do.";
     out.family(Kind::Counter, "porthole_connections_dropped_total", help)
         .sample(&[("reason", "crowded")], counters.sent_away.get())
