@@ -1,0 +1,55 @@
+//! The splitter of `exec` and `file`: however a stream is cut, the same pictures come out, in the memory it was given.
+
+#[allow(dead_code)]
+#[path = "../../src/camera/splitter.rs"]
+mod splitter;
+
+use std::io::Read;
+
+use crate::memory::watch;
+use crate::targets::Cuts;
+use splitter::{Piece, Splitter};
+
+/// First byte: how the stream is cut. Second: how large a picture may be. The rest: the stream.
+pub fn splitter(data: &[u8]) {
+    let [cuts, capacity, stream @ ..] = data else { return };
+    let capacity = [16, 64, 300, 4096][usize::from(capacity % 4)];
+    let whole = split(stream, Cuts::new(0), capacity);
+    let cut = split(stream, Cuts::new(cuts | 1), capacity);
+    assert_eq!(cut.len(), whole.len());
+    assert!(cut == whole, "what comes out depends on how the stream was cut");
+    for picture in whole.iter().flatten() {
+        assert!(picture.starts_with(&[0xff, 0xd8]) && picture.len() <= capacity);
+    }
+}
+
+/// Every picture, and `None` for each that was left out.
+fn split(mut stream: &[u8], mut cuts: Cuts, capacity: usize) -> Vec<Option<&[u8]>> {
+    let whole = stream;
+    let mut pieces = Vec::with_capacity(stream.len() + 1);
+    let watch = watch();
+    let mut splitter = Splitter::new(capacity);
+    // Pictures come out in order, so each is found behind the one before.
+    let mut behind = 0;
+    loop {
+        match splitter.next() {
+            Piece::Picture(picture) => {
+                let at = memchr::memmem::find(&whole[behind..], picture).expect("a picture is of the stream");
+                behind += at + picture.len();
+                pieces.push(Some(&whole[behind - picture.len()..behind]));
+            }
+            Piece::TooLarge => pieces.push(None),
+            Piece::Incomplete => {
+                let read = |room: &mut [u8]| {
+                    assert!(!room.is_empty(), "no room left to read into");
+                    let n = cuts.next(room.len());
+                    stream.read(&mut room[..n])
+                };
+                if splitter.fill(read).expect("reading from memory") == 0 {
+                    assert_eq!(watch.most(), capacity, "memory beyond the buffer");
+                    return pieces;
+                }
+            }
+        }
+    }
+}

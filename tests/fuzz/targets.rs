@@ -1,0 +1,57 @@
+//! What can be fuzzed: each target takes any bytes, and panics when the program does what it must never do.
+
+use crate::{camera, config, jpeg, web};
+
+/// Takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the name of their folder in `tests/corpora`.
+pub const ALL: [(&str, Target); 6] = [
+    ("config", config::run),
+    ("encode", jpeg::encode),
+    ("http", web::http),
+    ("inbound", web::inbound),
+    ("jpeg", jpeg::pass),
+    ("splitter", camera::splitter),
+];
+
+/// The target of this name.
+///
+/// # Panics
+/// If there is none.
+pub const fn named(name: &str) -> Target {
+    let mut i = 0;
+    while !same(ALL[i].0.as_bytes(), name.as_bytes()) {
+        i += 1;
+    }
+    ALL[i].1
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    match (a, b) {
+        ([], []) => true,
+        ([a, rest_a @ ..], [b, rest_b @ ..]) => *a == *b && same(rest_a, rest_b),
+        _ => false,
+    }
+}
+
+/// Cuts a stream into pieces of sizes that look random and follow from `seed`. Seed 0 gives it whole.
+pub struct Cuts(u32);
+
+impl Cuts {
+    pub fn new(seed: u8) -> Self {
+        Self(seed.into())
+    }
+
+    /// The size of the next piece, of `room` at most.
+    pub fn next(&mut self, room: usize) -> usize {
+        if self.0 == 0 {
+            return room;
+        }
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) | 1;
+        // Mostly a few bytes, now and then a lot.
+        let bits = self.0 >> 29;
+        let size = 1 + (self.0 >> 16 & ((2 << bits) - 1)) as usize;
+        size.min(room)
+    }
+}
