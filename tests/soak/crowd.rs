@@ -12,8 +12,8 @@ use crate::support::fakecam::{Knob, Table};
 use crate::support::http::send;
 use crate::support::ws::{Client, Frame};
 
-/// How many watch at a time.
-const SIZE: u64 = 8;
+/// Ways to watch.
+const KINDS: u64 = 8;
 
 /// Everybody who watches, and how it went.
 pub struct Crowd {
@@ -57,11 +57,11 @@ impl Crowd {
         self.frames.load(Relaxed)
     }
 
-    /// Viewers come and go for `time`, and faults with them. Afterwards nobody is there and every camera is well.
-    pub fn watches_for(&self, time: Duration, tables: &[Table]) {
+    /// Viewers come and go for `time`, `size` of them at a time, and faults with them. Afterwards nobody is there and every camera is well.
+    pub fn watches_for(&self, time: Duration, size: u64, tables: &[Table]) {
         let (end, phase) = (Instant::now() + time, self.phase.fetch_add(1, Relaxed));
         std::thread::scope(|scope| {
-            for seat in 0..SIZE {
+            for seat in 0..size {
                 scope.spawn(move || {
                     for visit in 0.. {
                         if Instant::now() >= end {
@@ -84,7 +84,7 @@ impl Crowd {
     fn visit(&self, kind: u64, camera: &str, leave: Instant) {
         self.visits.fetch_add(1, Relaxed);
         let url = |path: &str| format!("/cameras/{camera}/{path}");
-        match kind % SIZE {
+        match kind % KINDS {
             0 | 1 => self.socket(&url("ws"), &[("Sec-WebSocket-Protocol", "porthole.v1")], leave),
             2 => self.socket(&url("ws"), &[], leave),
             3 => self.socket(&url("ws/some-path1/"), &[], leave),
