@@ -219,7 +219,6 @@ fn a_thousand_who_send_a_request_a_byte_at_a_time() {
     let _turn = turn();
     let mut target = serve("");
     // Who comes now waits until the slow ones have had their ten seconds.
-    target.lets_in = false;
     let slow = |address: SocketAddr, on: &AtomicBool| {
         // Not waited for: the queue of those to be accepted is shorter than that.
         let peer = || {
