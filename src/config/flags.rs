@@ -39,8 +39,7 @@ pub struct Flags {
     #[arg(long, value_name = "SECONDS", global = true, allow_negative_numbers = true)]
     pub linger: Option<f64>,
 
-    /// Address and port to serve on; 0.0.0.0:8080 is every network, port 0 any free one, unix:PATH a UNIX socket; may
-    /// be repeated
+    /// Where to serve, may be repeated; 0.0.0.0:8080 is every network, port 0 any free one, unix:PATH a UNIX socket
     #[arg(long, value_name = "ADDR:PORT", global = true)]
     pub listen: Vec<String>,
 
