@@ -93,9 +93,9 @@ pub struct Settings {
     pub encryption: Encryption,
     /// Who may come in.
     pub auth: AuthMode,
-    /// Names this machine is reached by, besides its own; as [`host`] gives them.
+    /// Names this machine is reached by, besides its own; as [`host()`] gives them.
     pub hosts: Vec<String>,
-    /// Sites whose pages may read what is here, as [`origin`] gives them.
+    /// Sites whose pages may read what is here, as [`origin()`] gives them.
     pub allow_origins: Vec<String>,
     /// Where the token is kept.
     pub state_dir: PathBuf,
