@@ -21,7 +21,7 @@ use super::bell::{Bell, Wake};
 use super::error::SourceError;
 use super::kernel::{dies_with_parent, turn};
 use super::splitter::{Piece, Splitter};
-use super::{Captured, Next, Opening, Settings, Sink, Source};
+use super::{Captured, Next, Opening, Settings, ShellCommand, Sink, Source, without_passwords};
 use crate::frame::{PixelFormat, Timestamp};
 use crate::jpeg::Picture;
 
@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(5);
 const SAID: usize = 200;
 
 pub(super) struct Exec {
-    command: String,
+    command: ShellCommand,
     fps: f32,
     frame_bytes: usize,
     running: Option<Running>,
@@ -53,18 +53,19 @@ struct Running {
 }
 
 impl Exec {
-    pub(super) fn new(command: String, settings: &Settings) -> Self {
+    pub(super) fn new(command: ShellCommand, settings: &Settings) -> Self {
         Self { command, fps: settings.fps, frame_bytes: settings.frame_bytes(), running: None }
     }
 
     fn failed(&self, what: impl Into<String>, said: &str) -> SourceError {
-        let said = if said.is_empty() { String::new() } else { format!("; it said: {said}") };
-        SourceError::Exec { command: self.command.clone(), what: what.into(), said }
+        let said =
+            if said.is_empty() { String::new() } else { format!("; it said: {}", without_passwords(said)) };
+        SourceError::Exec { command: self.command.to_string(), what: what.into(), said }
     }
 
     fn spawn(&self) -> io::Result<Running> {
         let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(&self.command).process_group(0);
+        command.arg("-c").arg(self.command.for_the_shell()).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         dies_with_parent(&mut command);
         let mut child = {
@@ -90,8 +91,8 @@ impl Source for Exec {
         self.running = Some(running);
         Ok(Opening {
             driver: "exec".into(),
-            card: self.command.split_whitespace().next().unwrap_or_default().to_owned(),
-            path: self.command.clone(),
+            card: self.command.program(),
+            path: self.command.to_string(),
             format: PixelFormat::Mjpeg,
             resolution: None,
             fps: self.fps,

@@ -6,6 +6,7 @@
 
 mod bell;
 mod capture;
+mod command;
 mod controls;
 mod desk;
 mod devices;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use capture::{CaptureThread, Ended};
+pub use command::{ShellCommand, without_passwords};
 pub use controls::{Control, ControlError, Setting};
 pub use listing::{Listing, list};
 pub use still::{Still, StillError, Taken};
@@ -55,7 +57,7 @@ pub enum SourceSpec {
     /// A moving test picture.
     Pattern,
     /// The standard output of a shell command.
-    Exec(String),
+    Exec(ShellCommand),
     /// A file of JPEGs, over and over.
     File(PathBuf),
 }
@@ -66,7 +68,9 @@ impl FromStr for SourceSpec {
     fn from_str(text: &str) -> Result<Self, String> {
         let remedy = "write auto, pattern, a device path like /dev/video0, exec:COMMAND or file:PATH";
         match text.split_once(':') {
-            Some(("exec", command)) if !command.trim().is_empty() => Ok(Self::Exec(command.trim().into())),
+            Some(("exec", command)) if !command.trim().is_empty() => {
+                Ok(Self::Exec(ShellCommand::new(command)))
+            }
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             _ if text == "auto" => Ok(Self::Auto),
             _ if text == "pattern" => Ok(Self::Pattern),

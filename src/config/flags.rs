@@ -39,11 +39,11 @@ pub struct Flags {
     #[arg(long, value_name = "SECONDS", global = true, allow_negative_numbers = true)]
     pub linger: Option<f64>,
 
-    /// Where to serve, may be repeated; 0.0.0.0:8080 is every network, port 0 any free one, unix:PATH a UNIX socket
+    /// Where to serve: 0.0.0.0:8080 is every network, port 0 any free one, or unix:PATH; repeatable
     #[arg(long, value_name = "ADDR:PORT", global = true)]
     pub listen: Vec<String>,
 
-    /// Serve HTTPS: self-signed (with a certificate made here) or none; files are named in the configuration
+    /// Serve HTTPS: self-signed (a certificate made here) or none; the configuration can name files
     #[arg(long, value_name = "MODE", global = true)]
     pub tls: Option<String>,
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::raw::Several;
-use crate::camera::Setting;
+use crate::camera::{Setting, without_passwords};
 use crate::led::Role;
 use crate::web::HandedError;
 
@@ -227,26 +227,6 @@ impl Toml for Setting {
             Self::Item(item) => item.toml(),
         }
     }
-}
-
-/// `scheme://user:password@host` with stars for the password, wherever it stands.
-fn without_passwords(text: &str) -> String {
-    let mut shown = String::new();
-    for (index, part) in text.split("://").enumerate() {
-        if index == 0 {
-            shown.push_str(part);
-            continue;
-        }
-        shown.push_str("://");
-        let authority = part.split(['/', ' ', '?', '#', '\'', '"']).next().unwrap_or_default();
-        match authority.rsplit_once('@').and_then(|(user, _)| Some((user, user.split_once(':')?.0))) {
-            Some((userinfo, user)) => {
-                shown.push_str(&format!("{user}:***{}", &part[userinfo.len()..]));
-            }
-            None => shown.push_str(part),
-        }
-    }
-    shown
 }
 
 /// Reads a file into its raw form.

@@ -170,6 +170,19 @@ fn a_command_that_cannot_run_is_named_with_its_last_words() {
 }
 
 #[test]
+fn a_password_in_a_command_is_shown_to_nobody() {
+    let url = "rtsp://cam:geheim@127.0.0.1/1";
+    // The command itself gets it: `Z2VoZWlt` is the password in base64.
+    let same = "\"rtsp://cam:$(echo Z2VoZWlt | base64 -d)@127.0.0.1/1\"";
+    let command = format!("exec:test {url} = {same} && echo {url}: no route >&2");
+    let service = Porthole::start(&["--log", "trace", "--source", &command]);
+    let answer = get(service.address, "/snapshot").text();
+    assert!(answer.contains("it said: rtsp://cam:***@127.0.0.1/1: no route"), "{answer}");
+    let shown = [answer, get(service.address, "/state").text(), service.log()].concat();
+    assert!(!shown.contains("geheim"), "{shown}");
+}
+
+#[test]
 fn a_command_ends_with_its_whole_group_when_nobody_watches() {
     let scratch = Scratch::new();
     let (file, pids) = (scratch.file("clip.mjpeg", clip(2)), scratch.path("pids"));
