@@ -25,16 +25,18 @@ fn porthole_v1_frames_carry_their_facts() {
     let service = Porthole::start(&PATTERN);
     let mut client = Client::porthole(service.address, "/ws");
     let mut last: Option<crate::support::ws::Frame> = None;
+    // Pictures that a busy machine came too late to make have numbers too.
+    let mut missed = 0;
     for _ in 0..30 {
         let frame = client.acknowledged();
         let picture = decode(&frame.jpeg);
         assert_eq!((frame.width, frame.height), (320, 240));
         assert_eq!((picture.width, picture.height), (320, 240));
-        assert_eq!(
-            picture.pattern_number(),
-            frame.sequence,
-            "the picture is not the one the header speaks of"
-        );
+        let ahead = picture.pattern_number() - frame.sequence;
+        let dropped = service.camera()["dropped"].as_u64().unwrap();
+        let is_that = ahead >= missed && u64::from(ahead) <= dropped;
+        assert!(is_that, "frame {} has picture {}, {dropped} missed", frame.sequence, picture.pattern_number());
+        missed = ahead;
         let now = microseconds();
         assert!(frame.captured_at <= frame.sent_at && frame.sent_at <= now, "{frame:?} at {now}");
         if let Some(last) = last {

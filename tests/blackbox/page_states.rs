@@ -185,7 +185,7 @@ fn paused_it_fetches_nothing_and_the_camera_is_closed() {
     let scratch = Scratch::new();
     let service = Porthole::configured(
         &scratch,
-        "[[camera]]\nsource = \"pattern\"\nwidth = 320\nheight = 240\nlinger_s = 1.0\n",
+        "[[camera]]\nsource = \"pattern\"\nwidth = 320\nheight = 240\nlinger_s = 5.0\n",
     );
     let mut browser = Browser::start();
     browser.open(&service.url);

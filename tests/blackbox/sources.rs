@@ -37,7 +37,9 @@ fn the_pattern_comes_in_any_size_and_rate() {
         let (width, height) = size.split_once('x').unwrap();
         let width = width.parse::<u16>().unwrap().next_multiple_of(2);
         assert_eq!((next.width, next.height.to_string()), (width, height.to_owned()));
-        assert_eq!(decode(&next.jpeg).pattern_number(), next.sequence, "{size}");
+        // Those that a busy machine came too late to make have numbers too.
+        let ahead = u64::from(decode(&next.jpeg).pattern_number() - next.sequence);
+        assert!(ahead <= service.camera()["dropped"].as_u64().unwrap(), "{size}: ahead by {ahead}");
         assert!(next.sequence > first.sequence);
     }
 }
