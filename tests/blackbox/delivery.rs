@@ -35,7 +35,12 @@ fn porthole_v1_frames_carry_their_facts() {
         let ahead = picture.pattern_number() - frame.sequence;
         let dropped = service.camera()["dropped"].as_u64().unwrap();
         let is_that = ahead >= missed && u64::from(ahead) <= dropped;
-        assert!(is_that, "frame {} has picture {}, {dropped} missed", frame.sequence, picture.pattern_number());
+        assert!(
+            is_that,
+            "frame {} has picture {}, {dropped} missed",
+            frame.sequence,
+            picture.pattern_number()
+        );
         missed = ahead;
         let now = microseconds();
         assert!(frame.captured_at <= frame.sent_at && frame.sent_at <= now, "{frame:?} at {now}");

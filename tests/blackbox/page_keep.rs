@@ -52,7 +52,8 @@ fn a_clip_can_be_played() {
     browser.key("r");
     browser.until("document.getElementById('record').getAttribute('aria-pressed') === 'true'");
     assert_eq!(browser.eval("document.getElementById('rotate').disabled"), true, "a clip has one shape");
-    browser.until("document.querySelector('#record span').textContent === '0:02'");
+    // Long enough for a browser on a busy machine, too, to encode the pictures that are counted below.
+    browser.until("document.querySelector('#record span').textContent >= '0:06'");
     browser.click("#record");
     let file = downloaded(&folder, ".webm");
     browser.until("document.querySelector('#record span').textContent === 'Record'");
@@ -63,8 +64,7 @@ fn a_clip_can_be_played() {
     assert_eq!((code, error.as_str()), (0, ""));
     let facts: Vec<&str> = out.trim().split(',').collect();
     assert_eq!(facts[..3], ["vp8", "640", "480"], "{out}");
-    // A busy machine encodes few; that none need be missing is seen below.
-    assert!(facts[3].parse::<u32>().unwrap() >= 3, "{out}");
+    assert!(facts[3].parse::<u32>().unwrap() >= 10, "{out}");
     let (code, _, error) =
         finish(Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(&file).args(["-f", "null", "-"]));
     assert_eq!((code, error.as_str()), (0, ""), "it cannot be played to its end");
