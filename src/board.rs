@@ -8,9 +8,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::ops::Range;
 
-use serde::Deserialize;
+use toml::de::DeValue;
 
+use crate::document::{self, Mistake, Table, Value, unwanted};
 use crate::led::{Role, Wire};
 
 /// Every profile: its id and the text of its file.
@@ -34,26 +36,39 @@ pub struct Board {
 }
 
 /// A profile's file.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 struct Profile {
     /// What people call it.
     name: String,
     /// Strings in /proc/device-tree/compatible that only this board has.
-    #[serde(default)]
     compatible: Vec<String>,
     /// Rust target of the operating system people run on it.
     target: Option<String>,
     /// How cameras are used on it.
     camera: Option<String>,
     gpio: Option<Gpio>,
-    #[serde(default)]
     leds: BTreeMap<String, OneOrMore>,
     onboard: Option<Onboard>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+impl Value for Profile {
+    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+        let mut table = Table::of(value, span)?;
+        let profile = Self {
+            name: table.need("name")?,
+            compatible: table.take("compatible")?.unwrap_or_default(),
+            target: table.take("target")?,
+            camera: table.take("camera")?,
+            gpio: table.take("gpio")?,
+            leds: table.take("leds")?.unwrap_or_default(),
+            onboard: table.take("onboard")?,
+        };
+        table.end()?;
+        Ok(profile)
+    }
+}
+
+#[derive(Clone, Debug)]
 struct Gpio {
     /// Labels of the chips that carry the header's lines.
     chip: OneOrMore,
@@ -61,8 +76,16 @@ struct Gpio {
     header: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+impl Value for Gpio {
+    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+        let mut table = Table::of(value, span)?;
+        let gpio = Self { chip: table.need("chip")?, header: table.need("header")? };
+        table.end()?;
+        Ok(gpio)
+    }
+}
+
+#[derive(Clone, Debug)]
 struct Onboard {
     /// The LED in /sys/class/leds that may be used; names differ between kernels.
     led: Option<OneOrMore>,
@@ -70,11 +93,29 @@ struct Onboard {
     watchdog: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+impl Value for Onboard {
+    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+        let mut table = Table::of(value, span)?;
+        let onboard = Self { led: table.take("led")?, watchdog: table.take("watchdog")? };
+        table.end()?;
+        Ok(onboard)
+    }
+}
+
+#[derive(Clone, Debug)]
 enum OneOrMore {
     One(String),
     More(Vec<String>),
+}
+
+impl Value for OneOrMore {
+    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+        match value {
+            DeValue::String(one) => Ok(Self::One(one.into_owned())),
+            DeValue::Array(_) => Vec::read(value, span).map(Self::More),
+            other => Err(unwanted(&other, &span, "text in quotes, or a list of such")),
+        }
+    }
 }
 
 impl OneOrMore {
@@ -88,10 +129,8 @@ impl OneOrMore {
 
 impl Board {
     fn parse(id: &str, text: &str) -> Result<Self, String> {
-        let profile: Profile = toml::from_str(text).map_err(|error| {
-            let line = 1 + text[..error.span().map_or(0, |span| span.start)].matches('\n').count();
-            format!("line {line}: {}", error.message().trim())
-        })?;
+        let profile: Profile = document::parse(text)
+            .map_err(|mistake| format!("line {}: {}", mistake.line(text), mistake.message))?;
         let mut leds = BTreeMap::new();
         for (role, wires) in &profile.leds {
             let parsed: Result<Role, String> = role.parse();
@@ -290,9 +329,7 @@ mod tests {
             ("Mine", 2, 0)
         );
         assert!(
-            read("name = \"Mine\"\n\ncolour = 1\n")
-                .unwrap_err()
-                .starts_with("line 3: unknown field `colour`")
+            read("name = \"Mine\"\n\ncolour = 1\n").unwrap_err().starts_with("line 3: unknown key `colour`")
         );
         assert!(
             read("name = \"Mine\"\n[leds]\nlamp = \"x\"\n")

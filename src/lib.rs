@@ -27,6 +27,7 @@
 //! | [`led`] | status LEDs: what each shows, and the wires they are on |
 //! | [`ring`] | the fixed set of slots between a camera and its viewers |
 //! | [`status`] | what the service does, as plain data for observers |
+//! | [`document`] | TOML files, read key by key |
 //! | [`failpoint`] | where a test can make it panic; nothing in a release |
 //! | [`frame`] | the vocabulary: what a frame is, how big, in which format, when |
 //!
@@ -56,6 +57,7 @@
 pub mod board;
 pub mod camera;
 pub mod config;
+mod document;
 pub mod failpoint;
 pub mod frame;
 pub mod jpeg;

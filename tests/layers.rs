@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. A room may import those below it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "main",
     "command",
     "passwd",
@@ -21,6 +21,7 @@ const ROOMS: [&str; 15] = [
     "led",
     "ring",
     "status",
+    "document",
     "failpoint",
 ];
 /// The bottom, which everybody may import and which imports nobody.

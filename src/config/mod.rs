@@ -22,6 +22,7 @@ pub use pick::{ConfigError, Note, Origin};
 
 use crate::board::{self, Board};
 use crate::camera::{self, Setting, SourceSpec};
+use crate::document::Spanned;
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
 use crate::jpeg::exif::Rotation;
@@ -65,7 +66,7 @@ pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
 pub fn load_state_dir(flags: &Flags) -> Result<PathBuf, ConfigError> {
     let (path, text) = read(flags)?;
     let Raw { server, .. } = pick::parse(&path, &text)?;
-    let given = server.state_dir.map(toml::Spanned::into_inner);
+    let given = server.state_dir.map(Spanned::into_inner);
     Ok(flags.state_dir.clone().or(given).unwrap_or_else(state_dir))
 }
 
@@ -221,10 +222,11 @@ fn resolve_camera(
         pick.value("skip_first", "", None, raw.skip_first, 0).check(|&n| whole(n, 0..=300))? as u32;
     let keep = pick.value("keep_controls", "", None, raw.keep_controls, false).take();
     let mut controls = BTreeMap::new();
-    if !raw.controls.is_empty() {
+    let wanted = raw.controls.map(Spanned::into_inner).unwrap_or_default();
+    if !wanted.is_empty() {
         pick.table("[camera.controls]");
     }
-    for (control, setting) in raw.controls {
+    for (control, setting) in wanted {
         let setting = pick.value(&control, "", None, Some(setting), Setting::Number(0)).take();
         controls.insert(control, setting);
     }
@@ -247,8 +249,8 @@ fn resolve_camera(
 fn resolution(
     pick: &mut Picker<'_>,
     flags: &Flags,
-    width: Option<toml::Spanned<i64>>,
-    height: Option<toml::Spanned<i64>>,
+    width: Option<Spanned<i64>>,
+    height: Option<Spanned<i64>>,
 ) -> Result<Option<Resolution>, ConfigError> {
     if let Some(size) = &flags.size {
         let size: Resolution = Picked::of_flag("size", "--size", size.clone()).check(|s| s.parse())?;

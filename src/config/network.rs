@@ -3,11 +3,10 @@
 
 use std::path::PathBuf;
 
-use toml::Spanned;
-
 use super::pick::{ConfigError, Origin, Picked, Picker};
 use super::raw::{self, Several};
 use super::{Flags, seconds, whole};
+use crate::document::Spanned;
 use crate::web::{self, Address, Encryption, Limits};
 
 /// Where the service listens when nobody says: for this machine alone.

@@ -6,11 +6,9 @@ use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
-use toml::Spanned;
-
 use super::raw::Several;
 use crate::camera::{Setting, without_passwords};
+use crate::document::{self, Spanned, Value, line_of};
 use crate::led::Role;
 use crate::web::HandedError;
 
@@ -230,11 +228,11 @@ impl Toml for Setting {
 }
 
 /// Reads a file into its raw form.
-pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
-    toml::from_str(text).map_err(|error| {
-        let line = line_of(text, error.span().map_or(0, |span| span.start));
+pub(super) fn parse<T: Value>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    document::parse(text).map_err(|mistake| {
+        let line = mistake.line(text);
         let code = text.lines().nth(line - 1).unwrap_or_default().trim();
-        let message = in_plain_words(error.message());
+        let message = mistake.message;
         let (code, message) = match code.split_once('=') {
             // Neither is a password to be seen, nor what the parser quotes of it.
             Some((key, _)) if key.contains("passw") && message.starts_with("unknown key") => {
@@ -248,26 +246,6 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, C
         };
         ConfigError::Malformed { path: path.into(), line, code, message }
     })
-}
-
-/// The parser's message without Rust in it.
-fn in_plain_words(message: &str) -> String {
-    [
-        ("unknown field", "unknown key"),
-        ("expected i64", "expected a whole number"),
-        ("expected f64", "expected a number"),
-        ("expected a boolean", "expected true or false"),
-        ("floating point", "number"),
-        ("expected path string", "expected a path in quotes"),
-        ("expected a string", "expected text in quotes"),
-    ]
-    .into_iter()
-    .fold(message.trim().replace('\n', ", "), |text, (from, to)| text.replace(from, to))
-}
-
-/// The line that holds the byte at `offset`, from 1.
-fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|&b| b == b'\n').count()
 }
 
 /// Picks values and keeps note of them.
@@ -397,10 +375,5 @@ mod tests {
             let note = Note::Value { key: key.into(), value: "1".into(), origin: Origin::Default };
             assert_eq!(note.to_string(), format!("{shown} = 1  # default"));
         }
-    }
-
-    #[test]
-    fn lines_are_counted_from_one() {
-        assert_eq!([0, 1, 2, 3, 99].map(|at| line_of("a\nb\n", at)), [1, 1, 2, 2, 3]);
     }
 }

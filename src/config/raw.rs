@@ -2,18 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
-use toml::Spanned;
+use toml::de::DeValue;
 
 use crate::camera::Setting;
+use crate::document::{Mistake, Spanned, Table, Value, keys, unwanted};
 
 /// The whole file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Default)]
 pub(super) struct Raw {
     pub(super) board: Option<Spanned<String>>,
     pub(super) server: Server,
@@ -24,115 +22,138 @@ pub(super) struct Raw {
     pub(super) led: Vec<Led>,
 }
 
+impl Value for Raw {
+    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+        let mut table = Table::of(value, span)?;
+        let raw = Self {
+            board: table.take("board")?,
+            server: table.take("server")?.unwrap_or_default(),
+            tls: table.take("tls")?.unwrap_or_default(),
+            limits: table.take("limits")?.unwrap_or_default(),
+            auth: table.take("auth")?.unwrap_or_default(),
+            camera: table.take("camera")?.unwrap_or_default(),
+            led: table.take("led")?.unwrap_or_default(),
+        };
+        table.end()?;
+        Ok(raw)
+    }
+}
+
 /// One text, or a list of them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Several(pub(super) Vec<String>);
 
-impl<'de> Deserialize<'de> for Several {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Texts;
-
-        impl<'de> Visitor<'de> for Texts {
-            type Value = Several;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text in quotes, or a list of such")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Several, E> {
-                Ok(Several(vec![text.to_owned()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Several, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    texts.push(text);
-                }
-                Ok(Several(texts))
-            }
+impl Value for Several {
+    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+        match value {
+            DeValue::String(text) => Ok(Self(vec![text.into_owned()])),
+            DeValue::Array(_) => Vec::read(value, span).map(Self),
+            other => Err(unwanted(&other, &span, "text in quotes, or a list of such")),
         }
-
-        deserializer.deserialize_any(Texts)
     }
 }
 
-/// `[server]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Server {
-    pub(super) listen: Option<Spanned<Several>>,
-    pub(super) max_viewers: Option<Spanned<i64>>,
-    pub(super) progress_timeout_s: Option<Spanned<f64>>,
-    pub(super) state_dir: Option<Spanned<PathBuf>>,
-    pub(super) hosts: Option<Spanned<Vec<String>>>,
-    pub(super) allow_origins: Option<Spanned<Vec<String>>>,
+impl Value for Setting {
+    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+        match value {
+            DeValue::Boolean(on) => Ok(Self::Switch(on)),
+            DeValue::Integer(_) => i64::read(value, span).map(Self::Number),
+            DeValue::String(item) => Ok(Self::Item(item.into_owned())),
+            other => Err(unwanted(&other, &span, "true or false, a whole number, or text in quotes")),
+        }
+    }
 }
 
-/// `[tls]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Tls {
-    pub(super) certificate: Option<Spanned<PathBuf>>,
-    pub(super) key: Option<Spanned<PathBuf>>,
-    pub(super) self_signed: Option<Spanned<bool>>,
+keys! {
+    /// `[server]`
+    pub(super) struct Server {
+        listen: Several,
+        max_viewers: i64,
+        progress_timeout_s: f64,
+        state_dir: PathBuf,
+        hosts: Vec<String>,
+        allow_origins: Vec<String>,
+    }
 }
 
-/// `[limits]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Limits {
-    pub(super) connections: Option<Spanned<i64>>,
-    pub(super) connections_per_address: Option<Spanned<i64>>,
-    pub(super) waiting: Option<Spanned<i64>>,
-    pub(super) waiting_per_address: Option<Spanned<i64>>,
-    pub(super) viewers_per_address: Option<Spanned<i64>>,
-    pub(super) request_timeout_s: Option<Spanned<f64>>,
-    pub(super) silence_timeout_s: Option<Spanned<f64>>,
+keys! {
+    /// `[tls]`
+    pub(super) struct Tls {
+        certificate: PathBuf,
+        key: PathBuf,
+        self_signed: bool,
+    }
 }
 
-/// `[auth]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Auth {
-    pub(super) mode: Option<Spanned<String>>,
-    pub(super) viewer_password: Option<Spanned<String>>,
-    pub(super) admin_password: Option<Spanned<String>>,
+keys! {
+    /// `[limits]`
+    pub(super) struct Limits {
+        connections: i64,
+        connections_per_address: i64,
+        waiting: i64,
+        waiting_per_address: i64,
+        viewers_per_address: i64,
+        request_timeout_s: f64,
+        silence_timeout_s: f64,
+    }
 }
 
-/// What `porthole passwd` writes.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Passwords {
-    pub(super) viewer_password: Option<Spanned<String>>,
-    pub(super) admin_password: Option<Spanned<String>>,
+keys! {
+    /// `[auth]`
+    pub(super) struct Auth {
+        mode: String,
+        viewer_password: String,
+        admin_password: String,
+    }
 }
 
-/// `[[camera]]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Camera {
-    pub(super) name: Option<Spanned<String>>,
-    pub(super) source: Option<Spanned<String>>,
-    pub(super) width: Option<Spanned<i64>>,
-    pub(super) height: Option<Spanned<i64>>,
-    pub(super) fps: Option<Spanned<f64>>,
-    pub(super) format: Option<Spanned<String>>,
-    pub(super) quality: Option<Spanned<i64>>,
-    pub(super) subsampling: Option<Spanned<String>>,
-    pub(super) validate: Option<Spanned<bool>>,
-    pub(super) rotate: Option<Spanned<i64>>,
-    pub(super) linger_s: Option<Spanned<f64>>,
-    pub(super) skip_first: Option<Spanned<i64>>,
-    pub(super) controls: BTreeMap<String, Spanned<Setting>>,
-    pub(super) keep_controls: Option<Spanned<bool>>,
+keys! {
+    /// What `porthole passwd` writes.
+    pub(super) struct Passwords {
+        viewer_password: String,
+        admin_password: String,
+    }
+}
+
+keys! {
+    /// `[[camera]]`
+    pub(super) struct Camera {
+        name: String,
+        source: String,
+        width: i64,
+        height: i64,
+        fps: f64,
+        format: String,
+        quality: i64,
+        subsampling: String,
+        validate: bool,
+        rotate: i64,
+        linger_s: f64,
+        skip_first: i64,
+        controls: BTreeMap<String, Spanned<Setting>>,
+        keep_controls: bool,
+    }
 }
 
 /// `[[led]]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(super) struct Led {
     pub(super) role: Spanned<String>,
     pub(super) line: Option<Spanned<String>>,
     pub(super) active_low: Option<Spanned<bool>>,
     pub(super) required: Option<Spanned<bool>>,
+}
+
+impl Value for Led {
+    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+        let mut table = Table::of(value, span)?;
+        let led = Self {
+            role: table.need("role")?,
+            line: table.take("line")?,
+            active_low: table.take("active_low")?,
+            required: table.take("required")?,
+        };
+        table.end()?;
+        Ok(led)
+    }
 }

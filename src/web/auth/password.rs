@@ -15,6 +15,7 @@ use data_encoding::BASE64_NOPAD;
 use subtle::ConstantTimeEq;
 
 use super::token::write_private;
+use crate::document;
 
 /// Memory of hashes made here, in KiB, and passes over it. The thriftiest of the settings that OWASP's Password Storage
 /// Cheat Sheet holds to be equally strong: a board with 512 MiB spares 7 of them, for one check at a time.
@@ -234,7 +235,7 @@ pub fn keep_password(state_dir: &Path, role: Role, hash: &PasswordHash) -> io::R
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         text => text?,
     };
-    let kept: Result<BTreeMap<String, String>, _> = toml::from_str(&text);
+    let kept: Result<BTreeMap<String, String>, _> = document::parse(&text);
     // Not the parser's own words, which quote what is there.
     let mut kept =
         kept.map_err(|_| io::Error::other("is no file that `porthole passwd` wrote; remove it"))?;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use log::{info, warn};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -202,8 +203,12 @@ impl Tls {
     }
 }
 
+/// For viewers no certificate is asked, so none has to be verified.
+const NO_VERIFYING: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms { all: &[], mapping: &[] };
+
 fn config(pair: Pair) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let versions = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let provider = CryptoProvider { signature_verification_algorithms: NO_VERIFYING, ..default_provider() };
+    let versions = ServerConfig::builder_with_provider(Arc::new(provider));
     // 1.2 and 1.3.
     let builder = versions.with_safe_default_protocol_versions()?.with_no_client_auth();
     let mut config = builder.with_single_cert(pair.chain, pair.key)?;
