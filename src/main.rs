@@ -7,6 +7,8 @@ mod passwd;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -16,6 +18,8 @@ use porthole::config::{self, Flags};
 use porthole::led::{Lights, Role, Signal};
 use porthole::service::{Fault, Service};
 use porthole::{board, camera, led, logging};
+use signal_hook::consts::SIGABRT;
+use signal_hook::flag::register_conditional_shutdown;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 
@@ -50,7 +54,10 @@ fn main() -> ExitCode {
     };
     logging::start(command.log);
     let exit = match command.verb.unwrap_or(Verb::Run) {
-        Verb::Run => run(&command.flags),
+        Verb::Run => {
+            abort_with_fault();
+            run(&command.flags)
+        }
         Verb::Cameras => print(|out| cameras(out)),
         Verb::Boards { id: None } => print(|out| boards(out)),
         Verb::Boards { id: Some(id) } => match board::find(&id) {
@@ -109,6 +116,15 @@ fn run(flags: &Flags) -> Exit {
         Ok(()) => Exit::Clean,
         // Whoever did not stop in time is left to the kernel, which takes everything back.
         Err(exit) => std::process::exit(exit as i32),
+    }
+}
+
+/// Makes what cannot end in order, for want of memory or by a panic within a panic, end with the code of a fault: it has
+/// been told by then, and to the service manager it is one. Its watchdog ends the service in this way too.
+fn abort_with_fault() {
+    let always = Arc::new(AtomicBool::new(true));
+    if let Err(cause) = register_conditional_shutdown(SIGABRT, Exit::Fault as i32, always) {
+        warn!("if memory runs out, the exit code will not be {}: {cause}", Exit::Fault as i32);
     }
 }
 

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::listener::Peer;
-use super::transport::Line;
+use super::transport::Transport;
 
 /// How long one may wait before it is closed to make room: those who come many at once, and want something, have all
 /// asked for it by then.
@@ -149,6 +150,12 @@ impl Crowd {
         Ok((Ticket { id, leave, crowd: Arc::clone(self) }, sent_away))
     }
 
+    /// Sends the one away that has waited longest, if long enough, because there is room for nobody else; whether there
+    /// was one.
+    pub(super) fn send_one_away(&self, now: Instant) -> bool {
+        self.book().make_room(now, |_| true)
+    }
+
     fn waits(&self, id: u64, since: Option<Instant>) {
         if let Some(guest) = self.book().present.iter_mut().find(|guest| guest.id == id) {
             guest.waits_since = since;
@@ -249,8 +256,12 @@ impl Body for Awaited {
 pub(super) struct Doorman(Arc<()>);
 
 impl Doorman {
-    /// What is to be done about one of them; nothing when too many are being told already.
-    pub(super) fn turn_away(&self, mut line: Line, why: Turned) -> Option<impl Future<Output = ()> + use<>> {
+    /// What is to be done about one of them, who is about to `enter`; nothing when too many are being told already.
+    pub(super) fn turn_away<F: Future<Output = io::Result<Transport>>>(
+        &self,
+        enter: F,
+        why: Turned,
+    ) -> Option<impl Future<Output = ()> + use<F>> {
         let place = Arc::clone(&self.0);
         // One of them is the doorman's own.
         if Arc::strong_count(&place) > TOLD + 1 {
@@ -263,12 +274,13 @@ impl Doorman {
             why.len()
         );
         let tell = async move {
-            line.write_all(answer.as_bytes()).await?;
-            line.shutdown().await?;
+            let mut transport = enter.await?;
+            transport.write_all(answer.as_bytes()).await?;
+            transport.shutdown().await?;
             // What has been asked is read, or the kernel would take the answer back with it.
             let mut asked = [0; 1024];
-            while line.read(&mut asked).await? > 0 {}
-            Ok::<_, std::io::Error>(())
+            while transport.read(&mut asked).await? > 0 {}
+            Ok::<_, io::Error>(())
         };
         Some(async move {
             // Whoever does not listen has had the chance.

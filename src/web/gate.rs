@@ -32,14 +32,7 @@ pub(super) async fn enter(
     visitor: Visitor,
     dress: &Dress,
 ) -> Result<(Request<Incoming>, Entry), Answer> {
-    let host = site.doors.host(&request).map_err(|bad| {
-        site.counters.foreign_host.add(1);
-        let status = match bad {
-            BadHost::Unclear => StatusCode::BAD_REQUEST,
-            BadHost::Foreign(_) => StatusCode::MISDIRECTED_REQUEST,
-        };
-        text(status, &bad.to_string())
-    })?;
+    let host = host(site, &request).map_err(|answer| *answer)?;
     if request.method() == Method::OPTIONS {
         let mut answer = allowing(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", "");
         if request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
@@ -62,6 +55,21 @@ pub(super) async fn enter(
         Ok(admission) => Ok((request, Entry { admission, sender })),
         Err(denied) => Err(turn_away(site, request.headers(), request.method(), &uri, denied)),
     }
+}
+
+/// The host that a request names, or the answer to one that names none of this machine.
+pub(super) fn host<B>(
+    site: &Site,
+    request: &Request<B>,
+) -> Result<Option<(String, Option<u16>)>, Box<Answer>> {
+    site.doors.host(request).map_err(|bad| {
+        site.counters.foreign_host.add(1);
+        let status = match bad {
+            BadHost::Unclear => StatusCode::BAD_REQUEST,
+            BadHost::Foreign(_) => StatusCode::MISDIRECTED_REQUEST,
+        };
+        Box::new(text(status, &bad.to_string()))
+    })
 }
 
 /// The answer to a request for what may not be had by the page that sent it, or by whoever is behind it.

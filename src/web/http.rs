@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -60,23 +61,35 @@ enum Outcome {
 
 /// Finds out what a peer speaks, and serves it to its end.
 pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer, ticket: Ticket) {
-    // A UNIX socket is plain: its peers are programs of this machine.
-    let Some(tls) = site.tls.as_ref().filter(|_| remote != Peer::Unix) else {
-        return serve_http(site, Transport::Plain(line), remote, &ticket, false).await;
-    };
-    let spoken = tokio::select! {
-        spoken = timeout(site.settings.limits.request_time, tls.enter(line)) => spoken,
+    let is_open = site.tls.is_none() || remote == Peer::Unix;
+    let entering = timeout(site.settings.limits.request_time, enter(Arc::clone(&site), line, remote));
+    let entered = tokio::select! {
+        entered = entering => entered,
         () = site.stopped() => return,
         () = ticket.sent_away() => return,
     };
-    match spoken {
-        Ok(Ok(Spoken::Tls(transport))) => serve_http(site, transport, remote, &ticket, false).await,
-        Ok(Ok(Spoken::Plain(line))) => serve_http(site, Transport::Plain(line), remote, &ticket, true).await,
+    match entered {
+        Ok(Ok(transport)) => {
+            let is_misplaced = !is_open && !transport.is_encrypted();
+            serve_http(site, transport, remote, &ticket, is_misplaced).await;
+        }
         Ok(Err(error)) => {
             debug!("{remote}: TLS: {error}");
             site.counters.handshake.add(1);
         }
         Err(_) => site.counters.idle.add(1),
+    }
+}
+
+/// Shakes hands with a peer who speaks TLS, where that is spoken. Waits for the peer, for ever if that is silent.
+pub(super) async fn enter(site: Arc<Site>, line: Line, remote: Peer) -> io::Result<Transport> {
+    match &site.tls {
+        // A UNIX socket is plain: its peers are programs of this machine.
+        Some(tls) if remote != Peer::Unix => match tls.enter(line).await? {
+            Spoken::Tls(transport) => Ok(transport),
+            Spoken::Plain(line) => Ok(Transport::Plain(line)),
+        },
+        _ => Ok(Transport::Plain(line)),
     }
 }
 
@@ -102,7 +115,9 @@ async fn serve_http(
             let busy = ticket.busy();
             if is_misplaced {
                 site.counters.plain.add(1);
-                return Ok::<_, Infallible>(redirect::answer(&request).map(|body| Awaited::new(body, busy)));
+                let answer =
+                    gate::host(site, &request).map_or_else(|bad| *bad, |_| redirect::answer(&request));
+                return Ok::<_, Infallible>(answer.map(|body| Awaited::new(body, busy)));
             }
             match outcome(site, request, remote, visitor).await {
                 Outcome::Answer(answer) => Ok(answer.map(|body| Awaited::new(body, busy))),
@@ -157,12 +172,12 @@ async fn serve_http(
 
 /// Counts a connection that was not ended by its peer.
 fn count(site: &Site, error: &hyper::Error) {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
     if error.is_timeout() {
         site.counters.idle.add(1);
     } else if error.is_parse() {
         site.counters.malformed.add(1);
-    } else if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut) {
+    } else if cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) {
         site.counters.stalled.add(1);
     }
 }

@@ -54,7 +54,7 @@ use crate::led::LightInfo;
 use crate::status::{Counter, Watcher};
 use auth::Auth;
 use crowd::{Crowd, Doorman, Turned};
-use listener::{Listener, Peer};
+use listener::Listener;
 use origin::Doors;
 use tls::Tls;
 use viewer::Register;
@@ -331,9 +331,7 @@ impl Web {
                             Err(why) => {
                                 debug!("{peer}: {why}");
                                 site.turned_away(why);
-                                // In words that TLS would hide from whoever does not shake hands first.
-                                let words = site.tls.is_none() || peer == Peer::Unix;
-                                match doorman.turn_away(line, why).filter(|_| words) {
+                                match doorman.turn_away(http::enter(Arc::clone(&site), line, peer), why) {
                                     Some(told) => drop(connections.spawn(told)),
                                     None => site.counters.ended.add(1),
                                 }
@@ -344,6 +342,7 @@ impl Web {
                         debug!("accepting a connection: {error}");
                         site.counters.unaccepted.add(1);
                         // Out of descriptors, most likely. They come back when connections end.
+                        site.counters.sent_away.add(crowd.send_one_away(Instant::now()).into());
                         sleep(ACCEPT_AGAIN).await;
                     }
                 },

@@ -39,7 +39,7 @@ mod built_with {
     use crate::support::http::{Multipart, request};
     use crate::support::picture::decode;
     use crate::support::prometheus::Exposition;
-    use crate::support::tls::{Wire, encrypted};
+    use crate::support::tls::{Wire, encrypted, plain};
     use crate::support::tools::program;
     use crate::support::ws::Client;
     use crate::support::{DEADLINE, Porthole, Scratch, finish, porthole, until};
@@ -319,6 +319,39 @@ mod built_with {
                 .then_some(())
         });
         assert_eq!(counted(&service, "porthole_requests_redirected_total", ""), 2.0);
+        // Nobody is sent to a name that is not this machine's.
+        let mut stream = TcpStream::connect(service.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 421 ") && !answer.contains("https://"), "{answer}");
+    }
+
+    #[test]
+    fn when_all_connections_are_taken_the_next_is_told_so_behind_its_handshake() {
+        let scratch = Scratch::new();
+        let file = scratch.file("porthole.toml", "[server]\nmax_viewers = 2\n[limits]\nconnections = 2\n");
+        let service = self_signed(&scratch.path("state"), &["--config", file.to_str().unwrap()]);
+        let viewers: Vec<Box<dyn Wire>> = (0..2)
+            .map(|_| {
+                let mut wire = ask(encrypted(service.address), "/stream");
+                wire.read_exact(&mut [0; 1000]).unwrap();
+                wire
+            })
+            .collect();
+        for wire in [encrypted(service.address), plain(service.address)] {
+            let mut answer = String::new();
+            // Some close without a goodbye, which rustls calls an error behind the answer.
+            let _ = ask(wire, "/healthz").read_to_string(&mut answer);
+            assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 5"), "{answer}");
+            assert!(
+                answer.ends_with("all 2 connections are taken; more by limits.connections\n"),
+                "{answer}"
+            );
+        }
+        drop(viewers);
+        until("there is room again", || get(service.address, "/healthz").contains(" 200 ").then_some(()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! service can do to itself: a panic in any of its stages.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -170,6 +170,24 @@ fn without_descriptors_those_who_watch_go_on_and_others_come_in_when_there_are_s
 }
 
 #[test]
+fn those_who_ask_for_nothing_cannot_keep_all_descriptors() {
+    let rig = Rig::new("MJPG:640x480@30");
+    let mut command = rig.command("127.0.0.1:0");
+    limit(&mut command, libc::RLIMIT_NOFILE, 48);
+    let service = Porthole::spawn(&mut command);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    let idle: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(service.address).unwrap()).collect();
+    // Behind all of them.
+    assert_eq!(get(service.address, "/healthz").status, 200);
+    (0..30).for_each(|_| drop(client.acknowledged()));
+    let metrics = Exposition::parse(&get(service.address, "/metrics").text());
+    let crowded = metrics.value("porthole_connections_dropped_total", &[("reason", "crowded")]);
+    assert!(crowded >= 1.0, "nobody was sent away");
+    drop(idle);
+}
+
+#[test]
 fn viewers_take_no_more_memory_than_there_is_for_them() {
     let config =
         "[server]\nprogress_timeout_s = 60\n[[camera]]\nsource = \"pattern\"\nwidth = 640\nheight = 480\n";
@@ -198,6 +216,42 @@ fn viewers_take_no_more_memory_than_there_is_for_them() {
     assert!(grown < 16 * 1024, "memory grew by {grown} kB for 60 viewers");
     drop((stuck, texts));
     fresh(&mut client);
+}
+
+#[test]
+fn out_of_memory_it_ends_as_a_fault() {
+    const FREE_KIB: u64 = 1024;
+    let config = "[server]\nmax_viewers = 1000\n[limits]\nconnections_per_address = 1000\n\
+                  viewers_per_address = 1000\n[[camera]]\nsource = \"pattern\"\nwidth = 640\nheight = 480\n";
+    let scratch = Scratch::new();
+    let file = scratch.file("porthole.toml", config);
+    let serve = || {
+        let mut command = porthole();
+        command.args(["--listen", "127.0.0.1:0", "--config"]).arg(&file);
+        command
+    };
+    let alone = Porthole::spawn(&mut serve());
+    Client::porthole(alone.address, "/ws").acknowledged();
+    // Not the address space: the allocator has some in reserve.
+    let size = proc_status(alone.pid(), "VmData");
+    drop(alone);
+    let mut command = serve();
+    limit(&mut command, libc::RLIMIT_DATA, (size + FREE_KIB) * 1024);
+    let mut service = Porthole::spawn(&mut command);
+    let mut viewers = Vec::new();
+    let ended = until("memory has run out", || {
+        viewers.extend(ask(service.address, "/stream"));
+        service.ended()
+    });
+    assert_eq!(ended.code(), Some(3), "{ended:?}: {}", service.log());
+    assert!(service.log().contains("memory allocation of"), "{}", service.log());
+}
+
+/// Asks for something, of a service that may have ended.
+fn ask(address: SocketAddr, path: &str) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").ok()?;
+    Some(stream)
 }
 
 #[test]

@@ -223,6 +223,11 @@ impl Porthole {
         until(&format!("the service ends, log: {}", self.log()), || self.child.try_wait().unwrap())
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Asks it to stop, and waits until it has; its exit code.
     #[track_caller]
     pub fn stop(&mut self) -> Option<i32> {
