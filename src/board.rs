@@ -174,9 +174,17 @@ pub fn find(text: &str) -> Result<Board, String> {
         let profile = fs::read_to_string(text).map_err(|error| format!("cannot be read: {error}"))?;
         return Board::parse(text, &profile);
     }
-    let known = || all().map(|board| board.id).collect::<Vec<_>>().join(", ");
-    let found = all().find(|board| board.id == text);
-    found.ok_or_else(|| format!("must be auto, the path of a profile, or one of {}", known()))
+    let known = || PROFILES.iter().map(|(id, _)| *id).collect::<Vec<_>>().join(", ");
+    embedded(|id, _| id == text)
+        .next()
+        .ok_or_else(|| format!("must be auto, the path of a profile, or one of {}", known()))
+}
+
+/// The embedded boards that are wanted, by their id and text; others are not read.
+fn embedded(is_wanted: impl Fn(&str, &str) -> bool) -> impl Iterator<Item = Board> {
+    // A profile that cannot be read is found by the tests below, before it can be embedded anywhere.
+    let wanted = PROFILES.iter().filter(move |(id, text)| is_wanted(id, text));
+    wanted.filter_map(|(id, text)| Board::parse(id, text).ok())
 }
 
 /// The board this runs on, as far as any profile knows it.
@@ -188,14 +196,17 @@ fn recognise(compatible: &[u8]) -> Board {
     let generic = || {
         Board::parse(GENERIC, "name = \"Linux machine\"").unwrap_or_else(|_| unreachable!("it is this text"))
     };
-    let found = all().find(|board| board.is_recognised_by(compatible));
-    found.or_else(|| all().find(|board| board.id == GENERIC)).unwrap_or_else(generic)
+    // Every start comes by here; few profiles hold one of the strings, and most need not be read.
+    let strings: Vec<&str> =
+        compatible.split(|&byte| byte == 0).filter_map(|s| str::from_utf8(s).ok()).collect();
+    let may_be = |text: &str| strings.iter().any(|string| !string.is_empty() && text.contains(string));
+    let found = embedded(|_, text| may_be(text)).find(|board| board.is_recognised_by(compatible));
+    found.or_else(|| embedded(|id, _| id == GENERIC).next()).unwrap_or_else(generic)
 }
 
 /// All boards, by id.
 pub fn all() -> impl Iterator<Item = Board> {
-    // A profile that cannot be read is found by the tests below, before it can be embedded anywhere.
-    PROFILES.iter().filter_map(|&(id, text)| Board::parse(id, text).ok())
+    embedded(|_, _| true)
 }
 
 /// Everything about it, for somebody with a soldering iron.
