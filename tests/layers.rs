@@ -10,6 +10,7 @@ const ROOMS: [&str; 16] = [
     "main",
     "command",
     "passwd",
+    "appliance",
     "lib",
     "logging",
     "service",
