@@ -123,7 +123,8 @@ fn resolve_web(
     board: &str,
 ) -> Result<web::Settings, ConfigError> {
     pick.table("[server]");
-    let listen = network::listen(pick, flags, server.listen)?;
+    let mut listen = network::listen(pick, flags, server.listen)?;
+    listen.extend(network::local_socket(pick, flags)?);
 
     let viewers = pick.value("max_viewers", "--max-viewers", flags.max_viewers, server.max_viewers, 64);
     let max_viewers = viewers.check(|&n| whole(n, 1..=1000))?;

@@ -61,7 +61,7 @@ enum Outcome {
 /// Finds out what a peer speaks, and serves it to its end.
 pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer, ticket: Ticket) {
     // A UNIX socket is plain: its peers are programs of this machine.
-    let Some(tls) = site.tls.as_ref().filter(|_| remote != Peer::Unix) else {
+    let Some(tls) = site.tls.as_ref().filter(|_| !remote.is_unix()) else {
         return serve_http(site, Transport::Plain(line), remote, &ticket, false).await;
     };
     let spoken = tokio::select! {

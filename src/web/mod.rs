@@ -54,7 +54,7 @@ use crate::led::LightInfo;
 use crate::status::{Counter, Watcher};
 use auth::Auth;
 use crowd::{Crowd, Doorman, Turned};
-use listener::{Listener, Peer};
+use listener::Listener;
 use origin::Doors;
 use tls::Tls;
 use viewer::Register;
@@ -276,8 +276,8 @@ impl Web {
         self.listeners.iter().map(Listener::address).collect()
     }
 
-    /// A URL for each address, to open in a browser; for a UNIX socket, its path. They hold the token if that was made
-    /// just now, and are not to be logged then.
+    /// A URL for each address, to open in a browser; for a UNIX socket, its path, unless that is a local one. They hold the
+    /// token if that was made just now, and are not to be logged then.
     ///
     /// # Errors
     /// When the kernel does not tell the addresses.
@@ -295,7 +295,8 @@ impl Web {
             }
             other => other.to_string(),
         };
-        Ok(self.addresses()?.into_iter().map(url).collect())
+        let addresses = self.addresses()?.into_iter();
+        Ok(addresses.filter(|address| !matches!(address, Address::Local(_))).map(url).collect())
     }
 
     /// Serves until `stop` is ready, then says goodbye to everybody.
@@ -332,7 +333,7 @@ impl Web {
                                 debug!("{peer}: {why}");
                                 site.turned_away(why);
                                 // In words that TLS would hide from whoever does not shake hands first.
-                                let words = site.tls.is_none() || peer == Peer::Unix;
+                                let words = site.tls.is_none() || peer.is_unix();
                                 match doorman.turn_away(line, why).filter(|_| words) {
                                     Some(told) => drop(connections.spawn(told)),
                                     None => site.counters.ended.add(1),
