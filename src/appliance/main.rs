@@ -2,6 +2,7 @@
 //! verb is a room of its own.
 #![forbid(unsafe_code)]
 
+mod disk;
 mod release;
 
 use std::process::ExitCode;

@@ -24,6 +24,7 @@ mod page_grid;
 mod page_keep;
 mod page_look;
 mod page_states;
+mod releases;
 mod sockets;
 mod sources;
 mod stills;
