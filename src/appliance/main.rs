@@ -4,6 +4,7 @@
 
 mod disk;
 mod release;
+mod settings;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ struct Command {
 enum Verb {
     /// Which program serves: the factory's, or one that was brought later
     Release(release::Arguments),
+    /// Apply the settings that are on the card
+    Settings(settings::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     logging::start(log);
     let done = match verb {
         Verb::Release(arguments) => release::run(arguments).map_err(|why| why.to_string()),
+        Verb::Settings(arguments) => settings::run(arguments).map_err(|why| why.to_string()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

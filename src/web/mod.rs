@@ -40,7 +40,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use auth::{AuthMode, PasswordHash, Passwords, Role, TokenError, keep_password, passwords_file};
+pub use auth::{
+    AuthMode, PasswordHash, Passwords, Role, TokenError, keep_passwords, keep_token, kept_passwords,
+    passwords_file,
+};
 pub use crowd::Limits;
 pub use handed::{HandedError, handed_over};
 pub use listener::Address;

@@ -27,8 +27,8 @@ use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
 pub(super) use ledger::Suspect;
-pub use password::{PasswordHash, Passwords, Role, keep_password, passwords_file};
-pub use token::TokenError;
+pub use password::{PasswordHash, Passwords, Role, keep_passwords, kept_passwords, passwords_file};
+pub use token::{TokenError, keep_token};
 pub(super) use visitor::{Admission, Denied, Proof, Visitor};
 
 use ledger::{Ledger, Verdict};
