@@ -62,4 +62,8 @@ pub struct Flags {
     /// Where the service keeps what must survive a restart
     #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
+
+    /// Warn of what this file says, while it is there: on the page, in /state, by the fault LED
+    #[arg(long, value_name = "FILE", global = true)]
+    pub warning_file: Option<PathBuf>,
 }

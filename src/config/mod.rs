@@ -46,6 +46,8 @@ pub struct Config {
     pub cameras: Vec<camera::Settings>,
     /// For the LEDs; none unless they are asked for.
     pub leds: Vec<led::Settings>,
+    /// Whose text is a warning for as long as it is there.
+    pub warning_file: Option<PathBuf>,
     /// Every value with where it came from.
     pub notes: Vec<Note>,
 }
@@ -113,7 +115,8 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
     for raw in led {
         leds.push(resolve_led(&mut pick, raw, &board, &leds)?);
     }
-    Ok(Config { board, web, cameras, leds, notes: pick.into_notes() })
+    let warning_file = flags.warning_file.clone();
+    Ok(Config { board, web, cameras, leds, warning_file, notes: pick.into_notes() })
 }
 
 fn resolve_web(

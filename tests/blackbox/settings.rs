@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::http::request;
-use crate::support::{Porthole, Scratch, finish, porthole, source_tree};
+use crate::support::{Porthole, Scratch, fake_disk, finish, porthole, source_tree};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIILBDFfrirOnMyArsZETkAF5kJWaoaWk8WSyH7g9ngch me@laptop";
@@ -82,10 +82,9 @@ impl Appliance {
     /// The same with a disk that does what `variable` orders of the folder `name`; the exit code and what was logged.
     #[track_caller]
     fn boot_with(&self, variable: &str, order: &str, name: &str) -> (i32, String) {
-        let library = std::env::current_exe().unwrap().with_file_name("../examples/libfakedisk.so");
-        let library = library.canonicalize().expect("cargo build --example fakedisk makes it");
-        let order = format!("{order}:{}", self.path(name).display());
-        let (code, _, log) = finish(self.command().env("LD_PRELOAD", library).env(variable, order));
+        let mut command = self.command();
+        fake_disk(&mut command, variable, order, &self.path(name));
+        let (code, _, log) = finish(&mut command);
         (code, self.without_names(&log))
     }
 
