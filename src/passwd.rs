@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use std::path::Path;
 
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
-use porthole::web::{PasswordHash, Role, keep_password, passwords_file};
+use porthole::web::{PasswordHash, Role, keep_passwords, kept_passwords, passwords_file};
 
 /// Sets the password of a role; what to tell whoever did.
 pub(crate) fn set(state_dir: &Path, role: Role, only_print: bool) -> Result<String, String> {
@@ -15,8 +15,11 @@ pub(crate) fn set(state_dir: &Path, role: Role, only_print: bool) -> Result<Stri
     }
     let path = passwords_file(state_dir);
     let path = path.display();
-    keep_password(state_dir, role, &hash)
-        .map_err(|cause| format!("{path}: {cause}; name another folder with --state-dir, or use --print"))?;
+    let kept = kept_passwords(state_dir).and_then(|mut kept| {
+        kept.set(role, Some(hash));
+        keep_passwords(state_dir, &kept)
+    });
+    kept.map_err(|cause| format!("{path}: {cause}; name another folder with --state-dir, or use --print"))?;
     Ok(format!("The {role} password is kept in {path}; restart porthole."))
 }
 

@@ -126,6 +126,8 @@ pub enum Phase {
 pub struct Status {
     /// Between start and stop.
     pub phase: Phase,
+    /// What the system around the service warns of.
+    pub warning: Option<String>,
     /// Every configured camera, in the order of the configuration.
     pub cameras: Vec<CameraStatus>,
 }
@@ -152,7 +154,7 @@ pub fn status(
         })
         .collect();
     let counters: Vec<_> = cameras.iter().map(|c| Arc::clone(&c.counters)).collect();
-    let (sender, watcher) = watch::channel(Status { phase: Phase::Starting, cameras });
+    let (sender, watcher) = watch::channel(Status { phase: Phase::Starting, warning: None, cameras });
     let sender = Arc::new(sender);
     let reporters = counters
         .into_iter()
@@ -162,7 +164,7 @@ pub fn status(
     (PhaseReporter { sender }, reporters, watcher)
 }
 
-/// Says where the service is between start and stop.
+/// Says where the service is between start and stop, and what else concerns all of it.
 #[derive(Debug)]
 pub struct PhaseReporter {
     sender: Arc<watch::Sender<Status>>,
@@ -172,6 +174,15 @@ impl PhaseReporter {
     /// Tells the watchers.
     pub fn phase(&self, phase: Phase) {
         self.sender.send_modify(|status| status.phase = phase);
+    }
+
+    /// The system around the service warns of this from now on. Returns whether that is news.
+    pub fn warning(&self, warning: Option<String>) -> bool {
+        self.sender.send_if_modified(|status| {
+            let changed = status.warning != warning;
+            status.warning = warning;
+            changed
+        })
     }
 }
 

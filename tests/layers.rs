@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. A room may import those below it.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "main",
     "command",
     "passwd",
+    "appliance",
     "lib",
     "logging",
     "service",

@@ -39,11 +39,15 @@ pub struct Flags {
     #[arg(long, value_name = "SECONDS", global = true, allow_negative_numbers = true)]
     pub linger: Option<f64>,
 
-    /// Where to serve: 0.0.0.0:8080 is every network, port 0 any free one, or unix:PATH; repeatable
+    /// Where to serve: 0.0.0.0:8080 is any network, port 0 any free one, or unix:PATH; repeatable
     #[arg(long, value_name = "ADDR:PORT", global = true)]
     pub listen: Vec<String>,
 
-    /// Serve HTTPS: self-signed (a certificate made here) or none; the configuration can name files
+    /// Let this user and root watch by this UNIX socket too, whatever others are asked for
+    #[arg(long, value_name = "PATH", global = true)]
+    pub local_socket: Option<PathBuf>,
+
+    /// Serve HTTPS: self-signed (a certificate made here) or none; a configuration can name files
     #[arg(long, value_name = "MODE", global = true)]
     pub tls: Option<String>,
 
@@ -58,4 +62,8 @@ pub struct Flags {
     /// Where the service keeps what must survive a restart
     #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
+
+    /// Warn of what this file says, while it is there: on the page, in /state, by the fault LED
+    #[arg(long, value_name = "FILE", global = true)]
+    pub warning_file: Option<PathBuf>,
 }

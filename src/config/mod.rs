@@ -46,6 +46,8 @@ pub struct Config {
     pub cameras: Vec<camera::Settings>,
     /// For the LEDs; none unless they are asked for.
     pub leds: Vec<led::Settings>,
+    /// Whose text is a warning for as long as it is there.
+    pub warning_file: Option<PathBuf>,
     /// Every value with where it came from.
     pub notes: Vec<Note>,
 }
@@ -113,7 +115,8 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
     for raw in led {
         leds.push(resolve_led(&mut pick, raw, &board, &leds)?);
     }
-    Ok(Config { board, web, cameras, leds, notes: pick.into_notes() })
+    let warning_file = flags.warning_file.clone();
+    Ok(Config { board, web, cameras, leds, warning_file, notes: pick.into_notes() })
 }
 
 fn resolve_web(
@@ -123,7 +126,8 @@ fn resolve_web(
     board: &str,
 ) -> Result<web::Settings, ConfigError> {
     pick.table("[server]");
-    let listen = network::listen(pick, flags, server.listen)?;
+    let mut listen = network::listen(pick, flags, server.listen)?;
+    listen.extend(network::local_socket(pick, flags)?);
 
     let viewers = pick.value("max_viewers", "--max-viewers", flags.max_viewers, server.max_viewers, 64);
     let max_viewers = viewers.check(|&n| whole(n, 1..=1000))?;

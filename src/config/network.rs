@@ -36,6 +36,20 @@ pub(super) fn listen(
     })
 }
 
+/// Where it listens for this user and root alone, if anywhere; beside all others, whoever says which those are.
+pub(super) fn local_socket(pick: &mut Picker<'_>, flags: &Flags) -> Result<Option<Address>, ConfigError> {
+    let Some(path) = &flags.local_socket else { return Ok(None) };
+    let text = path.display().to_string();
+    let address = Picked::of_flag("local_socket", "--local-socket", text).check(|text| {
+        match format!("unix:{text}").parse() {
+            Ok(Address::Unix(path)) => Ok(Address::Local(path)),
+            _ => Err("must be a whole path of at most 107 bytes, like /run/porthole/local.sock".into()),
+        }
+    })?;
+    pick.remark(format!("and, for this user and root, {address}"), Origin::Flag("--local-socket"));
+    Ok(Some(address))
+}
+
 /// Whether, and with which certificate, HTTPS is spoken.
 pub(super) fn tls(pick: &mut Picker<'_>, flags: &Flags, file: raw::Tls) -> Result<Encryption, ConfigError> {
     let possible = || match cfg!(feature = "tls") {

@@ -159,6 +159,8 @@ pub fn signal(role: Role, status: &Status) -> Signal {
         // Whatever else is going on.
         Role::OnAir if status.cameras.iter().any(|camera| camera.capturing) => Signal::On,
         Role::OnAir => Signal::Off,
+        // It may be why nobody can watch, and then no camera has anything to tell.
+        Role::Fault if status.warning.is_some() && status.phase != Phase::Stopping => Signal::Blink,
         Role::Fault if serving => status
             .cameras
             .iter()
@@ -286,6 +288,9 @@ mod tests {
         assert_eq!(all(), "on on on count-3");
         cameras[0].fault(CameraState::Stalled, "no frame".into());
         assert_eq!(all(), "on off on count-2", "the device is open, so somebody may be seen");
+        phase.warning(Some("the Wi-Fi".into()));
+        assert_eq!(all(), "on off on blink");
+        phase.warning(None);
         cameras[0].capturing(false);
         cameras[0].fault(CameraState::Lost, "unplugged".into());
         assert_eq!(all(), "on off off count-1");

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod manager;
+mod warning;
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -98,6 +100,7 @@ pub struct Service {
     lights: LightsThread,
     phase: PhaseReporter,
     status: Watcher,
+    warning_file: Option<PathBuf>,
 }
 
 impl Service {
@@ -106,7 +109,7 @@ impl Service {
     /// # Errors
     /// [`StartError`] says what could not be set up; everything else has been taken down again.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let Config { mut web, cameras, leds, .. } = config;
+        let Config { mut web, cameras, leds, warning_file, .. } = config;
         let (phase, reporters, status) =
             status(cameras.iter().map(|c| (c.name.clone(), c.source.to_string(), c.fps)));
         let lights = Lights::open(leds).map_err(|(role, source)| StartError::Led { role, source })?;
@@ -121,7 +124,7 @@ impl Service {
             threads.push(thread);
         }
         let web = Web::bind(web, viewed, status.clone())?;
-        Ok(Self { web, threads, lights, phase, status })
+        Ok(Self { web, threads, lights, phase, status, warning_file })
     }
 
     /// Where it listens.
@@ -146,7 +149,7 @@ impl Service {
     /// [`Fault`] when it was not asked to stop, or something would not.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Fault> {
         // The lights go last, however this ends: dark when the cameras are closed.
-        let Self { web, mut threads, mut lights, phase, status } = self;
+        let Self { web, mut threads, mut lights, phase, status, warning_file } = self;
         let (stop_web, web_stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops the web too.
         let mut web = tokio::spawn(web.serve(async { drop(web_stopped.await) }));
@@ -159,6 +162,7 @@ impl Service {
             fault = first_to_end(&mut threads) => Some(fault),
             () = lights.ended() => Some(Fault::Dark),
             ended = &mut web => Some(ended_itself("the web", ended)),
+            never = warning::watch(warning_file, &phase) => match never {},
             ended = &mut supervisor => Some(ended_itself("what keeps the service manager informed", ended)),
         };
 

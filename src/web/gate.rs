@@ -51,7 +51,7 @@ pub(super) async fn enter(
         }
         _ => {}
     }
-    match site.auth.admit(request.headers(), uri.query(), visitor.suspect).await {
+    match site.auth.admit(request.headers(), uri.query(), visitor).await {
         Ok(admission) => Ok((request, Entry { admission, sender })),
         Err(denied) => Err(turn_away(site, request.headers(), request.method(), &uri, denied)),
     }

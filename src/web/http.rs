@@ -61,7 +61,7 @@ enum Outcome {
 
 /// Finds out what a peer speaks, and serves it to its end.
 pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer, ticket: Ticket) {
-    let is_open = site.tls.is_none() || remote == Peer::Unix;
+    let is_open = site.tls.is_none() || remote.is_unix();
     let entering = timeout(site.settings.limits.request_time, enter(Arc::clone(&site), line, remote));
     let entered = tokio::select! {
         entered = entering => entered,
@@ -85,7 +85,7 @@ pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer, ticket: Tic
 pub(super) async fn enter(site: Arc<Site>, line: Line, remote: Peer) -> io::Result<Transport> {
     match &site.tls {
         // A UNIX socket is plain: its peers are programs of this machine.
-        Some(tls) if remote != Peer::Unix => match tls.enter(line).await? {
+        Some(tls) if !remote.is_unix() => match tls.enter(line).await? {
             Spoken::Tls(transport) => Ok(transport),
             Spoken::Plain(line) => Ok(Transport::Plain(line)),
         },

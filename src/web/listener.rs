@@ -26,6 +26,8 @@ use super::transport::Line;
 const BACKLOG: u32 = 256;
 /// Who may connect to a UNIX socket: this user and its group, as that of a web server in front.
 const MODE: u32 = 0o660;
+/// Who may connect to a local socket: this user, and root.
+const LOCAL_MODE: u32 = 0o600;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A UNIX socket at a path.
     Unix(PathBuf),
+    /// A UNIX socket for this user and root alone, who may watch whatever else is asked of others.
+    Local(PathBuf),
     /// A socket that the service manager has opened.
     Handed {
         /// As what this process has it.
@@ -48,7 +52,7 @@ impl Address {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            Self::Unix(_) => true,
+            Self::Unix(_) | Self::Local(_) => true,
             Self::Handed { at, .. } => at.is_local(),
         }
     }
@@ -58,7 +62,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(path) | Self::Local(path) => write!(f, "unix:{}", path.display()),
             Self::Handed { at, .. } => at.fmt(f),
         }
     }
@@ -90,6 +94,15 @@ pub(super) enum Peer {
     Tcp(SocketAddr),
     /// A program on this machine.
     Unix,
+    /// One that runs as this user or root.
+    Local,
+}
+
+impl Peer {
+    /// Whether it speaks by a UNIX socket, which is plain.
+    pub(super) fn is_unix(self) -> bool {
+        !matches!(self, Self::Tcp(_))
+    }
 }
 
 impl fmt::Display for Peer {
@@ -97,6 +110,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix => f.write_str("unix"),
+            Self::Local => f.write_str("local"),
         }
     }
 }
@@ -122,10 +136,11 @@ impl Drop for SocketFile {
 #[derive(Debug)]
 enum Kind {
     Tcp(TcpListener),
-    /// With its file, unless that is the service manager's.
+    /// With its file, unless that is the service manager's, and who comes by it.
     Unix {
         listener: UnixListener,
         _file: Option<SocketFile>,
+        peer: Peer,
     },
 }
 
@@ -138,14 +153,16 @@ impl Listener {
     pub(super) fn bind(address: &Address) -> io::Result<Self> {
         let kind = match address {
             Address::Tcp(address) => Kind::Tcp(bind_tcp(*address)?),
-            Address::Unix(path) => bind_unix(path)?,
+            Address::Unix(path) => bind_unix(path, Peer::Unix, MODE)?,
+            Address::Local(path) => bind_unix(path, Peer::Local, LOCAL_MODE)?,
             Address::Handed { descriptor, at } => {
                 let socket = Socket::from(handed::take(*descriptor));
                 socket.set_nonblocking(true)?;
                 socket.set_cloexec(true)?;
                 match **at {
                     Address::Unix(_) => {
-                        Kind::Unix { listener: UnixListener::from_std(socket.into())?, _file: None }
+                        let listener = UnixListener::from_std(socket.into())?;
+                        Kind::Unix { listener, _file: None, peer: Peer::Unix }
                     }
                     _ => Kind::Tcp(TcpListener::from_std(socket.into())?),
                 }
@@ -158,9 +175,9 @@ impl Listener {
     pub(super) fn address(&self) -> io::Result<Address> {
         match &self.0 {
             Kind::Tcp(listener) => listener.local_addr().map(Address::Tcp),
-            Kind::Unix { listener, .. } => {
-                let path = listener.local_addr()?.as_pathname().map(PathBuf::from);
-                Ok(Address::Unix(path.unwrap_or_default()))
+            Kind::Unix { listener, peer, .. } => {
+                let path = listener.local_addr()?.as_pathname().map(PathBuf::from).unwrap_or_default();
+                Ok(if *peer == Peer::Local { Address::Local(path) } else { Address::Unix(path) })
             }
         }
     }
@@ -170,8 +187,8 @@ impl Listener {
             Kind::Tcp(listener) => {
                 listener.poll_accept(cx).map_ok(|(stream, address)| (Line::from(stream), Peer::Tcp(address)))
             }
-            Kind::Unix { listener, .. } => {
-                listener.poll_accept(cx).map_ok(|(stream, _)| (Line::from(stream), Peer::Unix))
+            Kind::Unix { listener, peer, .. } => {
+                listener.poll_accept(cx).map_ok(|(stream, _)| (Line::from(stream), *peer))
             }
         }
     }
@@ -201,7 +218,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn bind_unix(path: &Path) -> io::Result<Kind> {
+fn bind_unix(path: &Path, peer: Peer, mode: u32) -> io::Result<Kind> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     match socket.bind(&address) {
@@ -214,9 +231,9 @@ fn bind_unix(path: &Path) -> io::Result<Kind> {
     let meta = fs::symlink_metadata(path)?;
     let file = SocketFile { path: path.into(), inode: (meta.dev(), meta.ino()) };
     // Before anybody can connect, which is from the next line on.
-    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG as i32)?;
-    Ok(Kind::Unix { listener: UnixListener::from_std(socket.into())?, _file: Some(file) })
+    Ok(Kind::Unix { listener: UnixListener::from_std(socket.into())?, _file: Some(file), peer })
 }
 
 /// Whether a socket was left there by somebody who listens no more: killed, or the machine lost its power.
@@ -232,12 +249,14 @@ fn is_abandoned(path: &Path, address: &SockAddr) -> bool {
 /// What to do when [`Listener::bind`] has failed.
 pub(super) fn remedy(address: &Address, error: &io::Error) -> &'static str {
     match (address, error.kind()) {
-        (Address::Unix(_), io::ErrorKind::AddrInUse) => {
+        (Address::Unix(_) | Address::Local(_), io::ErrorKind::AddrInUse) => {
             "another program listens there, or what is there is no socket: stop or remove it, or name another \
              path with --listen"
         }
-        (Address::Unix(_), io::ErrorKind::NotFound) => "make its folder, or name another path with --listen",
-        (Address::Unix(_), io::ErrorKind::PermissionDenied) => {
+        (Address::Unix(_) | Address::Local(_), io::ErrorKind::NotFound) => {
+            "make its folder, or name another path with --listen"
+        }
+        (Address::Unix(_) | Address::Local(_), io::ErrorKind::PermissionDenied) => {
             "this user may not write there: name another path with --listen"
         }
         (_, io::ErrorKind::AddrInUse) => {

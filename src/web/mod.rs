@@ -40,7 +40,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use auth::{AuthMode, PasswordHash, Passwords, Role, TokenError, keep_password, passwords_file};
+pub use auth::{
+    AuthMode, PasswordHash, Passwords, Role, TokenError, keep_passwords, keep_token, kept_passwords,
+    passwords_file,
+};
 pub use crowd::Limits;
 pub use handed::{HandedError, handed_over};
 pub use listener::Address;
@@ -276,8 +279,8 @@ impl Web {
         self.listeners.iter().map(Listener::address).collect()
     }
 
-    /// A URL for each address, to open in a browser; for a UNIX socket, its path. They hold the token if that was made
-    /// just now, and are not to be logged then.
+    /// A URL for each address, to open in a browser; for a UNIX socket, its path, unless that is a local one. They hold the
+    /// token if that was made just now, and are not to be logged then.
     ///
     /// # Errors
     /// When the kernel does not tell the addresses.
@@ -295,7 +298,8 @@ impl Web {
             }
             other => other.to_string(),
         };
-        Ok(self.addresses()?.into_iter().map(url).collect())
+        let addresses = self.addresses()?.into_iter();
+        Ok(addresses.filter(|address| !matches!(address, Address::Local(_))).map(url).collect())
     }
 
     /// Serves until `stop` is ready, then says goodbye to everybody.

@@ -17,6 +17,7 @@ struct State<'a> {
     version: &'static str,
     uptime_s: f64,
     board: &'a str,
+    warning: Option<&'a str>,
     cameras: Vec<CameraState<'a>>,
     leds: Vec<Led>,
 }
@@ -93,6 +94,7 @@ pub(super) fn json(site: &Site) -> Vec<u8> {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: tenths(now.since(site.started).as_secs_f64()),
         board: &site.settings.board,
+        warning: status.warning.as_deref(),
         cameras: cameras.collect(),
         leds: site.settings.leds.iter().map(|light| led(light, &status)).collect(),
     };

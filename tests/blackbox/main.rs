@@ -24,6 +24,8 @@ mod page_grid;
 mod page_keep;
 mod page_look;
 mod page_states;
+mod releases;
+mod settings;
 mod sockets;
 mod sources;
 mod stills;

@@ -287,6 +287,23 @@ fn where_no_websocket_gets_through_there_is_the_plain_stream() {
 }
 
 #[test]
+fn a_warning_is_shown_beside_the_picture_and_nothing_goes_away_before_it() {
+    let scratch = Scratch::new();
+    let file = scratch.file("fault", "network.toml:3: ssid = \"\": must be of 1 to 32 bytes\n");
+    let service = Porthole::start(&["--source", "pattern", "--warning-file", file.to_str().unwrap()]);
+    let mut browser = Browser::start();
+    browser.open(&service.url);
+    until_words(&mut browser, "Live");
+    let shown = "(document.getElementById('warning').checkVisibility() ? warning.innerText : null)";
+    browser.until(&format!("{shown} === 'network.toml:3: ssid = \"\": must be of 1 to 32 bytes'"));
+    browser.keep_screenshot("warning");
+    let is_seen = "getComputedStyle(document.getElementById('warning')).visibility === 'visible'";
+    browser.until(&format!("new Promise((done) => setTimeout(() => done({is_seen} && !document.body.classList.contains('quiet')), 4000))"));
+    std::fs::remove_file(file).unwrap();
+    browser.until(&format!("{shown} === null"));
+}
+
+#[test]
 fn a_slow_network_is_told_from_a_stalled_camera() {
     let service = Porthole::start(&["--source", "pattern", "--size", "320x240"]);
     let mut browser = Browser::start();

@@ -15,7 +15,7 @@ use crate::support::http::get;
 use crate::support::picture::decode;
 use crate::support::tools::program;
 use crate::support::ws::Client;
-use crate::support::{DEADLINE, Porthole, Scratch, finish, porthole, until};
+use crate::support::{DEADLINE, Porthole, Scratch, finish, porthole, run, until};
 
 const PATTERN: [&str; 6] = ["--source", "pattern", "--size", "320x240", "--fps", "60"];
 
@@ -62,6 +62,41 @@ fn a_unix_socket_serves_its_group_asks_for_no_token_and_goes_with_the_service() 
     assert!(get_by(&path, "/state").contains("\"remote\":\"unix\""));
     assert_eq!(service.stop(), Some(0), "{}", service.log());
     assert!(!path.exists(), "the socket was left behind");
+}
+
+#[test]
+fn a_local_socket_lets_its_own_user_watch_and_nothing_more_whatever_others_are_asked_for() {
+    let scratch = Scratch::new();
+    let path = scratch.path("local.sock");
+    let local = path.to_str().unwrap();
+    let state = scratch.path("state");
+    let flags = ["--auth", "token", "--state-dir", state.to_str().unwrap(), "--local-socket", local];
+    let mut service = Porthole::start(&[&PATTERN[..], &flags].concat());
+    assert!(service.url.starts_with("http://127.0.0.1:"), "{}", service.url);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(get(service.address, "/snapshot").status, 401);
+    let answer = get_by(&path, "/snapshot");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("image/jpeg"), "{answer:.200}");
+    assert!(get_by(&path, "/state").contains("\"name\":\"camera\""));
+    let mut stream = UnixStream::connect(&path).unwrap();
+    let put = "PUT /controls/brightness HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 11\r\n\r\n";
+    write!(stream, "{put}{{\"value\":1}}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert_eq!(service.stop(), Some(0), "{}", service.log());
+    assert!(!path.exists(), "the socket was left behind");
+}
+
+#[test]
+fn a_local_socket_is_shown_by_check_and_must_be_a_whole_path() {
+    let (code, out, error) = run(&["check", "--local-socket", "/run/porthole/local.sock"]);
+    let told = "# and, for this user and root, unix:/run/porthole/local.sock (--local-socket)";
+    assert!(code == 0 && out.contains(told), "{out}{error}");
+    let (code, _, error) = run(&["check", "--local-socket", "local.sock"]);
+    assert_eq!(code, 1);
+    let why = "--local-socket = \"local.sock\": must be a whole path of at most 107 bytes, like /run/porthole/local.sock";
+    assert!(error.contains(why), "{error}");
 }
 
 #[test]

@@ -9,3 +9,4 @@ mod support;
 mod camera;
 mod machine;
 mod system;
+mod warning;

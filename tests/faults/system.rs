@@ -13,7 +13,7 @@ use crate::support::fakecam::{Camera, Knob, Table, now_ns};
 use crate::support::http::{Multipart, get, put, request, send};
 use crate::support::prometheus::Exposition;
 use crate::support::ws::Client;
-use crate::support::{DEADLINE, Porthole, Scratch, finish, porthole, proc_status, until};
+use crate::support::{DEADLINE, Porthole, Scratch, fake_disk, finish, porthole, proc_status, until};
 
 const NODE: &str = "/dev/video90";
 
@@ -55,20 +55,24 @@ fn a_state_directory_without_room_is_told_and_leaves_no_half_a_token() {
     let scratch = Scratch::new();
     let state = scratch.path("state");
     std::fs::create_dir(&state).unwrap();
-    // Whatever is written there finds no room.
-    std::os::unix::fs::symlink("/dev/full", state.join("token.new")).unwrap();
     let serve = || {
         let mut command = porthole();
         command.args(["--source", "pattern", "--listen", "0.0.0.0:0", "--state-dir"]).arg(&state);
         command
     };
-    let (code, _, error) = finish(&mut serve());
+    let mut without_room = serve();
+    fake_disk(&mut without_room, "FAKEDISK_FAIL", "full", &state);
+    let (code, _, error) = finish(&mut without_room);
     assert_eq!(code, 2, "{error}");
     assert!(error.contains("No space left on device") && error.contains("--state-dir"), "{error}");
     assert!(!state.join("token").exists());
+    // Nor is it written through what somebody made of the half: a token is for the service's own folder.
+    let elsewhere = scratch.file("elsewhere", "");
     std::fs::remove_file(state.join("token.new")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, state.join("token.new")).unwrap();
     let service = Porthole::spawn(&mut serve());
     assert!(service.url.contains("?token="), "{}", service.url);
+    assert_eq!(std::fs::read_to_string(elsewhere).unwrap(), "");
 }
 
 /// Runs the command where `folder` can only be read. None where that cannot be had.

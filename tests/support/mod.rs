@@ -119,6 +119,14 @@ pub fn finish(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap_or(-1), out.join().unwrap(), err.join().unwrap())
 }
 
+/// Has the command's disk do what `variable` orders of what lies below `path`; `tests/support/fakedisk.rs` says what that
+/// may be.
+pub fn fake_disk(command: &mut Command, variable: &str, order: &str, path: &Path) {
+    let library = std::env::current_exe().unwrap().with_file_name("../examples/libfakedisk.so");
+    let library = library.canonicalize().expect("cargo build --example fakedisk makes it");
+    command.env("LD_PRELOAD", library).env(variable, format!("{order}:{}", path.display()));
+}
+
 /// A running service. Killed when dropped, if it has not ended.
 pub struct Porthole {
     child: Child,

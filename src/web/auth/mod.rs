@@ -12,9 +12,9 @@ pub(super) mod login;
 mod password;
 mod sessions;
 mod token;
+mod visitor;
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,10 +27,10 @@ use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
 pub(super) use ledger::Suspect;
-pub use password::{PasswordHash, Passwords, Role, keep_password, passwords_file};
-pub use token::TokenError;
+pub use password::{PasswordHash, Passwords, Role, keep_passwords, kept_passwords, passwords_file};
+pub use token::{TokenError, keep_token};
+pub(super) use visitor::{Admission, Denied, Proof, Visitor};
 
-use super::listener::Peer;
 use ledger::{Ledger, Verdict};
 use password::Memory;
 use sessions::{LIFE, Sessions, Tag};
@@ -55,81 +55,6 @@ enum How {
     Everybody,
     Token { token: String, is_new: bool },
     Passwords(Passwords),
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Visitor {
-    /// Whom wrong guesses are held against.
-    pub(super) suspect: Suspect,
-    /// The connection is encrypted.
-    pub(super) secure: bool,
-}
-
-impl Visitor {
-    /// Somebody at `remote` who came in at the address `own`.
-    pub(super) fn of(remote: Peer, own: Option<IpAddr>, secure: bool) -> Self {
-        let suspect = match remote {
-            Peer::Tcp(remote) => Suspect::of(remote.ip(), own),
-            Peer::Unix => Suspect::Local,
-        };
-        Self { suspect, secure }
-    }
-}
-
-/// How a request proved that it may come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
-    /// It needed none.
-    Unneeded,
-    /// By a cookie, which a browser sends along by itself.
-    Cookie,
-    /// By Basic authentication, which a browser that has been asked once sends along by itself.
-    Basic,
-    /// By a Bearer token, which no browser sends unless a script that knows it tells it to.
-    Bearer,
-    /// By the URL, which only one who knows the secret can write.
-    Url,
-}
-
-impl Proof {
-    /// Whether a page that knows no secret can make a browser show this.
-    pub(super) fn is_ambient(self) -> bool {
-        matches!(self, Self::Unneeded | Self::Cookie | Self::Basic)
-    }
-
-    /// As an answer tells it.
-    pub(super) fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Unneeded => None,
-            Self::Cookie => Some("cookie"),
-            Self::Basic => Some("basic"),
-            Self::Bearer => Some("bearer"),
-            Self::Url => Some("url"),
-        }
-    }
-}
-
-/// Somebody who may come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Admission {
-    /// As what.
-    pub(super) role: Role,
-    /// Why.
-    pub(super) proof: Proof,
-}
-
-/// Why somebody may not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denied {
-    /// Nothing was shown that could be right.
-    Nothing,
-    /// What was shown is not right.
-    Wrong,
-    /// It was not looked at, for so long: too much was wrong before.
-    TooMany(Duration),
-    /// It was not looked at: too many are waiting.
-    Busy,
 }
 
 /// Decides who may come in.
@@ -205,10 +130,11 @@ impl Auth {
         &self,
         headers: &HeaderMap,
         query: Option<&str>,
-        peer: Suspect,
+        visitor: Visitor,
     ) -> Result<Admission, Denied> {
-        if matches!(self.vault.how, How::Everybody) {
-            return Ok(Admission { role: Role::Admin, proof: Proof::Unneeded });
+        let everybody = matches!(self.vault.how, How::Everybody).then_some(Role::Admin);
+        if let Some(role) = everybody.or(visitor.known) {
+            return Ok(Admission { role, proof: Proof::Unneeded });
         }
         let shown = shown(headers, query);
         // First what can be known at once, so that a cookie still counts beside an address that holds an old token.
@@ -222,7 +148,7 @@ impl Auth {
         }
         let mut denied = Denied::Nothing;
         for (proof, secret) in shown {
-            match self.check(&secret, peer).await {
+            match self.check(&secret, visitor.suspect).await {
                 Ok(role) => return Ok(Admission { role, proof }),
                 Err(why) => denied = why,
             }
@@ -405,8 +331,9 @@ mod tests {
 
     use super::*;
 
-    const PEER: Suspect = Suspect::Address(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
-    const OTHER: Suspect = Suspect::Address(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
+    const VISITOR: Visitor = Visitor { suspect: PEER, secure: false, known: None };
+    const PEER: Suspect = Suspect::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+    const OTHER: Suspect = Suspect::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2)));
 
     fn token() -> Auth {
         Auth::new(How::Token { token: "secret".into(), is_new: false }, [7; 32])
@@ -424,11 +351,11 @@ mod tests {
 
     fn with(auth: &Auth, name: HeaderName, value: &str) -> Result<Admission, Denied> {
         let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
-        wait(auth.admit(&headers, None, PEER))
+        wait(auth.admit(&headers, None, VISITOR))
     }
 
     fn by_url(auth: &Auth, query: &str) -> Result<Admission, Denied> {
-        wait(auth.admit(&HeaderMap::new(), Some(query), PEER))
+        wait(auth.admit(&HeaderMap::new(), Some(query), VISITOR))
     }
 
     #[test]
@@ -521,7 +448,7 @@ mod tests {
     #[test]
     fn nothing_secret_is_shown() {
         for auth in [token(), passwords()] {
-            let text = format!("{auth:?} {:?}", Visitor { suspect: PEER, secure: false });
+            let text = format!("{auth:?} {:?}", VISITOR);
             assert!(!text.contains("secret") && !text.contains("argon2"), "{text}");
         }
     }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -208,6 +207,14 @@ pub struct Passwords {
 }
 
 impl Passwords {
+    /// Sets that of a role, or takes it away.
+    pub fn set(&mut self, role: Role, hash: Option<PasswordHash>) {
+        match role {
+            Role::Viewer => self.viewer = hash,
+            Role::Admin => self.admin = hash,
+        }
+    }
+
     /// Whose password this is. Takes its time, once for each password there is.
     pub(super) fn role(&self, password: &[u8], memory: &mut Memory) -> Option<Role> {
         let mut is =
@@ -224,35 +231,37 @@ pub fn passwords_file(state_dir: &Path) -> PathBuf {
     state_dir.join(FILE)
 }
 
-/// Keeps the hash of a role's password in [`passwords_file`], readable by its owner alone: whoever owns the state
-/// directory, which is the service where root writes it.
+/// The hashes in [`passwords_file`]; none if there is no such file.
 ///
 /// # Errors
-/// When the file cannot be read, understood or written.
-pub fn keep_password(state_dir: &Path, role: Role, hash: &PasswordHash) -> io::Result<()> {
-    let path = passwords_file(state_dir);
-    let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+/// When the file cannot be read or understood.
+pub fn kept_passwords(state_dir: &Path) -> io::Result<Passwords> {
+    let text = match fs::read_to_string(passwords_file(state_dir)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Passwords::default()),
         text => text?,
     };
-    let kept: Result<BTreeMap<String, String>, _> = document::parse(&text);
     // Not the parser's own words, which quote what is there.
-    let mut kept =
-        kept.map_err(|_| io::Error::other("is no file that `porthole passwd` wrote; remove it"))?;
-    kept.insert(role.key().to_owned(), hash.phc());
+    let foreign = || io::Error::other("is no file that `porthole passwd` wrote; remove it");
+    let kept: BTreeMap<String, String> = document::parse(&text).map_err(|_| foreign())?;
+    let hash = |role: Role| kept.get(role.key()).map(|hash| hash.parse()).transpose().map_err(|_| foreign());
+    Ok(Passwords { viewer: hash(Role::Viewer)?, admin: hash(Role::Admin)? })
+}
+
+/// Keeps these in [`passwords_file`] and no others, readable alone by whoever owns the state directory.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn keep_passwords(state_dir: &Path, passwords: &Passwords) -> io::Result<()> {
     let mut text = String::from(
         "# Written by `porthole passwd`: hashes of passwords. A line that is removed takes its password away.\n",
     );
-    for (key, hash) in &kept {
+    let Passwords { viewer, admin } = passwords;
+    for (role, hash) in [(Role::Admin, admin), (Role::Viewer, viewer)] {
+        let Some(hash) = hash else { continue };
         // A hash is of letters, digits and a few signs that need no care. Writing to a String cannot fail.
-        let _ = writeln!(text, "{key} = \"{hash}\"");
+        let _ = writeln!(text, "{} = \"{}\"", role.key(), hash.phc());
     }
-    let file = write_private(&path, &text)?;
-    let folder = fs::metadata(state_dir)?;
-    if file.metadata()?.uid() != folder.uid() {
-        fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
-    }
-    Ok(())
+    write_private(&passwords_file(state_dir), &text)
 }
 
 #[cfg(test)]

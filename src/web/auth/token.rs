@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -51,18 +51,35 @@ pub(super) fn kept(state_dir: &Path) -> Result<(String, bool), TokenError> {
     Ok((token, true))
 }
 
-/// Writes a file that nobody but its owner can read, and the folder it is in. Written aside and moved, so that a power
-/// cut leaves the whole of it or what was there before.
-pub(super) fn write_private(path: &Path, text: &str) -> io::Result<fs::File> {
-    if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
+/// The token kept in `state_dir`, made if there is none, for whoever has to tell it before the service runs.
+///
+/// # Errors
+/// When it cannot be read or kept.
+pub fn keep_token(state_dir: &Path) -> Result<String, TokenError> {
+    kept(state_dir).map(|(token, _)| token)
+}
+
+/// Writes a file that nobody but its owner can read, and the folder it is in. Its owner is the folder's, which is the
+/// service where root writes it. Written aside and moved, so that a power cut leaves the whole of it or what was there
+/// before.
+pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let aside = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    // Left by a power cut, or a link that the service made for root to write through.
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
     file.write_all(text.as_bytes())?;
+    let owner = fs::metadata(folder)?;
+    if file.metadata()?.uid() != owner.uid() {
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
     file.sync_all()?;
     fs::rename(&aside, path)?;
-    Ok(file)
+    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

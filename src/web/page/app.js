@@ -98,6 +98,8 @@ addEventListener("hashchange", () => {
 
 function heard() {
   if (report.cameras) arrange(report.cameras);
+  // Only a change is worth announcing.
+  if (at("warning").textContent !== report.warning) at("warning").textContent = report.warning;
   at("logout").hidden = !report.access.includes("by=cookie");
   apply();
 }
@@ -280,7 +282,7 @@ function stir() {
   document.body.classList.remove("quiet");
   clearTimeout(stir.timer);
   stir.timer = setTimeout(() => {
-    const calm = focused()?.state === "live" && !panel.open && !clip;
+    const calm = focused()?.state === "live" && !panel.open && !clip && !report.warning;
     if (calm && !document.querySelector(".bar :focus-visible, .bar:hover")) document.body.classList.add("quiet");
     else stir();
   }, QUIET_MS);

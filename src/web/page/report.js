@@ -7,6 +7,8 @@ const PATIENCE_MS = 4000;
 export class Report {
   /** What /state says of the cameras, or null before its first answer. */
   cameras = null;
+  /** What it warns of, if anything. */
+  warning = "";
   /** The server answered when it was asked last. */
   reachable = true;
   /** It did, and does not let this page in. */
@@ -43,7 +45,10 @@ export class Report {
       this.reachable = true;
       this.unauthorised = answer.status === 401;
       this.access = answer.headers.get("Porthole-Access") ?? "";
-      if (answer.ok) this.cameras = (await answer.json()).cameras;
+      if (answer.ok) {
+        const { cameras, warning } = await answer.json();
+        [this.cameras, this.warning] = [cameras, warning ?? ""];
+      }
     } catch {
       this.reachable = false;
     }

@@ -232,7 +232,7 @@ fn unfit(origin: &Origin, why: rustls::Error) -> TlsError {
 fn named_by(address: &Address) -> Option<IpAddr> {
     match address {
         Address::Tcp(address) => Some(address.ip()).filter(|ip| !ip.is_unspecified()),
-        Address::Unix(_) => None,
+        Address::Unix(_) | Address::Local(_) => None,
         Address::Handed { at, .. } => named_by(at),
     }
 }

@@ -1,0 +1,191 @@
+//! The two places for programs on the state partition, and the file that says which of them counts for what.
+//!
+//! That file is the only thing that decides, and it is replaced in one step. A slot that it does not name is empty,
+//! whatever lies there; one that it names holds what its checksum says, or counts for nothing.
+#![forbid(unsafe_code)]
+
+use std::fmt::{self, Display, Write};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use blake2::{Blake2b512, Digest};
+use data_encoding::HEXLOWER;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::Deserialize;
+
+use super::ReleaseError;
+use crate::disk;
+
+/// One of two places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Slot {
+    A,
+    B,
+}
+
+impl Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::A { "a" } else { "b" })
+    }
+}
+
+/// A program in its slot.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Release {
+    pub(super) slot: Slot,
+    /// As [`sum`] gives it.
+    pub(super) sum: String,
+    /// As the program said itself; letters, digits, and `.+-~` only.
+    pub(super) version: String,
+}
+
+/// Which slot counts for what. None is named twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct State {
+    /// What serves; without it the factory's.
+    pub(super) good: Option<Release>,
+    /// What served before that.
+    pub(super) fallback: Option<Release>,
+    /// What is to show that it serves.
+    pub(super) trial: Option<Release>,
+    /// The trial has begun, in the boot that it was chosen in.
+    pub(super) begun: bool,
+}
+
+impl State {
+    /// The slot that a new release goes to: never that of the one that serves.
+    pub(super) fn spare(&self) -> Slot {
+        match &self.good {
+            Some(Release { slot: Slot::A, .. }) => Slot::B,
+            _ => Slot::A,
+        }
+    }
+
+    /// As if nothing were in `slot`; whether that makes a difference.
+    pub(super) fn forget(&mut self, slot: Slot) -> bool {
+        let before = self.clone();
+        let elsewhere = |release: &Release| release.slot != slot;
+        self.fallback = self.fallback.take().filter(elsewhere);
+        self.good = self.good.take().filter(elsewhere);
+        self.trial = self.trial.take().filter(elsewhere);
+        self.begun &= self.trial.is_some();
+        *self != before
+    }
+
+    /// Ends the trial: what is on trial has shown that it serves.
+    pub(super) fn confirm(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            self.fallback = self.good.replace(trial);
+        }
+        self.begun = false;
+    }
+
+    /// Ends the trial: what is on trial is not to serve.
+    pub(super) fn discard(&mut self) {
+        self.trial = None;
+        self.begun = false;
+    }
+
+    fn text(&self) -> String {
+        let mut text =
+            String::from("# Which program serves, by `porthole-appliance release`; not to be edited.\n");
+        let releases = [("good", &self.good), ("fallback", &self.fallback), ("trial", &self.trial)];
+        let _ = writeln!(text, "begun = {}", self.begun);
+        for (key, Release { slot, sum, version }) in
+            releases.iter().filter_map(|(k, r)| Some((k, r.as_ref()?)))
+        {
+            let _ =
+                writeln!(text, "{key} = {{ slot = \"{slot}\", version = \"{version}\", sum = \"{sum}\" }}");
+        }
+        text
+    }
+}
+
+/// The slots of a state partition.
+pub(super) struct Slots {
+    folder: PathBuf,
+}
+
+impl Slots {
+    pub(super) fn of(state: &Path) -> Self {
+        Self { folder: state.join("release") }
+    }
+
+    /// The program in a slot.
+    pub(super) fn program(&self, slot: Slot) -> PathBuf {
+        self.folder.join(slot.to_string()).join("porthole")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("state.toml")
+    }
+
+    /// Makes the folders that are missing.
+    pub(super) fn make(&self) -> Result<(), ReleaseError> {
+        [Slot::A, Slot::B].into_iter().try_for_each(|slot| {
+            let folder = self.folder.join(slot.to_string());
+            disk::make_folder(&folder).map_err(|cause| ReleaseError::disk(&folder, cause))
+        })
+    }
+
+    /// Keeps others from changing anything as long as what is returned is there; `None` if there are no slots.
+    pub(super) fn lock(&self, arg: FlockArg) -> Result<Option<Flock<File>>, ReleaseError> {
+        let folder = match File::open(&self.folder) {
+            Ok(folder) => folder,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(ReleaseError::disk(&self.folder, cause)),
+        };
+        match Flock::lock(folder, arg) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Err(ReleaseError::Busy),
+            Err((_, errno)) => Err(ReleaseError::disk(&self.folder, errno.into())),
+        }
+    }
+
+    /// What counts for what; nothing for anything if nobody said.
+    pub(super) fn read(&self) -> Result<State, ReleaseError> {
+        let path = self.file();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
+            Err(cause) => return Err(ReleaseError::disk(&path, cause)),
+        };
+        toml::from_str(&text)
+            .map_err(|cause| ReleaseError::Unreadable { path, why: cause.message().to_owned() })
+    }
+
+    /// From now on that counts.
+    pub(super) fn commit(&self, state: &State) -> Result<(), ReleaseError> {
+        let path = self.file();
+        disk::replace(&path, 0o644, &state.text()).map_err(|cause| ReleaseError::disk(&path, cause))
+    }
+
+    /// Whether what lies in the slot is what was brought there.
+    pub(super) fn is_whole(&self, release: &Release) -> bool {
+        sum(&self.program(release.slot)).is_ok_and(|sum| sum == release.sum)
+    }
+}
+
+/// The checksum of a file, as `b2sum` writes it.
+pub(super) fn sum(path: &Path) -> io::Result<String> {
+    let mut hash = Blake2b512::new();
+    io::copy(&mut File::open(path)?, &mut Hashing(&mut hash))?;
+    Ok(HEXLOWER.encode(&hash.finalize()))
+}
+
+struct Hashing<'a>(&'a mut Blake2b512);
+
+impl io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

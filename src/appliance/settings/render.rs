@@ -1,0 +1,116 @@
+//! Settings as the programs of the image read them: systemd-networkd, wpa_supplicant, the SSH server. Text only.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+
+use data_encoding::HEXLOWER;
+
+use super::address::Addresses;
+use super::network::{Network, Wifi};
+
+/// How a packet prefers the cable where there are both: the smaller metric is taken (systemd.network(5)).
+const CABLE: u32 = 100;
+const RADIO: u32 = 600;
+
+/// Files of `/run/systemd/network`, by name.
+pub(super) fn networks(network: &Network) -> [(&'static str, Option<String>); 2] {
+    let wifi = network.wifi.as_ref();
+    [
+        ("10-ethernet.network", Some(interface("ether", CABLE, &network.ethernet))),
+        ("20-wifi.network", wifi.map(|wifi| interface("wlan", RADIO, &wifi.addresses))),
+    ]
+}
+
+/// An interface that is found by this name, and has an address of its own making where it gets none by DHCP: enough for
+/// a PC at the other end of a cable.
+fn interface(kind: &str, metric: u32, addresses: &Addresses) -> String {
+    let Addresses { address, gateway, dns } = addresses;
+    let is_static = |ipv4: bool| address.iter().any(|address| address.to_string().contains('.') == ipv4);
+    let dhcp = match (is_static(true), is_static(false)) {
+        (false, false) => "yes",
+        (true, false) => "ipv6",
+        (false, true) => "ipv4",
+        (true, true) => "no",
+    };
+    let mut text = format!(
+        "[Match]\nType={kind}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP={dhcp}\nLinkLocalAddressing=yes\n\
+         MulticastDNS=yes\n"
+    );
+    // Writing to a String cannot fail.
+    for address in address {
+        let _ = writeln!(text, "Address={address}");
+    }
+    for dns in dns {
+        let _ = writeln!(text, "DNS={dns}");
+    }
+    for gateway in gateway {
+        let _ = write!(text, "\n[Route]\nGateway={gateway}\nMetric={metric}\n");
+    }
+    let _ = write!(text, "\n[DHCPv4]\nRouteMetric={metric}\n\n[IPv6AcceptRA]\nRouteMetric={metric}\n");
+    text
+}
+
+/// `wpa_supplicant.conf`. The name is written in hexadecimal: any byte may be part of it.
+pub(super) fn wpa_supplicant(wifi: &Wifi) -> String {
+    let Wifi { country, ssid, passphrase, hidden, .. } = wifi;
+    let key = match passphrase {
+        Some(key) => format!("key_mgmt=WPA-PSK\n\tpsk={key}"),
+        None => "key_mgmt=NONE".to_owned(),
+    };
+    let (ssid, scan) = (HEXLOWER.encode(ssid.as_bytes()), u8::from(*hidden));
+    format!("country={country}\nnetwork={{\n\tssid={ssid}\n\tscan_ssid={scan}\n\t{key}\n}}\n")
+}
+
+/// `authorized_keys`.
+pub(super) fn authorized_keys(network: &Network) -> Option<String> {
+    let lines: String = network.ssh_key.iter().map(|key| format!("{key}\n")).collect();
+    Some(lines).filter(|lines| !lines.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_address_takes_the_place_of_dhcp_for_its_kind() {
+        let mut network = Network::default();
+        let [(_, ethernet), (_, wifi)] = networks(&network);
+        assert_eq!(
+            ethernet.unwrap(),
+            "[Match]\nType=ether\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=yes\nLinkLocalAddressing=yes\n\
+             MulticastDNS=yes\n\n[DHCPv4]\nRouteMetric=100\n\n[IPv6AcceptRA]\nRouteMetric=100\n"
+        );
+        assert_eq!(wifi, None);
+        network.ethernet = Addresses {
+            address: vec!["192.168.1.20/24".parse().unwrap()],
+            gateway: vec!["192.168.1.1".parse().unwrap()],
+            dns: vec!["9.9.9.9".parse().unwrap()],
+        };
+        let [(_, ethernet), _] = networks(&network);
+        let ethernet = ethernet.unwrap();
+        assert!(ethernet.contains("DHCP=ipv6\n"), "{ethernet}");
+        assert!(ethernet.contains("Address=192.168.1.20/24\nDNS=9.9.9.9\n"), "{ethernet}");
+        assert!(ethernet.contains("[Route]\nGateway=192.168.1.1\nMetric=100\n"), "{ethernet}");
+    }
+
+    #[test]
+    fn whatever_a_network_is_called_is_one_value_of_wpa_supplicant() {
+        let mut wifi = Wifi {
+            country: "DE".into(),
+            ssid: "a\"\n}b".into(),
+            passphrase: Some("ab".repeat(32)),
+            open: false,
+            hidden: true,
+            addresses: Addresses::default(),
+        };
+        let key = "ab".repeat(32);
+        assert_eq!(
+            wpa_supplicant(&wifi),
+            format!(
+                "country=DE\nnetwork={{\n\tssid=61220a7d62\n\tscan_ssid=1\n\tkey_mgmt=WPA-PSK\n\tpsk={key}\n}}\n"
+            )
+        );
+        wifi.passphrase = None;
+        assert!(wpa_supplicant(&wifi).contains("key_mgmt=NONE\n"));
+    }
+}

@@ -1,0 +1,75 @@
+//! What joins a Wi-Fi: its country, its name and its key.
+#![forbid(unsafe_code)]
+
+use data_encoding::HEXLOWER;
+use pbkdf2::pbkdf2_hmac;
+use sha1::Sha1;
+
+/// Passes that make a key of a passphrase (IEEE 802.11, annex J.4), and the key's bytes.
+const PASSES: u32 = 4096;
+const KEY: usize = 32;
+
+/// A country, by which channels are allowed.
+pub(super) fn country(text: &str) -> Result<String, String> {
+    match text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic()) {
+        true => Ok(text.to_ascii_uppercase()),
+        false => Err("must be the two letters of a country (ISO 3166-1), as \"DE\" or \"US\"".into()),
+    }
+}
+
+/// A network's name.
+pub(super) fn ssid(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=32 => Ok(text.to_owned()),
+        _ => Err("must be of 1 to 32 bytes".into()),
+    }
+}
+
+/// The key of a network, from its passphrase or as it is. With it nobody learns the passphrase, which may be used
+/// elsewhere too; it opens this one network.
+pub(super) fn key(ssid: &str, passphrase: &str) -> Result<String, String> {
+    let printable = passphrase.bytes().all(|b| (b' '..=b'~').contains(&b));
+    match passphrase.len() {
+        8..=63 if printable => {
+            let mut key = [0; KEY];
+            pbkdf2_hmac::<Sha1>(passphrase.as_bytes(), ssid.as_bytes(), PASSES, &mut key);
+            Ok(HEXLOWER.encode(&key))
+        }
+        64 if passphrase.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(passphrase.to_ascii_lowercase()),
+        _ => Err("must be 8 to 63 letters, digits and signs of a US keyboard, or a key of 64 hexadecimal digits; a \
+                  network that has none is written open = true"
+            .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_the_standard() {
+        // IEEE 802.11-2016, annex J.4.2.
+        for (passphrase, ssid, psk) in [
+            ("password", "IEEE", "f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e"),
+            (
+                "ThisIsAPassword",
+                "ThisIsASSID",
+                "0dc0d6eb90555ed6419756b9a15ec3e3209b63df707dd508d14581f8982721af",
+            ),
+        ] {
+            assert_eq!(key(ssid, passphrase).unwrap(), psk);
+            assert_eq!(key(ssid, &psk.to_uppercase()).unwrap(), psk, "a key is one already");
+        }
+    }
+
+    #[test]
+    fn what_joins_no_network_is_refused() {
+        let (long, no_hex) = ("x".repeat(65), "x".repeat(64));
+        for text in ["", "seven77", "umlaut \u{fc}ber", "tab\tbed here", &long, &no_hex] {
+            assert!(key("a", text).unwrap_err().starts_with("must be 8 to 63"), "{text}");
+        }
+        assert!(ssid("").is_err() && ssid(&"x".repeat(33)).is_err() && ssid(&"x".repeat(32)).is_ok());
+        assert_eq!(country("de").unwrap(), "DE");
+        assert!(["", "D", "DEU", "4x"].iter().all(|text| country(text).is_err()));
+    }
+}
