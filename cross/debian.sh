@@ -76,7 +76,7 @@ deb() {
     [[ $2 == *=* ]] || version=
     # As apt writes it in file names.
     version=${version//:/%3a}
-    found=$(compgen -G "$cache/debs/${name}_${version:-*}_$1.deb" | sort -V | tail -1) || true
+    found=$(newest_deb "$1" "$name" "$version")
     if [[ -z $found ]]; then
         mkdir -p "$cache/debs"
         # Lists that are there already are good enough, unless they are not.
@@ -85,9 +85,34 @@ deb() {
             (cd "$cache/debs" && foreign "$1" apt-get -qq download "$2" >&2) ||
                 die "apt has no $2 for $1 (its messages are above); a mirror in the middle of an update heals by itself"
         fi
-        found=$(compgen -G "$cache/debs/${name}_${version:-*}_$1.deb" | sort -V | tail -1)
+        found=$(newest_deb "$1" "$name" "$version")
     fi
     echo "$found"
+}
+
+# newest_deb ARCH NAME [VERSION] -- what there is of it already, for this architecture or for all.
+newest_deb() {
+    { compgen -G "$cache/debs/$2_${3:-*}_$1.deb" || compgen -G "$cache/debs/$2_${3:-*}_all.deb"; } | sort -V | tail -1
+}
+
+# stock_kernel -- the directory of Debian's arm64 kernel, unpacked. It is the one that is newest when this is asked for
+# the first time; deleting target/debian gets another.
+stock_kernel() {
+    local package name kernel
+    package=$(compgen -G "$cache/debs/linux-image-*_arm64.deb" | sort -V | tail -1) || true
+    if [[ -z $package ]]; then
+        foreign arm64 apt-get -qq update >&2 || true
+        name=$(foreign arm64 apt-cache depends linux-image-arm64 | awk '/Depends: linux-image-/ { print $2; exit }')
+        package=$(deb arm64 "${name:?apt does not say which kernel linux-image-arm64 is}")
+    fi
+    kernel=$cache/$(basename "$package" .deb)
+    if [[ ! -e $kernel ]]; then
+        rm -rf "$kernel.new"
+        dpkg-deb -x "$package" "$kernel.new"
+        depmod -b "$kernel.new" "$(ls "$kernel.new/lib/modules")"
+        mv "$kernel.new" "$kernel"
+    fi
+    echo "$kernel"
 }
 
 # sysroot -- a directory for rustc's --sysroot with the target's standard library. Call for_target before.

@@ -11,6 +11,7 @@ mod clients;
 mod configuration;
 mod controls;
 mod delivery;
+mod flash;
 mod lifecycle;
 mod limits;
 mod logs;

@@ -3,7 +3,7 @@
 //!
 //! | variable | what happens |
 //! |---|---|
-//! | `FAKEDISK_FAIL` | `full:PATH`: nothing can be written; `read-only:PATH`: nothing can be changed; `broken:PATH`: nothing can be synced |
+//! | `FAKEDISK_FAIL` | `full:PATH`: nothing can be written; `read-only:PATH`: nothing can be changed; `broken:PATH`: nothing can be synced; `stuck:PATH`: a write takes for ever |
 //! | `FAKEDISK_CUT` | `N:PATH`: at the Nth change the power is cut, in the middle of it if it is a write; the process ends with 99 |
 //! | `FAKEDISK_LIE` | `PATH`: every read gives back one bit that was not written |
 #[path = "fakecam/interpose.rs"]
@@ -81,6 +81,11 @@ fn change(kind: Kind, path: &[u8]) -> Result<(), c_int> {
     match (fail.what.as_str(), kind) {
         ("full", kind) => ensure(kind != Kind::Content, libc::ENOSPC),
         ("read-only", _) => Err(libc::EROFS),
+        ("stuck", Kind::Content) => loop {
+            // SAFETY: waits for a signal, and has no arguments.
+            unsafe { libc::pause() };
+        },
+        ("stuck", _) => Ok(()),
         ("broken", kind) => ensure(kind != Kind::Sync, libc::EIO),
         (other, _) => panic!("FAKEDISK_FAIL={other}"),
     }

@@ -1,0 +1,80 @@
+//! From the first start of a card to a picture, with what its settings say.
+
+use data_encoding::BASE64;
+
+use crate::Lab;
+use crate::pi::{PATIENCE, Pi, wait};
+use crate::support::picture::Stamp;
+
+const NETWORK: &str = "hostname = \"garden\"\npassword = \"a secret of ten\"\n";
+/// The board's own LED cannot be had here: it is behind a chip that is not emulated.
+pub const CAMERA: &str = "[[camera]]\nwidth = 640\nheight = 480\nfps = 5\nlinger_s = 0\n\
+                          [[led]]\nrole = \"power\"\nline = \"GPIO23\"\n[[led]]\nrole = \"on-air\"\n";
+const POWER: u32 = 23;
+const ON_AIR: u32 = 17;
+
+/// Fetches a path of the service with the password, within the system.
+fn get(path: &str) -> String {
+    format!("timeout 60 wget -q -O - 'http://127.0.0.1{path}?token=a%20secret%20of%20ten'")
+}
+
+/// A picture of the camera's, by a client in the system.
+#[track_caller]
+fn snapshot(pi: &mut Pi) -> Stamp {
+    let text =
+        pi.until("there is a picture", &format!("{} >/tmp/picture && base64 /tmp/picture", get("/snapshot")));
+    let text: String = text.split_whitespace().collect();
+    Stamp::of(&BASE64.decode(text.as_bytes()).expect("base64"))
+}
+
+pub fn a_card_a_camera_and_nothing_else(lab: &Lab) {
+    let card = lab.card(CAMERA);
+    card.put("network.toml", NETWORK);
+    let mut pi = lab.boot(&card);
+    let first = snapshot(&mut pi);
+    println!(
+        "        the first picture of a new card was there {:.0} s after power on",
+        pi.age().as_secs_f32()
+    );
+    println!("{}", stages(&mut pi));
+    assert_eq!(pi.run("cat /etc/hostname /proc/sys/kernel/hostname").lines().last(), Some("garden"));
+    // As the program from outside sees it: lit while it serves, and nobody is watching.
+    wait("the power LED is lit", PATIENCE, || pi.is_high(POWER).then_some(()));
+    wait("the privacy light is dark", PATIENCE, || (!pi.is_high(ON_AIR)).then_some(()));
+    pi.run(&format!("{} >/tmp/stream & echo $! >/tmp/pid", get("/stream")));
+    wait("the privacy light is lit", PATIENCE, || pi.is_high(ON_AIR).then_some(()));
+    pi.until("there are frames", "[ $(grep -ac '^Content-Length' /tmp/stream) -ge 5 ]");
+    assert!(pi.is_high(ON_AIR) && pi.is_high(POWER), "dark while somebody watches");
+    pi.run("kill $(cat /tmp/pid); rm /tmp/stream");
+    wait("the privacy light is dark again", PATIENCE, || (!pi.is_high(ON_AIR)).then_some(()));
+    assert!(snapshot(&mut pi).number > first.number, "always the same picture");
+    assert!(
+        !pi.outcome("wget -q -O /dev/null http://127.0.0.1/snapshot").1.is_empty(),
+        "without the password"
+    );
+    assert!(!card.get("network.toml").expect("network.toml").contains("secret"), "it is still on the card");
+    assert_eq!(card.get("porthole-error.txt"), None);
+    // Read-only, but for memory: nothing of it is there after the next start.
+    pi.run("echo mine >/etc/mine");
+    assert_eq!(pi.run("touch /boot/mine 2>/dev/null || echo refused").trim(), "refused");
+    let (id, held) = (pi.run("cat /etc/machine-id"), pi.run("ls /state/private/porthole"));
+    pi.restart();
+
+    let mut pi = lab.boot(&card);
+    snapshot(&mut pi);
+    println!("        and that of the next start {:.0} s after power on", pi.age().as_secs_f32());
+    println!("{}", stages(&mut pi));
+    assert_eq!(pi.run("cat /etc/machine-id"), id);
+    assert_eq!(pi.run("ls /state/private/porthole"), held);
+    assert_eq!(pi.run("cat /proc/sys/kernel/hostname").trim(), "garden");
+    assert_eq!(pi.outcome("ls /etc/mine /run/porthole-appliance/state-made").0, 1, "of the start before");
+}
+
+/// When what was done, by the guest's clock.
+fn stages(pi: &mut Pi) -> String {
+    let lines = pi.run(
+        "journalctl -b --no-pager -o short-monotonic |
+         grep -E 'appliance: |running in system mode|(Starting|Started|Finished) (appliance-|porthole|systemd-net)|porthole: open'",
+    );
+    lines.lines().fold(String::new(), |all, line| all + "        " + line.trim() + "\n")
+}

@@ -1,0 +1,29 @@
+//! Settings that are wrong.
+
+use crate::Lab;
+use crate::serving::CAMERA;
+
+pub fn a_broken_file_is_told_and_does_no_harm(lab: &Lab) {
+    let card = lab.card(&format!("{CAMERA}[[camera]\nwidth = \"wide\"\n"));
+    let mut pi = lab.boot(&card);
+    // The defaults: the URL with the token is on the card, as there is no screen to print it on.
+    let url = pi.until("the URL is told", "cat /boot/porthole-url.txt");
+    let token = url.split_once("?token=").unwrap_or_else(|| panic!("no token in {url:?}")).1;
+    let token: String = token.chars().take_while(char::is_ascii_alphanumeric).collect();
+    let get = |path: &str| format!("timeout 60 wget -q -O - 'http://127.0.0.1{path}?token={token}'");
+    pi.until("it serves by defaults", &format!("{} | head -c 3 | grep -q .", get("/snapshot")));
+    let state = pi.run(&get("/state"));
+    assert!(state.contains("\"warning\":") && state.contains("porthole.toml"), "{state}");
+    pi.restart();
+    let error = card.get("porthole-error.txt").expect("porthole-error.txt");
+    assert!(error.contains("porthole.toml") && error.contains('8'), "{error}");
+
+    card.put("porthole.toml", CAMERA);
+    let mut pi = lab.boot(&card);
+    pi.until(
+        "it serves what is right now",
+        &format!("{} | grep -q '\"width\":640\\|fps_wanted\":5'", get("/state")),
+    );
+    pi.restart();
+    assert_eq!(card.get("porthole-error.txt"), None);
+}
