@@ -655,14 +655,54 @@ fn what_was_kept_and_is_damaged_is_put_aside() {
     appliance.serves([PASSWORD, ADMIN]);
 }
 
+#[test]
+fn secrets_stay_on_the_card_where_no_state_is_mounted_to_keep_them() {
+    // As on a machine that is no appliance: /state is a folder at most.
+    let appliance = Appliance::new();
+    appliance.card("network.toml", everything());
+    // A root of its own, of memory as an appliance's is, with this machine's programs.
+    let script = "set -e; cd \"$1\"; shift; mkdir -p root; mount -t tmpfs none root; cd root
+        mkdir proc state run
+        for folder in /*; do
+            name=${folder#/}
+            if [ -L $folder ]; then
+                ln -s $(readlink $folder) $name
+            elif [ -d $folder ] && [ ! -e $name ]; then
+                mkdir $name
+                mount --rbind $folder $name
+            fi
+        done
+        mount --rbind /proc proc
+        exec chroot . \"$@\"";
+    let apart = |command: &[&str]| {
+        let mut shell = Command::new("unshare");
+        shell.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        finish(shell.arg(appliance.path("")).args(command).env_remove("LD_PRELOAD"))
+    };
+    if apart(&["true"]).0 != 0 {
+        return eprintln!("skipped: this machine lets nobody mount anything");
+    }
+    let (program, boot) = (env!("CARGO_BIN_EXE_porthole-appliance"), appliance.path("boot"));
+    let (code, _, log) = apart(&[program, "settings", "--board", "rpi-4b", "--boot", boot.to_str().unwrap()]);
+    assert_eq!(code, 0, "{log}");
+    let told = "porthole: warn: /state: no file system is mounted there; what is set cannot be kept and counts until";
+    assert!(log.starts_with(told), "{log}");
+    assert!(appliance.report().unwrap().contains("/state: no file system is mounted there"));
+    assert!(appliance.read("boot/network.toml").unwrap().contains(PASSPHRASE));
+}
+
 /// As the image mounts it. In a mount namespace of its own, which not every machine allows.
 #[test]
 fn a_card_that_is_mounted_read_only_is_writable_for_that_moment_alone() {
     let namespace = ["--user", "--map-root-user", "--mount"];
-    if finish(Command::new("unshare").args(namespace).args(["mount", "-t", "tmpfs", "none", "/mnt"])).0 != 0 {
+    let appliance = Appliance::new();
+    let mounts = "cd \"$1\" && mount -t tmpfs -o nosuid,nodev none boot && mount -o remount,ro boot && mount -o remount,rw boot";
+    let probe = finish(
+        Command::new("unshare").args(namespace).args(["sh", "-c", mounts, "sh"]).arg(appliance.path("")),
+    );
+    if probe.0 != 0 {
         return eprintln!("skipped: this machine lets nobody mount anything");
     }
-    let appliance = Appliance::new();
     appliance.0.file("network.toml", everything());
     let script = "set -e; cd \"$1\"; shift
         mount -t tmpfs -o nosuid,nodev none boot

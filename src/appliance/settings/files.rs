@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -67,6 +67,11 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.and_then(|()| sync_folder(path)),
     }
+}
+
+/// Whether a file system is mounted there: it is not the one of the folder above (stat(2), `st_dev`).
+pub(super) fn is_mounted(folder: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(folder)?.dev() != fs::metadata(folder.join(".."))?.dev())
 }
 
 /// Moves a file that is of no use out of the way, for whoever wants to look at it.
@@ -155,4 +160,16 @@ impl Drop for Writable<'_> {
 
 fn remount(folder: &Path, flags: MsFlags) -> io::Result<()> {
     Ok(mount(None::<&str>, folder, None::<&str>, flags, None::<&str>)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_is_told_from_a_folder() {
+        assert!(is_mounted(Path::new("/proc")).unwrap());
+        assert!(!is_mounted(Path::new("/proc/self")).unwrap());
+        assert!(is_mounted(Path::new("/no/such/folder")).is_err());
+    }
 }

@@ -47,9 +47,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "/boot")]
     boot: PathBuf,
 
-    /// What lasts from boot to boot
-    #[arg(long, value_name = "DIR", default_value = "/state")]
-    state: PathBuf,
+    /// What lasts from boot to boot [default: /state, where a file system must be mounted]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
 
     /// What lasts until the next boot
     #[arg(long, value_name = "DIR", default_value = "/run")]
@@ -59,6 +59,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ID")]
     board: Option<String>,
 }
+
+/// Where the image mounts what lasts. What is written there while nothing is mounted lies in memory.
+const STATE: &str = "/state";
 
 /// The name of an image that nobody gave one.
 const HOSTNAME: &str = "porthole";
@@ -74,14 +77,16 @@ const URL: &str = "porthole-url.txt";
 /// [`SettingsError`] when the rest of the system cannot be told. What is wrong with the settings is no error.
 pub(crate) fn run(arguments: Arguments) -> Result<(), SettingsError> {
     let Arguments { boot, state, run, board } = arguments;
-    let mut boot = Boot { boot, state, run, faults: Vec::new() };
+    let must_be_mounted = state.is_none();
+    let mut boot = Boot { boot, state: state.unwrap_or_else(|| STATE.into()), run, faults: Vec::new() };
+    let lasts = !must_be_mounted || boot.lasts();
     let (network, written) = boot.network();
     let (unkept, are_kept) = boot.passwords(&written);
     let is_kept = written.text.is_some() && boot.keep_network(&network);
     let effective = boot.configuration(board.as_deref(), &unkept)?;
     let url = boot.url(&network, &effective);
 
-    let clean = written.text.filter(|_| is_kept && are_kept && !written.secrets.is_empty());
+    let clean = written.text.filter(|_| lasts && is_kept && are_kept && !written.secrets.is_empty());
     let clean = clean.map(|text| text::without(&text, &written.secrets));
     boot.write_card(clean, &url);
     boot.render(&network, &effective)
@@ -123,6 +128,19 @@ impl Boot {
     /// Where the service keeps its state: systemd's private folder for it, which `/var/lib/private` is.
     fn service_state(&self) -> PathBuf {
         self.state.join("private/porthole")
+    }
+
+    /// Whether what is kept is there at the next boot.
+    fn lasts(&mut self) -> bool {
+        let is_mounted = files::is_mounted(&self.state);
+        let why = match is_mounted {
+            Ok(true) => return true,
+            Ok(false) => io::Error::other("no file system is mounted there"),
+            Err(error) => error,
+        };
+        let error = SettingsError::Keep { path: self.state.clone(), what: "what is set", source: why };
+        self.fault(error, "");
+        false
     }
 
     fn kept(&self, name: &str) -> PathBuf {

@@ -22,7 +22,7 @@ pub(super) fn networks(network: &Network) -> [(&'static str, Option<String>); 2]
 }
 
 /// An interface that is found by this name, and has an address of its own making where it gets none by DHCP: enough for
-/// a PC at the other end of a cable.
+/// a PC at the other end of a cable. To a DHCP server it is who it was, whatever became of the state.
 fn interface(kind: &str, metric: u32, addresses: &Addresses) -> String {
     let Addresses { address, gateway, dns } = addresses;
     let is_static = |ipv4: bool| address.iter().any(|address| address.to_string().contains('.') == ipv4);
@@ -46,7 +46,10 @@ fn interface(kind: &str, metric: u32, addresses: &Addresses) -> String {
     for gateway in gateway {
         let _ = write!(text, "\n[Route]\nGateway={gateway}\nMetric={metric}\n");
     }
-    let _ = write!(text, "\n[DHCPv4]\nRouteMetric={metric}\n\n[IPv6AcceptRA]\nRouteMetric={metric}\n");
+    let _ = write!(
+        text,
+        "\n[DHCPv4]\nClientIdentifier=mac\nUseDomains=yes\nRouteMetric={metric}\n\n[IPv6AcceptRA]\nRouteMetric={metric}\n"
+    );
     text
 }
 
@@ -78,7 +81,7 @@ mod tests {
         assert_eq!(
             ethernet.unwrap(),
             "[Match]\nType=ether\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=yes\nLinkLocalAddressing=yes\n\
-             MulticastDNS=yes\n\n[DHCPv4]\nRouteMetric=100\n\n[IPv6AcceptRA]\nRouteMetric=100\n"
+             MulticastDNS=yes\n\n[DHCPv4]\nClientIdentifier=mac\nUseDomains=yes\nRouteMetric=100\n\n[IPv6AcceptRA]\nRouteMetric=100\n"
         );
         assert_eq!(wifi, None);
         network.ethernet = Addresses {
