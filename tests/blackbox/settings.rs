@@ -628,6 +628,25 @@ fn only_a_system_that_cannot_be_told_is_an_error() {
 }
 
 #[test]
+fn a_service_that_cannot_be_told_keeps_nobody_from_the_network() {
+    let appliance = Appliance::new();
+    appliance.card("network.toml", everything());
+    // No file of passwords, and none can be put there.
+    fs::create_dir_all(appliance.path("state/private/porthole/passwords.toml")).unwrap();
+    let (code, log) = appliance.boot_with("FAKEDISK_FAIL", "read-only", "state");
+    let told = "porthole: error: /state/private/porthole/passwords.toml: Is a directory";
+    assert!(code == 1 && log.lines().last().unwrap().starts_with(told), "{log}");
+    let fault = appliance.without_names(&appliance.read("run/porthole-appliance/fault").unwrap());
+    assert!(
+        fault.lines().last().unwrap().starts_with("/state/private/porthole/passwords.toml: Is a"),
+        "{fault}"
+    );
+    assert!(appliance.read("run/porthole-appliance/wpa_supplicant.conf").unwrap().contains("psk="));
+    assert!(appliance.read("run/systemd/network/10-ethernet.network").unwrap().contains("192.168.1.20/24"));
+    assert!(appliance.read("boot/network.toml").unwrap().contains(PASSPHRASE));
+}
+
+#[test]
 fn what_was_kept_and_is_damaged_is_put_aside() {
     let appliance = Appliance::new();
     appliance.card("network.toml", everything());

@@ -62,10 +62,8 @@ pub(crate) struct Arguments {
 
 /// Where the image mounts what lasts. What is written there while nothing is mounted lies in memory.
 const STATE: &str = "/state";
-
 /// The name of an image that nobody gave one.
 const HOSTNAME: &str = "porthole";
-
 const NETWORK: &str = "network.toml";
 const PORTHOLE: &str = "porthole.toml";
 const ERROR: &str = "porthole-error.txt";
@@ -83,13 +81,15 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), SettingsError> {
     let (network, written) = boot.network();
     let (unkept, are_kept) = boot.passwords(&written);
     let is_kept = written.text.is_some() && boot.keep_network(&network);
-    let effective = boot.configuration(board.as_deref(), &unkept)?;
-    let url = boot.url(&network, &effective);
+    // Without it the image's own is served, and there is a network by which that can be seen to.
+    let effective = boot.configuration(board.as_deref(), &unkept);
+    let url = effective.as_ref().ok().map(|effective| boot.url(&network, effective));
 
     let clean = written.text.filter(|_| lasts && is_kept && are_kept && !written.secrets.is_empty());
     let clean = clean.map(|text| text::without(&text, &written.secrets));
-    boot.write_card(clean, &url);
-    boot.render(&network, &effective)
+    boot.write_card(clean, url);
+    boot.render(&network, &effective)?;
+    effective.map(drop)
 }
 
 /// One application of the settings: where everything is, and what has gone wrong so far.
@@ -308,10 +308,10 @@ impl Boot {
     }
 
     /// Brings the card up to date, and leaves it alone if it is.
-    fn write_card(&mut self, clean: Option<String>, url: &str) {
+    fn write_card(&mut self, clean: Option<String>, url: Option<String>) {
         let mut changes = Vec::new();
         changes.extend(clean.map(|text| Change::Erase(self.boot.join(NETWORK), text)));
-        changes.push(Change::Write(self.boot.join(URL), format!("{url}\r\n")));
+        changes.extend(url.map(|url| Change::Write(self.boot.join(URL), format!("{url}\r\n"))));
         changes.push(match self.report() {
             Some(report) => Change::Write(self.boot.join(ERROR), report),
             None => Change::Remove(self.boot.join(ERROR)),
@@ -346,21 +346,26 @@ impl Boot {
     }
 
     /// Tells the rest of the system.
-    fn render(&self, network: &Network, effective: &Effective) -> Result<(), SettingsError> {
+    fn render(
+        &self,
+        network: &Network,
+        effective: &Result<Effective, SettingsError>,
+    ) -> Result<(), SettingsError> {
         let (networks, own) = (self.run.join("systemd/network"), self.run.join("porthole-appliance"));
         for folder in [&networks, &own] {
             files::folder(folder, 0o755).map_err(SettingsError::render(folder))?;
         }
-        let faults: Vec<String> = self.faults.iter().map(|fault| fault.error.to_string()).collect();
+        let faults = self.faults.iter().map(|fault| &fault.error).chain(effective.as_ref().err());
+        let faults: Vec<String> = faults.map(SettingsError::to_string).collect();
         let fault = Some(faults.join("\n") + "\n").filter(|_| !faults.is_empty());
-        let wifi = network.wifi.as_ref();
         let mut rendered = vec![
-            (own.join(PORTHOLE), Some(effective.text.clone()), 0o644),
-            (own.join("wpa_supplicant.conf"), wifi.map(render::wpa_supplicant), 0o600),
+            (own.join("wpa_supplicant.conf"), network.wifi.as_ref().map(render::wpa_supplicant), 0o600),
             (own.join("authorized_keys"), render::authorized_keys(network), 0o600),
             (own.join("hostname"), network.hostname.as_ref().map(|name| format!("{name}\n")), 0o644),
             (own.join("fault"), fault, 0o644),
         ];
+        let effective = effective.as_ref().ok();
+        rendered.extend(effective.map(|effective| (own.join(PORTHOLE), Some(effective.text.clone()), 0o644)));
         rendered.extend(render::networks(network).map(|(name, text)| (networks.join(name), text, 0o644)));
         for (path, text, mode) in rendered {
             let done = match text {
