@@ -63,14 +63,15 @@ const TESTS: &[Test] = &tests![
 ];
 
 fn main() -> ExitCode {
-    let Some(folder) = std::env::var_os("PORTHOLE_IMAGE").map(PathBuf::from) else {
+    let path = |key: &str| std::env::var_os(key).map(PathBuf::from);
+    let (Some(image), Some(overlay)) = (path("PORTHOLE_IMAGE"), path("PORTHOLE_IMAGE_OVERLAY")) else {
         println!("skipped: scripts/image --test runs these tests, on an emulated board");
         return ExitCode::SUCCESS;
     };
     let number = |key: &str| std::env::var(key).ok().map(|text| text.parse().expect("a number"));
     let lab = Lab {
-        image: folder.join("porthole.img"),
-        overlay: folder.join("overlay.cpio"),
+        image,
+        overlay,
         cuts: number("PORTHOLE_CUTS").unwrap_or(3) as u32,
         seed: number("PORTHOLE_CUT_SEED").unwrap_or_else(fresh),
     };

@@ -29,9 +29,4 @@ pub fn a_bad_one_is_taken_back_and_a_good_one_stays(lab: &Lab) {
     let mut pi = lab.boot(&card);
     pi.until("it is permanent", "porthole-appliance release status | grep ^good:");
     assert!(pi.run(CHOSEN).starts_with("/state/release/"));
-    pi.cut();
-
-    let mut pi = lab.boot(&card);
-    pi.until("it serves", SERVES);
-    assert!(pi.run(CHOSEN).starts_with("/state/release/"));
 }

@@ -3,13 +3,14 @@
 use crate::Lab;
 use crate::pi::Pi;
 
-/// The emulated chip bites as soon as it is armed, whatever time it was given, so that is what is seen.
+/// The emulated chip bites as soon as it is armed, whatever time it was given, so that is what is seen: the board starts
+/// anew soon after systemd has begun, and neither a panic nor anybody inside has asked for that. Everything else is
+/// tested with an overlay that leaves the chip alone, and does not end so.
 pub fn it_is_armed(lab: &Lab) {
     let card = lab.card("");
-    let mut pi = Pi::on_with(&card, None, "loglevel=6");
+    let mut pi = Pi::on_with(&card, None, "loglevel=7");
     pi.ended();
     let log = pi.log();
     assert!(log.contains("starting systemd"), "{log}");
-    assert!(log.contains("hardware watchdog 'Broadcom BCM2835 Watchdog timer'"), "{log}");
-    assert!(!log.contains("panic"), "{log}");
+    assert!(!log.contains("panic -") && !log.contains("reboot: "), "{log}");
 }
