@@ -276,7 +276,7 @@ fn a_release_that_is_spoilt_gives_way_to_the_one_before_it() {
     spoil("a");
     assert_eq!(appliance.boot(), "factory");
     // Nor can nothing, or nonsense, on the state partition keep a boot from ending well.
-    appliance.scratch.file("state/release/state.toml", "good = 7");
+    appliance.scratch.file("state/release/state.json", "{\"good\": 7}");
     assert_eq!(appliance.boot(), "factory");
     fs::remove_dir_all(appliance.scratch.path("state")).unwrap();
     assert_eq!(appliance.boot(), "factory");

@@ -496,7 +496,7 @@ mod tests {
         machine.install("four");
         assert_eq!(machine.boot(), "four");
         machine.confirm();
-        fs::write(machine.places.state.join("release/state.toml"), "good = {").unwrap();
+        fs::write(machine.places.state.join("release/state.json"), "{\"good\": {").unwrap();
         assert_eq!(machine.boot(), FACTORY);
         machine.install("five");
         assert_eq!(machine.boot(), "five");

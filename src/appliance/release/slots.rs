@@ -4,7 +4,7 @@
 //! whatever lies there; one that it names holds what its checksum says, or counts for nothing.
 #![forbid(unsafe_code)]
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Display};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use blake2::{Blake2b512, Digest};
 use data_encoding::HEXLOWER;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::ReleaseError;
 use crate::disk;
 
 /// One of two places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Slot {
     A,
@@ -33,7 +33,7 @@ impl Display for Slot {
 }
 
 /// A program in its slot.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Release {
     pub(super) slot: Slot,
     /// As [`sum`] gives it.
@@ -43,7 +43,7 @@ pub(super) struct Release {
 }
 
 /// Which slot counts for what. None is named twice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct State {
     /// What serves; without it the factory's.
@@ -89,20 +89,6 @@ impl State {
         self.trial = None;
         self.begun = false;
     }
-
-    fn text(&self) -> String {
-        let mut text =
-            String::from("# Which program serves, by `porthole-appliance release`; not to be edited.\n");
-        let releases = [("good", &self.good), ("fallback", &self.fallback), ("trial", &self.trial)];
-        let _ = writeln!(text, "begun = {}", self.begun);
-        for (key, Release { slot, sum, version }) in
-            releases.iter().filter_map(|(k, r)| Some((k, r.as_ref()?)))
-        {
-            let _ =
-                writeln!(text, "{key} = {{ slot = \"{slot}\", version = \"{version}\", sum = \"{sum}\" }}");
-        }
-        text
-    }
 }
 
 /// The slots of a state partition.
@@ -121,7 +107,7 @@ impl Slots {
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.join("state.toml")
+        self.folder.join("state.json")
     }
 
     /// Makes the folders that are missing.
@@ -154,14 +140,15 @@ impl Slots {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
             Err(cause) => return Err(ReleaseError::disk(&path, cause)),
         };
-        toml::from_str(&text)
-            .map_err(|cause| ReleaseError::Unreadable { path, why: cause.message().to_owned() })
+        serde_json::from_str(&text).map_err(|cause| ReleaseError::Unreadable { path, why: cause.to_string() })
     }
 
     /// From now on that counts.
     pub(super) fn commit(&self, state: &State) -> Result<(), ReleaseError> {
         let path = self.file();
-        disk::replace(&path, 0o644, &state.text()).map_err(|cause| ReleaseError::disk(&path, cause))
+        let text = serde_json::to_string(state).map_err(io::Error::from);
+        text.and_then(|text| disk::replace(&path, 0o644, &text))
+            .map_err(|cause| ReleaseError::disk(&path, cause))
     }
 
     /// Whether what lies in the slot is what was brought there.
