@@ -31,7 +31,6 @@ use super::listener::Peer;
 use super::route::{Target, Want, target};
 use super::snapshot::{self, NoSnapshot, Sized};
 use super::socket::Socket;
-use super::tls::Spoken;
 use super::transport::{Line, Transport};
 use super::viewer::{Kind, NoPlace, Viewer};
 use super::ws::Bounds;
@@ -62,7 +61,7 @@ enum Outcome {
 /// Finds out what a peer speaks, and serves it to its end.
 pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer, ticket: Ticket) {
     let is_open = site.tls.is_none() || remote.is_unix();
-    let entering = timeout(site.settings.limits.request_time, enter(Arc::clone(&site), line, remote));
+    let entering = timeout(site.settings.limits.request_time, Arc::clone(&site).enter(line, remote));
     let entered = tokio::select! {
         entered = entering => entered,
         () = site.stopped() => return,
@@ -78,18 +77,6 @@ pub(super) async fn serve(site: Arc<Site>, line: Line, remote: Peer, ticket: Tic
             site.counters.handshake.add(1);
         }
         Err(_) => site.counters.idle.add(1),
-    }
-}
-
-/// Shakes hands with a peer who speaks TLS, where that is spoken. Waits for the peer, for ever if that is silent.
-pub(super) async fn enter(site: Arc<Site>, line: Line, remote: Peer) -> io::Result<Transport> {
-    match &site.tls {
-        // A UNIX socket is plain: its peers are programs of this machine.
-        Some(tls) if !remote.is_unix() => match tls.enter(line).await? {
-            Spoken::Tls(transport) => Ok(transport),
-            Spoken::Plain(line) => Ok(Transport::Plain(line)),
-        },
-        _ => Ok(Transport::Plain(line)),
     }
 }
 

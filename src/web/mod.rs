@@ -57,9 +57,10 @@ use crate::led::LightInfo;
 use crate::status::{Counter, Watcher};
 use auth::Auth;
 use crowd::{Crowd, Doorman, Turned};
-use listener::Listener;
+use listener::{Listener, Peer};
 use origin::Doors;
-use tls::Tls;
+use tls::{Spoken, Tls};
+use transport::{Line, Transport};
 use viewer::Register;
 
 /// How long to wait when no connection can be accepted for want of descriptors.
@@ -187,6 +188,18 @@ struct Counters {
 }
 
 impl Site {
+    /// Shakes hands with a peer who speaks TLS, where that is spoken. Waits for the peer, for ever if that is silent.
+    async fn enter(self: Arc<Self>, line: Line, remote: Peer) -> io::Result<Transport> {
+        match &self.tls {
+            // A UNIX socket is plain: its peers are programs of this machine.
+            Some(tls) if !remote.is_unix() => match tls.enter(line).await? {
+                Spoken::Tls(transport) => Ok(transport),
+                Spoken::Plain(line) => Ok(Transport::Plain(line)),
+            },
+            _ => Ok(Transport::Plain(line)),
+        }
+    }
+
     /// The camera of this name, or the first, with its index.
     fn camera(&self, name: Option<&str>) -> Option<(usize, &Camera)> {
         let mut cameras = self.cameras.iter().enumerate();
@@ -335,7 +348,7 @@ impl Web {
                             Err(why) => {
                                 debug!("{peer}: {why}");
                                 site.turned_away(why);
-                                match doorman.turn_away(http::enter(Arc::clone(&site), line, peer), why) {
+                                match doorman.turn_away(Arc::clone(&site).enter(line, peer), why) {
                                     Some(told) => drop(connections.spawn(told)),
                                     None => site.counters.ended.add(1),
                                 }
