@@ -86,13 +86,15 @@ deb() {
                 die "apt has no $2 for $1 (its messages are above); a mirror in the middle of an update heals by itself"
         fi
         found=$(newest_deb "$1" "$name" "$version")
+        [[ $found ]] || die "apt downloaded $2 for $1, and it is not in $cache/debs"
     fi
     echo "$found"
 }
 
-# newest_deb ARCH NAME [VERSION] -- what there is of it already, for this architecture or for all.
+# newest_deb ARCH NAME [VERSION] -- what there is of it already, for this architecture or for all; nothing if there is none.
 newest_deb() {
-    { compgen -G "$cache/debs/$2_${3:-*}_$1.deb" || compgen -G "$cache/debs/$2_${3:-*}_all.deb"; } | sort -V | tail -1
+    { compgen -G "$cache/debs/$2_${3:-*}_$1.deb" || compgen -G "$cache/debs/$2_${3:-*}_all.deb" || true; } |
+        sort -V | tail -1
 }
 
 # stock_kernel -- the directory of Debian's arm64 kernel, unpacked. It is the one that is newest when this is asked for
