@@ -22,10 +22,25 @@ pub struct Card {
 
 impl Card {
     /// A card with the image on it, never booted.
-    pub fn flashed(image: &Path) -> Self {
+    pub fn new(image: &Path) -> Self {
         let scratch = Scratch::new();
         let path = scratch.path("card.img");
         done(Command::new("cp").arg("--sparse=always").args([image, &path]));
+        Self::of(scratch, path)
+    }
+
+    /// A card as people make it, with what they say to `scripts/flash`, and a password.
+    pub fn flashed(image: &Path, said: &[&str], password: &str) -> Self {
+        let scratch = Scratch::new();
+        let path = scratch.path("card.img");
+        let flash = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/flash");
+        let mut command = Command::new(flash);
+        command.arg(&path).arg("--image").arg(image).arg("--yes").args(said);
+        done(command.env("PORTHOLE_PASSWORD", password));
+        Self::of(scratch, path)
+    }
+
+    fn of(scratch: Scratch, path: PathBuf) -> Self {
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(BYTES).unwrap();
         Self { path, scratch }

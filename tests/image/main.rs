@@ -33,9 +33,9 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A card as it comes from `scripts/flash`, with these settings of the service.
+    /// A card with the image and these settings of the service.
     pub fn card(&self, porthole: &str) -> Card {
-        let card = Card::flashed(&self.image);
+        let card = Card::new(&self.image);
         card.put("porthole.toml", porthole);
         card
     }

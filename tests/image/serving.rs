@@ -3,10 +3,11 @@
 use data_encoding::BASE64;
 
 use crate::Lab;
+use crate::card::Card;
 use crate::pi::{PATIENCE, Pi, wait};
 use crate::support::picture::Stamp;
 
-const NETWORK: &str = "hostname = \"garden\"\npassword = \"a secret of ten\"\n";
+const PASSWORD: &str = "a secret of ten";
 /// The board's own LED cannot be had here: it is behind a chip that is not emulated.
 pub const CAMERA: &str = "[[camera]]\nwidth = 640\nheight = 480\nfps = 5\nlinger_s = 0\n\
                           [[led]]\nrole = \"power\"\nline = \"GPIO23\"\n[[led]]\nrole = \"on-air\"\n";
@@ -28,8 +29,9 @@ fn snapshot(pi: &mut Pi) -> Stamp {
 }
 
 pub fn a_card_a_camera_and_nothing_else(lab: &Lab) {
-    let card = lab.card(CAMERA);
-    card.put("network.toml", NETWORK);
+    let card = Card::flashed(&lab.image, &["--hostname", "garden"], PASSWORD);
+    card.put("porthole.toml", CAMERA);
+    assert!(card.get("network.toml").expect("network.toml").contains(PASSWORD), "it is to be applied");
     let mut pi = lab.boot(&card);
     let first = snapshot(&mut pi);
     println!(

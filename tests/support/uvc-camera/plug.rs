@@ -83,7 +83,11 @@ impl Plugged {
 }
 
 /// Reads what the host wants until one of the two hangs up.
+///
+/// On a slow machine the kernel's vhci driver may take a transfer back before it has sent it. Its end is then told at once,
+/// and the transfer, when it comes, is nobody's any more: an answer would make the driver hang up.
 fn serve(camera: &Camera, mut socket: UnixStream) {
+    let (mut newest, mut taken_back) = (0, Vec::new());
     loop {
         let command = match usbip::read(&mut socket) {
             Ok(command) => command,
@@ -91,11 +95,23 @@ fn serve(camera: &Camera, mut socket: UnixStream) {
             Err(error) => return eprintln!("uvc-camera: {error}"),
         };
         let mut device = camera.device();
+        if let Command::Submit(transfer) = &command {
+            newest = transfer.sequence;
+        }
         let answer = match command {
+            Command::Submit(transfer) if taken_back.contains(&transfer.sequence) => {
+                taken_back.retain(|&sequence| sequence != transfer.sequence);
+                vec![]
+            }
             Command::Submit(transfer) if transfer.endpoint == 0 => control(&mut device, &transfer),
             Command::Submit(transfer) => {
                 device.stream.submit(transfer);
                 vec![]
+            }
+            // Sequence numbers count up, and transfers are sent in that order.
+            Command::Unlink { sequence, victim } if victim > newest => {
+                taken_back.push(victim);
+                usbip::unlinked(sequence, true)
             }
             Command::Unlink { sequence, victim } => usbip::unlinked(sequence, device.stream.unlink(victim)),
         };
