@@ -14,10 +14,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use network::{Network, fast, obstacle};
+use network::{Network, fast};
 use support::Porthole;
 use support::fakecam::now_ns;
 use support::http::{Multipart, get};
+use support::netns::obstacle;
 use support::picture::decode;
 use support::prometheus::Exposition;
 #[cfg(feature = "tls")]

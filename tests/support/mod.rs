@@ -7,6 +7,7 @@ pub mod browser;
 #[path = "fakecam/table.rs"]
 pub mod fakecam;
 pub mod http;
+pub mod netns;
 pub mod picture;
 pub mod prometheus;
 pub mod tls;
