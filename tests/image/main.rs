@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod card;
+mod lan;
 mod lasting;
+mod network;
 mod pi;
 mod serving;
 mod settings;
@@ -27,6 +29,9 @@ use pi::Pi;
 pub struct Lab {
     image: PathBuf,
     overlay: PathBuf,
+    /// The program that is on the image, and one that is no good, both for the board.
+    program: PathBuf,
+    dud: PathBuf,
     /// How often the power is cut, and what decides when.
     cuts: u32,
     seed: u64,
@@ -41,7 +46,7 @@ impl Lab {
     }
 
     pub fn boot(&self, card: &Card) -> Pi {
-        Pi::boot(card, &self.overlay)
+        Pi::boot(card, &self.overlay, None)
     }
 }
 
@@ -56,6 +61,7 @@ macro_rules! tests {
 const TESTS: &[Test] = &tests![
     serving::a_card_a_camera_and_nothing_else,
     settings::a_broken_file_is_told_and_does_no_harm,
+    network::it_is_found_by_its_name_and_takes_new_versions_over_ssh,
     updates::a_bad_one_is_taken_back_and_a_good_one_stays,
     watchdog::it_is_armed,
     lasting::a_state_partition_that_is_lost_or_damaged_is_made_again,
@@ -64,7 +70,9 @@ const TESTS: &[Test] = &tests![
 
 fn main() -> ExitCode {
     let path = |key: &str| std::env::var_os(key).map(PathBuf::from);
-    let (Some(image), Some(overlay)) = (path("PORTHOLE_IMAGE"), path("PORTHOLE_IMAGE_OVERLAY")) else {
+    let [image, overlay, program, dud] =
+        ["", "_OVERLAY", "_PROGRAM", "_DUD"].map(|what| path(&format!("PORTHOLE_IMAGE{what}")));
+    let (Some(image), Some(overlay), Some(program), Some(dud)) = (image, overlay, program, dud) else {
         println!("skipped: scripts/image --test runs these tests, on an emulated board");
         return ExitCode::SUCCESS;
     };
@@ -72,6 +80,8 @@ fn main() -> ExitCode {
     let lab = Lab {
         image,
         overlay,
+        program,
+        dud,
         cuts: number("PORTHOLE_CUTS").unwrap_or(3) as u32,
         seed: number("PORTHOLE_CUT_SEED").unwrap_or_else(fresh),
     };

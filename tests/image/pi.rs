@@ -10,7 +10,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::card::{Card, bytes};
+use crate::lan::Lan;
 
+const QEMU: &str = "qemu-system-aarch64";
 /// Emulated in any case: a test must not depend on what this host can do.
 const BOARD: [&str; 6] = ["-machine", "raspi3b", "-accel", "tcg,thread=multi", "-no-reboot", "-nodefaults"];
 const TREE: &str = "bcm2837-rpi-3-b.dtb";
@@ -38,11 +40,11 @@ pub struct Pi {
 impl Pi {
     /// Switches it on with this card in it; `overlay` is what is brought along into the system.
     pub fn on(card: &Card, overlay: Option<&Path>) -> Self {
-        Self::on_with(card, overlay, "")
+        Self::on_with(card, overlay, "", None)
     }
 
-    /// As [`on`](Self::on), with more for the kernel.
-    pub fn on_with(card: &Card, overlay: Option<&Path>, more: &str) -> Self {
+    /// As [`on`](Self::on), with more for the kernel, and plugged into a network.
+    pub fn on_with(card: &Card, overlay: Option<&Path>, more: &str, lan: Option<&Lan>) -> Self {
         let [kernel, initrd, tree, cmdline] =
             ["vmlinuz", "initrd", TREE, "cmdline.txt"].map(|name| card.take(name));
         if let Some(overlay) = overlay {
@@ -50,8 +52,11 @@ impl Pi {
         }
         let folder = card.folder();
         let (monitor, console, log) = (folder.path("monitor"), folder.path("console"), folder.path("log"));
-        let mut command = Command::new("qemu-system-aarch64");
+        let mut command = lan.map_or_else(|| Command::new(QEMU), |lan| lan.command(QEMU));
         command.args(BOARD).args(["-display", "none"]);
+        if lan.is_some() {
+            command.args(Lan::ADAPTER);
+        }
         for (option, file) in [("-kernel", kernel), ("-initrd", initrd), ("-dtb", tree)] {
             command.arg(option).arg(file);
         }
@@ -86,8 +91,8 @@ impl Pi {
     }
 
     /// Switches it on and waits until the system in it can be talked to.
-    pub fn boot(card: &Card, overlay: &Path) -> Self {
-        let mut this = Self::on(card, Some(overlay));
+    pub fn boot(card: &Card, overlay: &Path, lan: Option<&Lan>) -> Self {
+        let mut this = Self::on_with(card, Some(overlay), "", lan);
         assert_eq!(this.answer(), (0, "ready".to_owned()));
         this
     }

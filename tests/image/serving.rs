@@ -56,6 +56,7 @@ pub fn a_card_a_camera_and_nothing_else(lab: &Lab) {
     );
     assert!(!card.get("network.toml").expect("network.toml").contains("secret"), "it is still on the card");
     assert_eq!(card.get("porthole-error.txt"), None);
+    assert_ne!(pi.outcome("pidof dropbear").0, 0, "SSH, and nobody gave a key");
     // Read-only, but for memory: nothing of it is there after the next start.
     pi.run("echo mine >/etc/mine");
     assert_eq!(pi.run("touch /boot/mine 2>/dev/null || echo refused").trim(), "refused");

@@ -8,7 +8,7 @@ use crate::pi::Pi;
 /// tested with an overlay that leaves the chip alone, and does not end so.
 pub fn it_is_armed(lab: &Lab) {
     let card = lab.card("");
-    let mut pi = Pi::on_with(&card, None, "loglevel=7");
+    let mut pi = Pi::on_with(&card, None, "loglevel=7", None);
     pi.ended();
     let log = pi.log();
     assert!(log.contains("starting systemd"), "{log}");

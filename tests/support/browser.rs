@@ -46,6 +46,8 @@ impl Browser {
             ])
             .arg(format!("--user-data-dir={}", profile.path("").display()))
             .arg("about:blank")
+            // What it would leave behind when it is killed goes with its profile.
+            .env("TMPDIR", profile.path(""))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -70,7 +70,11 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // The last of a browser's processes may write into it for a moment after the first has ended.
+        let give_up = Instant::now() + Duration::from_secs(2);
+        while std::fs::remove_dir_all(&self.0).is_err() && self.0.exists() && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
