@@ -527,15 +527,21 @@ fn plugging_in_and_out_leaks_nothing() {
     let pid = service.pid();
     let held = || (descriptors(pid), proc_status(pid, "Threads"));
     (0..10).for_each(|_| cycle());
-    let (before, memory) = (held(), proc_status(pid, "VmRSS"));
-    (0..20).for_each(|_| cycle());
+    let before = held();
+    // What leaks grows in every round. A thread that begins before the last one is all gone takes a heap of its own from
+    // malloc, but not in every round.
+    let mut memory = vec![proc_status(pid, "VmRSS")];
+    let settled = (0..3).any(|_| {
+        (0..20).for_each(|_| cycle());
+        memory.push(proc_status(pid, "VmRSS"));
+        memory[memory.len() - 1] <= memory[memory.len() - 2] + 256
+    });
+    assert!(settled, "memory grew in every round of 20: {memory:?} kB");
     // The last request of this test may still be on its way out.
     until(&format!("no more than {before:?} descriptors and threads, not {:?}", held()), || {
         let now = held();
         (now.0 <= before.0 && now.1 <= before.1).then_some(())
     });
-    let after = proc_status(pid, "VmRSS");
-    assert!(after <= memory + 1024, "memory grew from {memory} to {after} kB");
 }
 
 #[test]
