@@ -16,6 +16,7 @@ mod settings;
 mod support;
 mod updates;
 mod watchdog;
+mod wifi;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -64,6 +65,7 @@ const TESTS: &[Test] = &tests![
     network::it_is_found_by_its_name_and_takes_new_versions_over_ssh,
     updates::a_bad_one_is_taken_back_and_a_good_one_stays,
     watchdog::it_is_armed,
+    wifi::it_joins_the_one_that_it_was_told_with_the_passphrase,
     lasting::a_state_partition_that_is_lost_or_damaged_is_made_again,
     lasting::nothing_that_was_acknowledged_is_lost_when_the_power_is_cut,
 ];

@@ -1,0 +1,40 @@
+//! A board in somebody's Wi-Fi. The radios are the kernel's own, which hear each other and nothing else.
+
+use data_encoding::HEXLOWER;
+
+use crate::Lab;
+use crate::pi::Pi;
+
+/// As people call theirs.
+const NAME: &str = "Garden \u{1f426} \"5\"";
+const PASSPHRASE: &str = "eleven years and a day";
+/// Succeeds once both have shown each other that they know the passphrase: Documentation/networking/operstates.rst.
+const UP: &str = "grep -x up /sys/class/net/wlan0/operstate";
+const ADDRESSED: &str = "ip addr show dev wlan0 | grep 192.168.88.20/24";
+
+pub fn it_joins_the_one_that_it_was_told_with_the_passphrase(lab: &Lab) {
+    let card = lab.card("");
+    let settings = format!(
+        "[wifi]\ncountry = \"DE\"\nssid = '{NAME}'\npassphrase = \"{PASSPHRASE}\"\naddress = \"192.168.88.20/24\"\n"
+    );
+    card.put("network.toml", &settings);
+    let mut pi = lab.boot(&card);
+    hear(&mut pi, "somebody else's passphrase");
+    pi.until("it is turned away", "journalctl -b -u appliance-wifi | grep 'pre-shared key may be incorrect'");
+    assert_ne!(pi.outcome(UP).0, 0, "without the passphrase");
+    hear(&mut pi, PASSPHRASE);
+    pi.until("it has joined", UP);
+    pi.until("it has its address", ADDRESSED);
+    assert!(!card.get("network.toml").expect("network.toml").contains(PASSPHRASE), "it is still on the card");
+    pi.restart();
+
+    // With what is kept of the passphrase.
+    let mut pi = lab.boot(&card);
+    hear(&mut pi, PASSPHRASE);
+    pi.until("it has joined again", UP);
+}
+
+/// Brings an access point within hearing, instead of the one that was there.
+fn hear(pi: &mut Pi, passphrase: &str) {
+    pi.run(&format!("/test/radio {} \"{passphrase}\"", HEXLOWER.encode(NAME.as_bytes())));
+}
