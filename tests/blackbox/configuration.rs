@@ -238,7 +238,7 @@ fn leds_that_cannot_be_had_are_reported_and_the_camera_runs_unless_they_are_requ
     assert_eq!((led["role"].as_str(), led["line"].as_str()), (Some("on-air"), Some("led:no-such")));
     let pattern = led["pattern"].as_str().unwrap();
     assert!(pattern.starts_with("cannot be had: there is no /sys/class/leds/no-such, only "), "{pattern}");
-    assert!(service.log().contains("led on-air: there is no /sys/class/leds/no-such"), "{}", service.log());
+    service.until_logged("led on-air: there is no /sys/class/leds/no-such");
     let file = scratch.file("required.toml", config(true));
     let (code, _, error) = run(&["--config", file.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     assert_eq!(code, 2);

@@ -184,11 +184,7 @@ fn what_is_configured_is_set_whenever_the_camera_is_opened() {
         rig.table.set(Knob::Unplug, 0);
         service.until_camera_is("live");
     }
-    assert!(
-        service.log().contains("control not set: gain = 900: must be a number from 0 to 255"),
-        "{}",
-        service.log()
-    );
+    service.until_logged("control not set: gain = 900: must be a number from 0 to 255");
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn a_camera_that_comes_and_goes_does_not_fill_the_log() {
     let scratch = Scratch::new();
     let table = Table::create(scratch.path("table")).unwrap();
     let camera = Camera::new("/dev/video90", &table).with("formats", "MJPG:640x480@30");
-    let service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
+    let mut service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
     let mut client = Client::porthole(service.address, "/ws");
     for _ in 0..15 {
         client.acknowledged();
@@ -91,9 +91,10 @@ fn a_camera_that_comes_and_goes_does_not_fill_the_log() {
         table.set(Knob::Unplug, 0);
         service.until_camera_is("live");
     }
+    let camera = service.camera();
+    assert_eq!(camera["reopens"], 15, "the counters know all of them");
+    assert_eq!(service.stop(), Some(0));
     let log = service.log();
     let count = |what| log.lines().filter(|line| line.contains(what)).count();
     assert_eq!((count(": lost: "), count(": live again"), count(": opened ")), (5, 5, 5), "{log}");
-    let camera = service.camera();
-    assert_eq!(camera["reopens"], 15, "the counters know all of them");
 }

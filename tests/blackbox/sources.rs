@@ -154,7 +154,7 @@ fn a_command_that_dies_is_started_again() {
     });
     let camera = service.camera();
     assert!(camera["reopens"].as_u64().unwrap() >= 2, "{camera}");
-    assert!(service.log().contains("ended with status 3"), "{}", service.log());
+    service.until_logged("ended with status 3");
 }
 
 #[test]

@@ -74,8 +74,7 @@ fn a_still_is_as_large_as_the_camera_has_it_and_viewers_stay() {
         assert!(camera["ring"]["slot_bytes"].as_u64().unwrap() < 1_500_000, "the ring grew: {camera}");
         assert_eq!(metric(&service, "porthole_camera_stills_total"), 1.0);
         assert_eq!(table.counter(Counter::Streamons), 3, "stream, still, stream");
-        let log = service.log();
-        assert!(log.contains("camera camera: still of 1920x1080 taken, the stream stood for "), "{log}");
+        service.until_logged("camera camera: still of 1920x1080 taken, the stream stood for ");
     }
 }
 

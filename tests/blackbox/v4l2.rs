@@ -153,14 +153,14 @@ fn a_metadata_node_is_answered_with_the_camera_beside_it() {
     drop(service);
     let service = Porthole::with_cameras(&cameras[..], &["--source", "auto"]);
     Client::porthole(service.address, "/ws").acknowledged();
-    assert!(service.log().contains("auto: /dev/video90 (Fake Cam) is the first camera"), "{}", service.log());
+    service.until_logged("auto: /dev/video90 (Fake Cam) is the first camera");
     drop(service);
     let swapped = [Camera::new("/dev/video92", &tables[0]), cameras[1].clone()];
     let service = Porthole::with_cameras(&swapped, &["--source", "auto"]);
     Client::porthole(service.address, "/ws").acknowledged();
     let why =
         "auto: /dev/video92 (Fake Cam) is the first camera, passing over /dev/video91 (a metadata node)";
-    assert!(service.log().contains(why), "{}", service.log());
+    service.until_logged(why);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_camera_that_comes_back_under_another_number_is_followed() {
     let camera = service.until_camera_is("live");
     client.acknowledged();
     assert_eq!(camera["source"], NODE);
-    assert!(service.log().contains("opened /dev/video95 (Fake Cam)"), "{}", service.log());
+    service.until_logged("opened /dev/video95 (Fake Cam)");
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_camera_that_is_put_into_another_port_is_followed() {
     service.until_camera_is("lost");
     tables[1].set(Knob::Unplug, 0);
     service.until_camera_is("live");
-    assert!(service.log().contains("opened /dev/video91"), "{}", service.log());
+    service.until_logged("opened /dev/video91");
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn an_input_output_error_is_survived() {
         client.acknowledged();
         (service.camera()["reopens"].as_u64()? >= 3).then_some(())
     });
-    assert!(service.log().contains("VIDIOC_DQBUF: Input/output error"), "{}", service.log());
+    service.until_logged("VIDIOC_DQBUF: Input/output error");
 }
 
 #[test]

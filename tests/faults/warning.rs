@@ -48,11 +48,11 @@ fn a_warning_is_told_by_the_led_the_state_and_the_log_while_its_file_is_there() 
     until_warning(serde_json::Value::Null);
     assert_eq!(led(), "off");
     until_fault_led_is(&machine, false);
+    service.until_logged(&format!("porthole: info: {}: is gone, and with it what", file.display()));
     let log = service.log();
     let said =
         "porthole: warn: network.toml:3: ssid = \"\": must be of 1 to 32 bytes; porthole.toml: is gone";
     assert_eq!(log.matches(said).count(), 1, "{log}");
-    assert!(log.contains(&format!("porthole: info: {}: is gone, and with it what", file.display())), "{log}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -138,6 +139,7 @@ pub struct Porthole {
     pub address: SocketAddr,
     pub url: String,
     log: Arc<Mutex<Vec<String>>>,
+    log_reader: JoinHandle<()>,
 }
 
 impl Porthole {
@@ -169,7 +171,7 @@ impl Porthole {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let log_reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 lines.lock().unwrap().push(line);
             }
@@ -192,16 +194,22 @@ impl Porthole {
         let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
         // A UNIX socket has none.
         let port: u16 = host.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        Self { child, address: ([127, 0, 0, 1], port).into(), url, log }
+        Self { child, address: ([127, 0, 0, 1], port).into(), url, log, log_reader }
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has logged so far.
+    /// What has come of its log so far. All that it will ever be once [`Self::wait`] has returned.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
+    }
+
+    /// Waits until these words are in its log.
+    #[track_caller]
+    pub fn until_logged(&self, words: &str) {
+        until(&format!("the log says {words:?}"), || self.log().contains(words).then_some(()));
     }
 
     /// `/state`, parsed.
@@ -230,10 +238,13 @@ impl Porthole {
         unsafe { libc::kill(self.child.id() as i32, signal) };
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for that of its log.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        until(&format!("the service ends, log: {}", self.log()), || self.child.try_wait().unwrap())
+        let status =
+            until(&format!("the service ends, log: {}", self.log()), || self.child.try_wait().unwrap());
+        until("nobody holds its log open", || self.log_reader.is_finished().then_some(()));
+        status
     }
 
     /// How it ended, if it has.
