@@ -85,7 +85,7 @@ pub fn nothing_that_was_acknowledged_is_lost_when_the_power_is_cut(lab: &Lab) {
 /// Cuts the power at any moment of a start, too, every fourth time.
 fn in_the_middle_of_a_start(lab: &Lab, card: &Card, random: &mut Random, cut: u32) {
     if cut.is_multiple_of(4) {
-        let mut pi = Pi::on(card, Some(&lab.overlay));
+        let mut pi = Pi::on(card, &lab.with());
         pi.lines_for(Duration::from_secs(30).mul_f64(random.fraction()));
         pi.cut();
     }

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use card::Card;
-use pi::Pi;
+use pi::{Pi, With};
 
 /// What every test gets.
 pub struct Lab {
@@ -47,7 +47,12 @@ impl Lab {
     }
 
     pub fn boot(&self, card: &Card) -> Pi {
-        Pi::boot(card, &self.overlay, None)
+        Pi::boot(card, &self.with())
+    }
+
+    /// What is needed to talk to the system.
+    pub fn with(&self) -> With<'_> {
+        With { overlay: Some(&self.overlay), ..With::default() }
     }
 }
 
@@ -61,6 +66,7 @@ macro_rules! tests {
 
 const TESTS: &[Test] = &tests![
     serving::a_card_a_camera_and_nothing_else,
+    serving::the_led_on_the_board_is_lit_while_it_serves,
     settings::a_broken_file_is_told_and_does_no_harm,
     network::it_is_found_by_its_name_and_takes_new_versions_over_ssh,
     updates::a_bad_one_is_taken_back_and_a_good_one_stays,

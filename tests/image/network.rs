@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::Lab;
 use crate::card::Card;
 use crate::lan::Lan;
-use crate::pi::Pi;
+use crate::pi::{Pi, With};
 use crate::serving::CAMERA;
 use crate::support::netns::obstacle;
 use crate::support::picture::Stamp;
@@ -26,7 +26,7 @@ pub fn it_is_found_by_its_name_and_takes_new_versions_over_ssh(lab: &Lab) {
     }
     let lan = Lan::new();
     let (card, key) = flashed_with_a_key(lab);
-    let mut pi = Pi::boot(&card, &lab.overlay, Some(&lan));
+    let mut pi = Pi::boot(&card, &With { lan: Some(&lan), ..lab.with() });
     let address = lan.lease("garden");
     assert_eq!(lan.lookup("garden"), address);
     a_browser_gets_a_picture(&lan, address);

@@ -15,7 +15,6 @@ use crate::lan::Lan;
 const QEMU: &str = "qemu-system-aarch64";
 /// Emulated in any case: a test must not depend on what this host can do.
 const BOARD: [&str; 6] = ["-machine", "raspi3b", "-accel", "tcg,thread=multi", "-no-reboot", "-nodefaults"];
-const TREE: &str = "bcm2837-rpi-3-b.dtb";
 /// Levels of GPIO0 to GPIO31: BCM2835 ARM Peripherals, GPLEV0.
 const LEVELS: &str = "xp /1wx 0x3f200034";
 /// What QEMU's monitor says when it is done.
@@ -25,6 +24,24 @@ const STX: u8 = 2;
 const EOT: u8 = 4;
 /// Generous: an emulated processor is slow, and this machine may be slow and busy.
 pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a board is switched on with, beside its card.
+pub struct With<'a> {
+    /// What is brought along into the system.
+    pub overlay: Option<&'a Path>,
+    /// The device tree: that of another board tells of what is wired to the same pins there.
+    pub tree: &'a str,
+    /// More for the kernel's command line.
+    pub kernel: &'a str,
+    /// What its Ethernet is plugged into.
+    pub lan: Option<&'a Lan>,
+}
+
+impl Default for With<'_> {
+    fn default() -> Self {
+        Self { overlay: None, tree: "bcm2837-rpi-3-b.dtb", kernel: "", lan: None }
+    }
+}
 
 /// A board that is switched on. Switched off when dropped.
 pub struct Pi {
@@ -38,30 +55,25 @@ pub struct Pi {
 }
 
 impl Pi {
-    /// Switches it on with this card in it; `overlay` is what is brought along into the system.
-    pub fn on(card: &Card, overlay: Option<&Path>) -> Self {
-        Self::on_with(card, overlay, "", None)
-    }
-
-    /// As [`on`](Self::on), with more for the kernel, and plugged into a network.
-    pub fn on_with(card: &Card, overlay: Option<&Path>, more: &str, lan: Option<&Lan>) -> Self {
+    /// Switches it on with this card in it.
+    pub fn on(card: &Card, with: &With) -> Self {
         let [kernel, initrd, tree, cmdline] =
-            ["vmlinuz", "initrd", TREE, "cmdline.txt"].map(|name| card.take(name));
-        if let Some(overlay) = overlay {
+            ["vmlinuz", "initrd", with.tree, "cmdline.txt"].map(|name| card.take(name));
+        if let Some(overlay) = with.overlay {
             append(&initrd, overlay);
         }
         let folder = card.folder();
         let (monitor, console, log) = (folder.path("monitor"), folder.path("console"), folder.path("log"));
-        let mut command = lan.map_or_else(|| Command::new(QEMU), |lan| lan.command(QEMU));
+        let mut command = with.lan.map_or_else(|| Command::new(QEMU), |lan| lan.command(QEMU));
         command.args(BOARD).args(["-display", "none"]);
-        if lan.is_some() {
+        if with.lan.is_some() {
             command.args(Lan::ADAPTER);
         }
         for (option, file) in [("-kernel", kernel), ("-initrd", initrd), ("-dtb", tree)] {
             command.arg(option).arg(file);
         }
         command
-            .args(["-append", &format!("{} {more}", fs::read_to_string(cmdline).unwrap().trim())])
+            .args(["-append", &format!("{} {}", fs::read_to_string(cmdline).unwrap().trim(), with.kernel)])
             .args(["-drive", &format!("file={},if=sd,format=raw", card.path.display())])
             .args(["-monitor", &format!("unix:{},server=on,wait=off", monitor.display())])
             .args([
@@ -91,8 +103,8 @@ impl Pi {
     }
 
     /// Switches it on and waits until the system in it can be talked to.
-    pub fn boot(card: &Card, overlay: &Path, lan: Option<&Lan>) -> Self {
-        let mut this = Self::on_with(card, Some(overlay), "", lan);
+    pub fn boot(card: &Card, with: &With) -> Self {
+        let mut this = Self::on(card, with);
         assert_eq!(this.answer(), (0, "ready".to_owned()));
         this
     }

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 
 use crate::Lab;
 use crate::card::Card;
-use crate::pi::{PATIENCE, Pi, wait};
+use crate::pi::{PATIENCE, Pi, With, wait};
 use crate::support::picture::Stamp;
 
 const PASSWORD: &str = "a secret of ten";
@@ -71,6 +71,22 @@ pub fn a_card_a_camera_and_nothing_else(lab: &Lab) {
     assert_eq!(pi.run("ls /state/private/porthole"), held);
     assert_eq!(pi.run("cat /proc/sys/kernel/hostname").trim(), "garden");
     assert_eq!(pi.outcome("ls /etc/mine /run/porthole-appliance/state-made").0, 1, "of the start before");
+}
+
+/// Where the 3B has a chip that is not emulated, the Zero 2 W, which is the same otherwise, has its green LED at a pin, and
+/// lit when that is low.
+pub fn the_led_on_the_board_is_lit_while_it_serves(lab: &Lab) {
+    const ACT: u32 = 29;
+    let card = lab.card("");
+    let mut pi = Pi::boot(&card, &With { tree: "bcm2837-rpi-zero-2-w.dtb", ..lab.with() });
+    // At the first start, when nothing has waited for udev, and by nobody but the service.
+    let lit = "cd /sys/class/leds/ACT && grep -v '^0' brightness && grep '^.none.' trigger";
+    pi.until("it is the service's", lit);
+    assert!(!pi.is_high(ACT));
+    pi.run("systemctl stop porthole");
+    wait("it is dark", PATIENCE, || pi.is_high(ACT).then_some(()));
+    pi.run("systemctl start porthole");
+    wait("it is lit again", PATIENCE, || (!pi.is_high(ACT)).then_some(()));
 }
 
 /// When what was done, by the guest's clock.
