@@ -25,6 +25,11 @@ pub fn it_joins_the_one_that_it_was_told_with_the_passphrase(lab: &Lab) {
     hear(&mut pi, PASSPHRASE);
     pi.until("it has joined", UP);
     pi.until("it has its address", ADDRESSED);
+    let saves = "iw dev wlan0 get power_save";
+    assert_eq!(pi.run(&format!("{saves}; iw dev wlan0 set power_save on; {saves}")), saving(["off", "on"]));
+    pi.run("systemctl restart appliance-wifi");
+    assert_eq!(pi.run(saves), saving(["off"]));
+    pi.until("it has joined again", UP);
     assert!(!card.get("network.toml").expect("network.toml").contains(PASSPHRASE), "it is still on the card");
     pi.restart();
 
@@ -32,6 +37,11 @@ pub fn it_joins_the_one_that_it_was_told_with_the_passphrase(lab: &Lab) {
     let mut pi = lab.boot(&card);
     hear(&mut pi, PASSPHRASE);
     pi.until("it has joined again", UP);
+}
+
+/// What `iw` says of a radio that saves power, or does not.
+fn saving<const N: usize>(states: [&str; N]) -> String {
+    states.map(|state| format!("Power save: {state}\n")).concat()
 }
 
 /// Brings an access point within hearing, instead of the one that was there.
