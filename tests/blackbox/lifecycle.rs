@@ -165,9 +165,7 @@ fn a_wedged_capture_thread_stops_the_keep_alive() {
     manager.hear("WATCHDOG=1");
     table.set(fakecam::Knob::HangMs, 600_000);
     table.set(fakecam::Knob::HangWhere, fakecam::hang::DQBUF);
-    until("the wedged thread is noticed", || {
-        service.log().contains("its thread is stuck in a driver").then_some(())
-    });
+    service.until_logged("its thread is stuck in a driver");
     until("the keep-alive has stopped", || manager.is_silent().then_some(()));
 }
 

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use crate::support::fakecam::{Camera, Knob, Table};
 use crate::support::http::get;
 use crate::support::ws::Client;
-use crate::support::{DEADLINE, Porthole, Scratch, finish, porthole, until};
+use crate::support::{DEADLINE, Porthole, Scratch, finish, porthole};
 
 const SMALL: [&str; 4] = ["--source", "pattern", "--size", "320x240"];
 
@@ -41,11 +41,8 @@ fn the_level_is_set_by_flag_or_environment_and_the_flag_counts_more() {
         assert_eq!(get(service.address, "/snapshot").status, 200);
         service
     };
-    let talks = |service: &Porthole| {
-        until("viewers are spoken of", || service.log().contains("porthole: debug: viewer 1 ").then_some(()));
-    };
-    talks(&start(Some("debug"), &[]));
-    talks(&start(Some("error"), &["--log", "debug"]));
+    start(Some("debug"), &[]).until_logged("porthole: debug: viewer 1 ");
+    start(Some("error"), &["--log", "debug"]).until_logged("porthole: debug: viewer 1 ");
     assert_eq!(start(Some("warn"), &[]).log(), "");
     assert_eq!(start(Some("debug"), &["--log", "off"]).log(), "");
     let (code, _, error) = finish(porthole().args(missing).args(["--log", "off"]));

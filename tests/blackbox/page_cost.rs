@@ -100,7 +100,7 @@ fn delays(service: &Porthole, browser: &mut Browser) -> (f64, f64) {
     };
     let measured: Vec<f64> = seen.filter(|(number, _)| *number > from).filter_map(delay).collect();
     assert!(
-        measured.len() >= 20 && claims.len() >= 5,
+        measured.len() >= 50 && claims.len() >= 5,
         "{} measured, {} claimed",
         measured.len(),
         claims.len()

@@ -133,7 +133,7 @@ fn controls_that_cannot_be_kept_are_set_all_the_same() {
     client.acknowledged();
     let answer = put(service.address, "/controls/brightness", "{\"value\": 100}");
     assert_eq!(answer.status, 200, "{}", answer.text());
-    until("it is told", || service.log().contains("controls not kept").then_some(()));
+    service.until_logged("controls not kept");
     service.until_logged("No space left on device");
     assert!(!state.join("controls-camera.json").exists());
     // Opened again, it has what was set.
@@ -160,7 +160,7 @@ fn without_descriptors_those_who_watch_go_on_and_others_come_in_when_there_are_s
     (0..30).for_each(|_| drop(client.acknowledged()));
     // A camera that comes back now cannot be opened, until it can.
     rig.table.set(Knob::Unplug, 1);
-    until("it is lost", || service.log().contains(": lost: ").then_some(()));
+    service.until_logged(": lost: ");
     rig.table.set(Knob::Unplug, 0);
     drop(idle);
     fresh(&mut client);
@@ -405,8 +405,8 @@ fn a_panic_that_stops_a_stage_ends_the_service_with_code_3_and_dark_leds() {
         let ended = service.wait();
         assert_eq!(ended.code(), Some(3), "{point}: {ended:?}: {}", service.log());
         assert_eq!(rig.machine.lit(), [""; 0], "{point}: LEDs are lit with nobody there");
-        let log = until("it is told", || Some(service.log()).filter(|log| log.contains("bug in porthole")));
-        assert!(log.contains("a test asked for this"), "{point}: {log}");
+        let log = service.log();
+        assert!(log.contains("bug in porthole") && log.contains("a test asked for this"), "{point}: {log}");
         viewer.join().unwrap();
     }
 }

@@ -18,6 +18,9 @@ pub(crate) struct Device {
     pub(crate) spec: Spec,
     pub(crate) table: Table,
     settings: Mutex<Settings>,
+    /// What frames are drawn on, taken by the thread that does. Its 2 MB are not allocated for every opening: this is the
+    /// memory of the program under test, whose heap would grow by another 2 MB whenever their old place was cut up.
+    pub(crate) canvas: Mutex<Vec<u8>>,
 }
 
 /// What S_FMT and S_PARM set. Like the controls it lasts until the camera is unplugged.
@@ -34,7 +37,7 @@ impl Device {
     pub(crate) fn new(spec: Spec) -> Result<Self, String> {
         let table = Table::open(&spec.table).map_err(|error| format!("{}: {error}", spec.table))?;
         let settings = Mutex::new(Settings::new(&spec, table.counter(Counter::Unplugs)));
-        Ok(Self { spec, table, settings })
+        Ok(Self { spec, table, settings, canvas: Mutex::default() })
     }
 
     pub(crate) fn is_plugged(&self) -> bool {

@@ -124,14 +124,15 @@ fn spawn(stream: Arc<Stream>) -> io::Result<JoinHandle<()>> {
 impl Stream {
     fn run(&self) {
         let table = &self.device.table;
-        let mut canvas = Vec::new();
+        let mut canvas = std::mem::take(&mut *locked(&self.device.canvas));
         loop {
             let seen = table.wakes();
             if self.closing.load(SeqCst) {
-                return;
+                break;
             }
             table.sleep(seen, self.tick(&mut canvas));
         }
+        *locked(&self.device.canvas) = canvas;
     }
 
     /// Makes a frame if one is due; returns when to look again unless woken before.
