@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -103,6 +103,14 @@ impl Peer {
     pub(super) fn is_unix(self) -> bool {
         !matches!(self, Self::Tcp(_))
     }
+
+    /// Whom it is counted with. None for this machine.
+    pub(super) fn household(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => household(address.ip()),
+            Self::Unix | Self::Local => None,
+        }
+    }
 }
 
 impl fmt::Display for Peer {
@@ -112,6 +120,16 @@ impl fmt::Display for Peer {
             Self::Unix => f.write_str("unix"),
             Self::Local => f.write_str("local"),
         }
+    }
+}
+
+/// Whoever has this address, or in IPv6 the network of 64 bits that one customer is given at least (RFC 6177): there,
+/// addresses cost nothing. None for this machine: its own programs, and a proxy with everybody behind it.
+pub(super) fn household(ip: IpAddr) -> Option<IpAddr> {
+    match ip.to_canonical() {
+        ip if ip.is_loopback() => None,
+        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into()),
+        ip => Some(ip),
     }
 }
 
@@ -288,5 +306,15 @@ mod tests {
         }
         assert!("unix:/x".parse::<Address>().unwrap().is_local());
         assert!(!"0.0.0.0:1".parse::<Address>().unwrap().is_local());
+    }
+
+    #[test]
+    fn a_household_is_what_an_attacker_could_be() {
+        let of = |text: &str| household(text.parse().unwrap()).map(|ip| ip.to_string());
+        assert_eq!((of("127.0.0.1"), of("127.9.9.9"), of("::1")), (None, None, None));
+        assert_eq!(of("::ffff:127.0.0.1"), None);
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), Some("2001:db8:1:2::".into()));
+        assert_eq!((Peer::Unix.household(), Peer::Local.household()), (None, None));
     }
 }

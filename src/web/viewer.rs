@@ -7,7 +7,6 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::crowd::neighbourhood;
 use super::listener::Peer;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
@@ -219,8 +218,8 @@ impl Register {
         if book.present.len() == self.max_viewers {
             return Err(Full { max_viewers: self.max_viewers }.into());
         }
-        let from = neighbourhood(remote);
-        let near = book.present.iter().filter(|other| from.is_some() && neighbourhood(other.remote) == from);
+        let from = remote.household();
+        let near = book.present.iter().filter(|other| from.is_some() && other.remote.household() == from);
         if near.count() >= self.per_address {
             return Err(NoPlace::Address(self.per_address));
         }

@@ -12,6 +12,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::web::listener::household;
+
 /// Addresses that are kept in mind.
 const MOST: usize = 1024;
 /// Wrong guesses before the first wait.
@@ -30,29 +32,21 @@ const WAITING: u32 = 32;
 /// Whom a guess is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::web) enum Suspect {
-    /// One address.
+    /// An address, or the first of all that a household has.
     Address(IpAddr),
-    /// An IPv6 network of 64 bits, which is what a single household or machine is given to choose its addresses from.
-    Network([u8; 8]),
-    /// This machine: its own programs, and a proxy with everybody behind it.
+    /// This machine.
     Local,
 }
 
 impl Suspect {
     /// Whoever is at `remote` and came in at `own`.
     pub(in crate::web) fn of(remote: IpAddr, own: Option<IpAddr>) -> Self {
-        let network = |ip: IpAddr| match ip {
-            IpAddr::V6(ip) => ip.octets().first_chunk::<8>().copied(),
-            IpAddr::V4(_) => None,
-        };
-        match remote.to_canonical() {
-            ip if ip.is_loopback() => Self::Local,
-            // Neighbours on the same link share their network with each other; one must not stand in for all.
-            IpAddr::V6(ip) if ip.is_unicast_link_local() || own.and_then(network) == network(remote) => {
-                Self::Address(ip.into())
-            }
-            ip => network(ip).map_or(Self::Address(ip), Self::Network),
-        }
+        let Some(whole) = household(remote) else { return Self::Local };
+        let remote = remote.to_canonical();
+        // Neighbours on the same link share their network with each other; one must not stand in for all.
+        let is_neighbour = matches!(remote, IpAddr::V6(ip) if ip.is_unicast_link_local())
+            || own.and_then(household) == Some(whole);
+        Self::Address(if is_neighbour { remote } else { whole })
     }
 
     fn longest(self) -> Duration {
@@ -161,10 +155,18 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn peer(text: &str) -> Suspect {
         Suspect::of(text.parse().unwrap(), None)
+    }
+
+    /// Somebody with a network of their own.
+    fn customer(number: u32) -> Suspect {
+        let ip = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number) << 64 | 1);
+        Suspect::of(ip.into(), None)
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -272,8 +274,7 @@ mod tests {
         assert!(matches!(ledger.judge(attacker, 99, now), Verdict::Wait(_)));
         // A whole /40 of networks, each with its free guesses.
         for network in 0..20 * MOST as u32 {
-            let [a, b, c, d] = network.to_be_bytes();
-            let own = Suspect::Network([0x20, 1, 0xd, 0xb8, a, b, c, d]);
+            let own = customer(network);
             for guess in 0..u64::from(FREE) {
                 ledger.wrong(own, guess, now);
             }
@@ -289,7 +290,7 @@ mod tests {
         let places = (0..100).filter(|_| ledger.queue(one)).count();
         assert_eq!(places as u32, WAITING_EACH);
         assert!(ledger.queue(peer("192.0.2.2")), "one who waits keeps others out");
-        let all = (0..1000).filter(|n| ledger.queue(Suspect::Network([*n as u8; 8]))).count() as u32;
+        let all = (0..1000).filter(|n| ledger.queue(customer(*n))).count() as u32;
         assert_eq!(all + WAITING_EACH + 1, WAITING);
         for _ in 0..WAITING_EACH {
             ledger.leave(one);
