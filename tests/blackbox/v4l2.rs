@@ -489,11 +489,8 @@ fn the_first_frames_can_be_held_back() {
 #[test]
 fn two_cameras_at_once() {
     let scratch = Scratch::new();
-    let tables = ["a", "b"].map(|name| Table::create(scratch.path(name)).unwrap());
-    let cameras = [
-        Camera::new(NODE, &tables[0]).with("formats", "MJPG:1280x720@30"),
-        Camera::new("/dev/video91", &tables[1]).with("formats", "YUYV:640x480@30"),
-    ];
+    let (tables, [one, two]) = Camera::pair(&scratch.path("")).unwrap();
+    let cameras = [one.with("formats", "MJPG:1280x720@30"), two.with("formats", "YUYV:640x480@30")];
     let config = format!(
         "[[camera]]\nname = \"one\"\nsource = \"{NODE}\"\n[[camera]]\nname = \"two\"\nsource = \"/dev/video91\"\n"
     );

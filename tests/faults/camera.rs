@@ -374,15 +374,11 @@ fn after_every_fault_a_camera_can_have_the_stream_is_live_again_and_nothing_is_m
     // Shown if it fails.
     println!("PORTHOLE_FAULT_SEED={seed}");
     let scratch = Scratch::new();
-    let tables = ["jpeg", "raw"].map(|name| Table::create(scratch.path(name)).unwrap());
-    let formats = ["MJPG:320x240@30,MJPG:160x120@30", "YUYV:320x240@30,YUYV:160x120@30"];
-    let cameras: Vec<Camera> = (0..2)
-        .map(|i| {
-            let camera =
-                Camera::new(&format!("/dev/video{}", 90 + i), &tables[i]).with("formats", formats[i]);
-            camera.with("card", format!("Camera_{i}")).with("bus", format!("usb-{i}"))
-        })
-        .collect();
+    let (tables, [jpeg, raw]) = Camera::pair(&scratch.path("")).unwrap();
+    let cameras = [
+        jpeg.with("formats", "MJPG:320x240@30,MJPG:160x120@30"),
+        raw.with("formats", "YUYV:320x240@30,YUYV:160x120@30"),
+    ];
     let names = ["jpeg", "raw"];
     let config: String = (0..2)
         .map(|i| {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crowd::Crowd;
-use support::fakecam::{Camera, Table, environment};
+use support::fakecam::{Camera, environment};
 use support::{Porthole, Scratch, descriptors, porthole, proc_status, until};
 
 /// How long, if nothing is said.
@@ -118,15 +118,8 @@ fn main() {
     let warm = Duration::from_secs(60).min(whole / 3);
 
     let scratch = Scratch::new();
-    let tables = ["jpeg", "raw"].map(|name| Table::create(scratch.path(name)).unwrap());
-    let formats = ["MJPG:640x480@15", "YUYV:640x480@15"];
-    let cameras: Vec<Camera> = (0..2)
-        .map(|i| {
-            let camera =
-                Camera::new(&format!("/dev/video{}", 90 + i), &tables[i]).with("formats", formats[i]);
-            camera.with("card", format!("Camera_{i}")).with("bus", format!("usb-{i}"))
-        })
-        .collect();
+    let (tables, [jpeg, raw]) = Camera::pair(&scratch.path("")).unwrap();
+    let cameras = [jpeg.with("formats", "MJPG:640x480@15"), raw.with("formats", "YUYV:640x480@15")];
     let mut config = "[server]\nmax_viewers = 16\nprogress_timeout_s = 2\n".to_owned();
     for (i, name) in ["jpeg", "raw"].iter().enumerate() {
         config +=

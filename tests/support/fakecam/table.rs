@@ -276,6 +276,17 @@ impl Camera {
         Self(format!("path={path} table={}", table.path().display()))
     }
 
+    /// Two cameras, at `/dev/video90` and `/dev/video91` and different ports, with their tables in this folder.
+    pub(crate) fn pair(folder: &Path) -> io::Result<([Table; 2], [Self; 2])> {
+        let tables = [Table::create(folder.join("table90"))?, Table::create(folder.join("table91"))?];
+        let camera = |i: usize| {
+            let camera = Self::new(&format!("/dev/video9{i}"), &tables[i]);
+            camera.with("card", format!("Camera_{i}")).with("bus", format!("usb-{i}"))
+        };
+        let cameras = [camera(0), camera(1)];
+        Ok((tables, cameras))
+    }
+
     pub(crate) fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.0 += &format!(" {key}={value}");
         self
