@@ -34,6 +34,8 @@ const GRACE: Duration = Duration::from_millis(400);
 const LOOK: Duration = Duration::from_millis(5);
 /// Bytes kept of the last line a command wrote to its standard error.
 const SAID: usize = 200;
+/// The signal as a status tells it.
+const KILL: i32 = Signal::SIGKILL as i32;
 
 pub(super) struct Exec {
     command: ShellCommand,
@@ -61,6 +63,13 @@ impl Exec {
         let said =
             if said.is_empty() { String::new() } else { format!("; it said: {}", without_passwords(said)) };
         SourceError::Exec { command: self.command.to_string(), what: what.into(), said }
+    }
+
+    /// The command has closed its output, which is its end.
+    fn ended(&mut self) -> SourceError {
+        let (what, said) =
+            self.running.take().map_or_else(|| ("was not running".into(), String::new()), Running::end);
+        self.failed(what, &said)
     }
 
     fn spawn(&self) -> io::Result<Running> {
@@ -128,12 +137,7 @@ impl Source for Exec {
                         stdout.read(&mut room[..n])
                     });
                     match read {
-                        Ok(0) => {
-                            let what = running.end();
-                            running.listen();
-                            let said = running.said.text();
-                            return Err(self.failed(what, &said));
-                        }
+                        Ok(0) => return Err(self.ended()),
                         Err(e) if e.kind() != io::ErrorKind::WouldBlock => {
                             return Err(self.failed(format!("could not be read from ({e})"), ""));
                         }
@@ -146,8 +150,8 @@ impl Source for Exec {
     }
 
     fn close(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            let what = running.end();
+        if let Some(running) = self.running.take() {
+            let (what, _) = running.end();
             debug!("exec: `{}` {what}", self.command);
         }
     }
@@ -166,18 +170,27 @@ impl Running {
         }
     }
 
-    /// Brings the whole process group to its end and says how the command ended.
-    fn end(&mut self) -> String {
+    /// Brings the whole process group to its end: how the command ended, and what it said last. Once only, as the number
+    /// may be that of another group as soon as the command has been collected.
+    fn end(mut self) -> (String, String) {
         let asked = Timestamp::now();
         let _ = killpg(self.group, Signal::SIGTERM);
-        while !self.has_ended() && Timestamp::now().since(asked) < GRACE {
+        let mut has_ended = self.has_ended();
+        while !has_ended && Timestamp::now().since(asked) < GRACE {
             std::thread::sleep(LOOK);
+            has_ended = self.has_ended();
         }
         // Also what the command left behind. Its number still belongs to the group: it is not collected yet.
         if let Err(error) = killpg(self.group, Signal::SIGKILL) {
             warn!("exec: process group {} cannot be killed: {error}", self.group);
         }
-        self.child.wait().map_or_else(|error| format!("cannot be waited for ({error})"), outcome)
+        let what = match self.child.wait() {
+            Ok(status) if has_ended => outcome(status),
+            Ok(_) => "closed its output and did not end when it was asked to".into(),
+            Err(error) => format!("cannot be waited for ({error})"),
+        };
+        self.listen();
+        (what, self.said.text())
     }
 
     /// Whether the command has ended; it is not collected.
@@ -191,6 +204,7 @@ fn outcome(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(127), _) => "was not found".into(),
         (Some(code), _) => format!("ended with status {code}"),
+        (None, Some(KILL)) => "was killed (signal 9), as the kernel does when memory runs out".into(),
         (None, Some(signal)) => format!("was ended by signal {signal}"),
         (None, None) => format!("ended ({status})"),
     }

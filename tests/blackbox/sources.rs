@@ -145,7 +145,7 @@ fn a_command_that_dies_is_started_again() {
         count.display(),
         file.display()
     );
-    let service = Porthole::start(&["--source", &command]);
+    let mut service = Porthole::start(&["--source", &command]);
     let mut client = Client::porthole(service.address, "/ws");
     until("it was started several times", || {
         decode(&client.acknowledged().jpeg);
@@ -155,6 +155,9 @@ fn a_command_that_dies_is_started_again() {
     let camera = service.camera();
     assert!(camera["reopens"].as_u64().unwrap() >= 2, "{camera}");
     service.until_logged("ended with status 3");
+    assert_eq!(service.stop(), Some(0), "{}", service.log());
+    // Its number may be somebody else's once it has been collected.
+    assert!(!service.log().contains("cannot be killed"), "it was killed twice: {}", service.log());
 }
 
 #[test]
@@ -162,7 +165,12 @@ fn a_command_that_cannot_run_is_named_with_its_last_words() {
     for (command, why) in [
         ("no-such-program --option", "was not found"),
         ("echo the lens cap is on >&2; exit 7", "ended with status 7; it said: the lens cap is on"),
-        ("kill -9 $$", "was ended by signal 9"),
+        (
+            "trap '' TERM; exec >&-; while :; do sleep 1; done",
+            "closed its output and did not end when it was asked to",
+        ),
+        ("kill -15 $$", "was ended by signal 15; run it by hand"),
+        ("kill -9 $$", "was killed (signal 9), as the kernel does when memory runs out; run it by hand"),
     ] {
         let service = Porthole::start(&["--source", &format!("exec:{command}")]);
         let answer = get(service.address, "/snapshot");
