@@ -30,6 +30,8 @@ const READ: usize = 64 * 1024;
 /// Time a command has to end after it was asked to; then it is killed. Short enough that the whole service can
 /// stop within its deadline.
 const GRACE: Duration = Duration::from_millis(400);
+/// Time between the end of a command's output and its own: a moment, unless the machine is busy.
+const PARTING: Duration = Duration::from_millis(200);
 /// How often to look whether it has ended. There is no descriptor to wait on before Linux 5.3.
 const LOOK: Duration = Duration::from_millis(5);
 /// Bytes kept of the last line a command wrote to its standard error.
@@ -65,11 +67,12 @@ impl Exec {
         SourceError::Exec { command: self.command.to_string(), what: what.into(), said }
     }
 
-    /// The command has closed its output, which is its end.
+    /// Why a command that has closed its output is over: it does so when it ends, and is of no use otherwise.
     fn ended(&mut self) -> SourceError {
-        let (what, said) =
-            self.running.take().map_or_else(|| ("was not running".into(), String::new()), Running::end);
-        self.failed(what, &said)
+        let Some(running) = self.running.take() else { return self.failed("was not running", "") };
+        let by_itself = running.ends_within(PARTING);
+        let (what, said) = running.end();
+        self.failed(if by_itself { &what } else { "closed its output and went on" }, &said)
     }
 
     fn spawn(&self) -> io::Result<Running> {
@@ -173,30 +176,28 @@ impl Running {
     /// Brings the whole process group to its end: how the command ended, and what it said last. Once only, as the number
     /// may be that of another group as soon as the command has been collected.
     fn end(mut self) -> (String, String) {
-        let asked = Timestamp::now();
         let _ = killpg(self.group, Signal::SIGTERM);
-        let mut has_ended = self.has_ended();
-        while !has_ended && Timestamp::now().since(asked) < GRACE {
-            std::thread::sleep(LOOK);
-            has_ended = self.has_ended();
-        }
+        self.ends_within(GRACE);
         // Also what the command left behind. Its number still belongs to the group: it is not collected yet.
         if let Err(error) = killpg(self.group, Signal::SIGKILL) {
             warn!("exec: process group {} cannot be killed: {error}", self.group);
         }
-        let what = match self.child.wait() {
-            Ok(status) if has_ended => outcome(status),
-            Ok(_) => "closed its output and did not end when it was asked to".into(),
-            Err(error) => format!("cannot be waited for ({error})"),
-        };
+        let what = self.child.wait().map_or_else(|error| format!("cannot be waited for ({error})"), outcome);
         self.listen();
         (what, self.said.text())
     }
 
-    /// Whether the command has ended; it is not collected.
-    fn has_ended(&self) -> bool {
-        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        !matches!(waitid(Id::Pid(self.group), look), Ok(WaitStatus::StillAlive))
+    /// Waits for so long until the command has ended; whether it has. It is not collected.
+    fn ends_within(&self, time: Duration) -> bool {
+        let (begun, look) =
+            (Timestamp::now(), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT);
+        while matches!(waitid(Id::Pid(self.group), look), Ok(WaitStatus::StillAlive)) {
+            if Timestamp::now().since(begun) >= time {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
     }
 }
 

@@ -165,9 +165,10 @@ fn a_command_that_cannot_run_is_named_with_its_last_words() {
     for (command, why) in [
         ("no-such-program --option", "was not found"),
         ("echo the lens cap is on >&2; exit 7", "ended with status 7; it said: the lens cap is on"),
+        ("exec sleep 1000 >&-", "closed its output and went on; run it by hand"),
         (
-            "trap '' TERM; exec >&-; while :; do sleep 1; done",
-            "closed its output and did not end when it was asked to",
+            "exec >&-; trap '' TERM; while :; do sleep 1; done",
+            "closed its output and went on; run it by hand",
         ),
         ("kill -15 $$", "was ended by signal 15; run it by hand"),
         ("kill -9 $$", "was killed (signal 9), as the kernel does when memory runs out; run it by hand"),
