@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod card;
+mod confined;
 mod lan;
 mod lasting;
 mod network;
@@ -70,6 +71,7 @@ const TESTS: &[Test] = &tests![
     settings::a_broken_file_is_told_and_does_no_harm,
     network::it_is_found_by_its_name_and_takes_new_versions_over_ssh,
     updates::a_bad_one_is_taken_back_and_a_good_one_stays,
+    confined::it_has_no_more_than_the_unit_says,
     watchdog::it_is_armed,
     wifi::it_joins_the_one_that_it_was_told_with_the_passphrase,
     lasting::a_state_partition_that_is_lost_or_damaged_is_made_again,
