@@ -207,7 +207,11 @@ where
             }
             Err(NotSet(why)) => {
                 if !std::mem::replace(&mut light.has_failed, true) {
-                    warn!("led {role}: {}: {why}", light.wire);
+                    warn!(
+                        "led {role}: {}: {why}; it is tried again with its next change. If that goes on, see that its \
+                         driver is loaded",
+                        light.wire
+                    );
                 }
                 None
             }
