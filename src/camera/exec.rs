@@ -189,8 +189,8 @@ impl Running {
 
     /// Waits for so long until the command has ended; whether it has. It is not collected.
     fn ends_within(&self, time: Duration) -> bool {
-        let (begun, look) =
-            (Timestamp::now(), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT);
+        let begun = Timestamp::now();
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while matches!(waitid(Id::Pid(self.group), look), Ok(WaitStatus::StillAlive)) {
             if Timestamp::now().since(begun) >= time {
                 return false;

@@ -272,7 +272,7 @@ mod tests {
         guess_on(&mut ledger, attacker, SECOND, 1000 * SECOND);
         let now = 1001 * SECOND;
         assert!(matches!(ledger.judge(attacker, 99, now), Verdict::Wait(_)));
-        // A whole /40 of networks, each with its free guesses.
+        // Twenty times as many networks as there is room for, each with its free guesses.
         for network in 0..20 * MOST as u32 {
             let own = customer(network);
             for guess in 0..u64::from(FREE) {
