@@ -2,7 +2,7 @@
 //! of the same form elsewhere can be named instead.
 //!
 //! A profile knows pins, lines and names. It drives nothing: LEDs are lit only if the configuration asks for them, and
-//! a profile then says where they are wired if the configuration does not.
+//! a profile then says where they are open_line if the configuration does not.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::ops::Range;
 use toml::de::DeValue;
 
 use crate::document::{self, Mistake, Table, Value, unwanted};
-use crate::led::{Role, Wire};
+use crate::led::{LedLine, Role};
 
 /// Every profile: its id and the text of its file.
 const PROFILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/boards.rs"));
@@ -32,7 +32,7 @@ pub struct Board {
     id: String,
     profile: Profile,
     /// What drives the LED of each role where the configuration does not say; the first there is counts.
-    leds: BTreeMap<Role, Vec<Wire>>,
+    leds: BTreeMap<Role, Vec<LedLine>>,
 }
 
 /// A profile's file.
@@ -132,11 +132,11 @@ impl Board {
         let profile: Profile = document::parse(text)
             .map_err(|mistake| format!("line {}: {}", mistake.line(text), mistake.message))?;
         let mut leds = BTreeMap::new();
-        for (role, wires) in &profile.leds {
+        for (role, lines) in &profile.leds {
             let parsed: Result<Role, String> = role.parse();
             let role = parsed.map_err(|why| format!("[leds] {role}: {why}"))?;
-            let wires: Result<Vec<Wire>, String> = wires.all().iter().map(|wire| wire.parse()).collect();
-            leds.insert(role, wires.map_err(|why| format!("[leds] {role}: {why}"))?);
+            let lines: Result<Vec<LedLine>, String> = lines.all().iter().map(|line| line.parse()).collect();
+            leds.insert(role, lines.map_err(|why| format!("[leds] {role}: {why}"))?);
         }
         Ok(Self { id: id.to_owned(), profile, leds })
     }
@@ -151,8 +151,8 @@ impl Board {
         &self.profile.name
     }
 
-    /// What the LED of a role may be wired to where the configuration does not say, most likely first.
-    pub fn led(&self, role: Role) -> &[Wire] {
+    /// What the LED of a role may be open_line to where the configuration does not say, most likely first.
+    pub fn led(&self, role: Role) -> &[LedLine] {
         self.leds.get(&role).map_or(&[], Vec::as_slice)
     }
 
@@ -230,9 +230,9 @@ impl fmt::Display for Board {
                 writeln!(f, "  watchdog       {watchdog}")?;
             }
         }
-        for (role, wires) in &self.leds {
-            let wires: Vec<String> = wires.iter().map(|wire| self.with_pin(wire)).collect();
-            writeln!(f, "  LED {role:9}  {}", wires.join(" or "))?;
+        for (role, lines) in &self.leds {
+            let lines: Vec<String> = lines.iter().map(|line| self.with_pin(line)).collect();
+            writeln!(f, "  LED {role:9}  {}", lines.join(" or "))?;
         }
         if let Some(Gpio { chip, header }) = gpio {
             writeln!(f, "  GPIO lines on {}, by pin of the header:", chip.all().join(", "))?;
@@ -247,13 +247,13 @@ impl fmt::Display for Board {
 }
 
 impl Board {
-    /// A wire, with the pin it is on.
-    fn with_pin(&self, wire: &Wire) -> String {
-        let wire = wire.to_string();
+    /// A line, with the pin it is on.
+    fn with_pin(&self, line: &LedLine) -> String {
+        let line = line.to_string();
         let header = self.profile.gpio.iter().flat_map(|gpio| &gpio.header);
-        match header.into_iter().find(|(_, line)| **line == wire) {
-            Some((pin, _)) => format!("{wire}, pin {pin}"),
-            None => wire,
+        match header.into_iter().find(|(_, name)| **name == line) {
+            Some((pin, _)) => format!("{line}, pin {pin}"),
+            None => line,
         }
     }
 }
@@ -293,15 +293,15 @@ mod tests {
         for board in all().filter(|board| board.id != GENERIC) {
             let mut taken = HashSet::new();
             for role in Role::ALL {
-                let wires = board.led(role);
-                assert!(!wires.is_empty(), "{}: no LED for {role}", board.id);
-                for wire in wires {
-                    assert!(taken.insert(wire.to_string()), "{}: {wire} is used twice", board.id);
+                let lines = board.led(role);
+                assert!(!lines.is_empty(), "{}: no LED for {role}", board.id);
+                for line in lines {
+                    assert!(taken.insert(line.to_string()), "{}: {line} is used twice", board.id);
                     let on_header =
                         |line| board.profile.gpio.iter().any(|gpio| gpio.header.values().any(|l| l == line));
                     assert!(
-                        matches!(wire, Wire::Board(_)) || on_header(&wire.to_string()),
-                        "{}: {wire}",
+                        matches!(line, LedLine::Board(_)) || on_header(&line.to_string()),
+                        "{}: {line}",
                         board.id
                     );
                     checked += 1;
@@ -345,7 +345,7 @@ mod tests {
         assert!(
             read("name = \"Mine\"\n[leds]\nlamp = \"x\"\n")
                 .unwrap_err()
-                .starts_with("[leds] lamp: must be one of")
+                .starts_with("[leds] output: must be one of")
         );
         fs::remove_file(&path).unwrap();
         assert!(find(path.to_str().unwrap()).unwrap_err().starts_with("cannot be read: "));

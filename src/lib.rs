@@ -40,13 +40,13 @@
 //! | `encoder` | up to 3 a camera that is encoded, where there are processors for them | strips of a picture | dropped with its camera's |
 //! | `leds` | 1, if there are any | a change of status, the next step of a signal | dropped, after the cameras |
 //! | task: web | 1 | connections | told by [`service`] |
-//! | task: herald | 1 a camera | the newest frame, for all who wait for it | the web ends |
+//! | task: notifier | 1 a camera | the newest frame, for all who wait for it | the web ends |
 //! | task: connection | 1 a client | its socket, the newest frame | its client leaves, or the web ends |
 //! | task: service manager | 1 | a change of status, the watchdog's rhythm | dropped at the end |
 //!
 //! # Words
-//! A **source** is what frames come from. A **seat** is a viewer's place at a ring, a **lease** its hold on one slot
-//! while that is written out. **Presence** is at least one seat taken, or one within the linger time; without it the
+//! A **source** is what frames come from. A **subscription** is a viewer's place at a ring, a **lease** its hold on one slot
+//! while that is written out. **Presence** is at least one subscription taken, or one within the linger time; without it the
 //! source is closed. A **picture** is what a source gives; a **frame** is the JPEG made of it.
 //!
 //! # What always holds

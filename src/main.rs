@@ -15,7 +15,7 @@ use clap::Parser;
 use command::{Command, Verb};
 use log::{error, info, warn};
 use porthole::config::{self, Flags};
-use porthole::led::{Lights, Role, Signal};
+use porthole::led::{Role, Signal, StatusLeds};
 use porthole::service::{Fault, Service};
 use porthole::{board, camera, led, logging};
 use signal_hook::consts::SIGABRT;
@@ -146,8 +146,8 @@ fn led(flags: &Flags, role: Role, what: &str) -> Exit {
         let why = format!("no LED is configured for {role}; add [[led]] with role = \"{role}\" and its line");
         return fail(&why, Exit::Configuration);
     };
-    let lights = match Lights::open(vec![led::Settings { required: true, ..settings }]) {
-        Ok(lights) => lights,
+    let leds = match StatusLeds::open(vec![led::Settings { required: true, ..settings }]) {
+        Ok(leds) => leds,
         Err((role, cause)) => return fail(&format!("led {role}: {cause}"), Exit::NotStarted),
     };
     let signal = match what {
@@ -165,9 +165,9 @@ fn led(flags: &Flags, role: Role, what: &str) -> Exit {
             Ok(told) => told,
             Err(exit) => return exit,
         };
-        let wire = lights.infos().first().map(|info| info.wire.to_string()).unwrap_or_default();
-        drop(writeln!(io::stdout(), "{role} on {wire}: {what}; Ctrl-C ends it"));
-        lights.try_out(signal, told.first()).await;
+        let line = leds.infos().first().map(|info| info.line.to_string()).unwrap_or_default();
+        drop(writeln!(io::stdout(), "{role} on {line}: {what}; Ctrl-C ends it"));
+        leds.try_out(signal, told.first()).await;
         Exit::Clean
     })
 }

@@ -1,4 +1,4 @@
-//! The ring under load: a million frames past many viewers, with every promise of `src/ring.rs` held to.
+//! The ring under load: a million frames past many viewers, with every promise of `src/ring.rs` slot to.
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
 
 use porthole::frame::{Resolution, Sequence, Timestamp};
-use porthole::ring::{Filled, Full, Publisher, ring};
+use porthole::ring::{FilledSlot, Full, Publisher, ring};
 
 /// Counts what each thread allocates.
 struct Counting;
@@ -50,7 +50,11 @@ fn publish(publisher: &mut Publisher, number: u64) -> Sequence {
         let len = 24 + (number % 40) as usize;
         slot[..8].copy_from_slice(&number.to_le_bytes());
         slot[8..len].fill(number as u8);
-        Ok::<_, Infallible>(Filled { len, captured_at: Timestamp(number), resolution: Resolution::new(8, 8) })
+        Ok::<_, Infallible>(FilledSlot {
+            len,
+            captured_at: Timestamp(number),
+            resolution: Resolution::new(8, 8),
+        })
     });
     published.unwrap()
 }
@@ -76,12 +80,12 @@ fn a_million_frames_past_many_viewers() {
         for viewer in 0..VIEWERS {
             let (done, newest, leases, frames) = (&done, &newest, &leases, &frames);
             scope.spawn(move || {
-                let mut seat = frames.seat().unwrap();
+                let mut subscription = frames.subscribe().unwrap();
                 let (mut last, mut taken) = (0, 0u64);
                 let before = allocations();
                 while !done.load(SeqCst) {
                     let at_least = newest.load(SeqCst);
-                    let Some(lease) = seat.lease() else { continue };
+                    let Some(lease) = subscription.lease() else { continue };
                     let seen = number(&lease);
                     assert_eq!(lease.frame().captured_at, Timestamp(seen), "facts of another frame");
                     assert!(
@@ -129,16 +133,16 @@ fn a_million_frames_past_many_viewers() {
 fn every_viewer_may_hold_a_different_frame_and_there_is_still_room() {
     const VIEWERS: usize = 20;
     let (mut publisher, frames) = ring(VIEWERS, 64);
-    let mut seats: Vec<_> = (0..VIEWERS).map(|_| frames.seat().unwrap()).collect();
-    let mut held = Vec::new();
-    for (i, seat) in seats.iter_mut().enumerate() {
+    let mut subscriptions: Vec<_> = (0..VIEWERS).map(|_| frames.subscribe().unwrap()).collect();
+    let mut slot = Vec::new();
+    for (i, subscription) in subscriptions.iter_mut().enumerate() {
         publish(&mut publisher, i as u64 + 1);
-        held.push(seat.lease().unwrap());
+        slot.push(subscription.lease().unwrap());
     }
     for more in 0..1000 {
         publish(&mut publisher, VIEWERS as u64 + 1 + more);
     }
-    for (i, lease) in held.iter().enumerate() {
+    for (i, lease) in slot.iter().enumerate() {
         assert_eq!(number(lease), i as u64 + 1, "a leased frame was overwritten");
     }
     assert_eq!(frames.stats().leased, VIEWERS);
@@ -154,18 +158,18 @@ fn memory_follows_the_frames_in_flight_and_not_the_slots() {
     };
     let before = resident();
     let (mut publisher, frames) = ring(200, SLOT);
-    let mut seat = frames.seat().unwrap();
+    let mut subscription = frames.subscribe().unwrap();
     for number in 1..=1000u64 {
         let fill = |slot: &mut [u8]| {
             slot[..100_000].fill(number as u8);
-            Ok::<_, Infallible>(Filled {
+            Ok::<_, Infallible>(FilledSlot {
                 len: 100_000,
                 captured_at: Timestamp(0),
                 resolution: Resolution::new(8, 8),
             })
         };
         publisher.publish(fill).unwrap();
-        assert_eq!(seat.lease().unwrap().len(), 100_000);
+        assert_eq!(subscription.lease().unwrap().len(), 100_000);
     }
     let grown = resident() - before;
     // One frame is the newest, one is being written, one may still be leased; the rest is what the other tests, running
@@ -182,38 +186,38 @@ fn a_frame_that_was_not_finished_is_not_published() {
         Err("the encoder failed")
     });
     assert_eq!(failed, Err("the encoder failed"));
-    let mut seat = frames.seat().unwrap();
-    assert_eq!(number(&seat.lease().unwrap()), 1);
+    let mut subscription = frames.subscribe().unwrap();
+    assert_eq!(number(&subscription.lease().unwrap()), 1);
     assert_eq!(publish(&mut publisher, 2), Sequence(2), "the failed attempt took a number");
 }
 
 #[test]
 fn seats_are_counted_and_the_audience_known() {
     let (publisher, frames) = ring(2, 64);
-    assert_eq!(publisher.audience().last_left, None);
-    let (one, two) = (frames.seat().unwrap(), frames.seat().unwrap());
-    assert_eq!(frames.seat().unwrap_err(), Full { max_viewers: 2 });
+    assert_eq!(publisher.subscribers().last_left, None);
+    let (one, two) = (frames.subscribe().unwrap(), frames.subscribe().unwrap());
+    assert_eq!(frames.subscribe().unwrap_err(), Full { max_viewers: 2 });
     drop(one);
-    assert_eq!((publisher.audience().viewers, publisher.audience().last_left), (1, None));
+    assert_eq!((publisher.subscribers().viewers, publisher.subscribers().last_left), (1, None));
     let before = Timestamp::now();
     drop(two);
-    assert_eq!(publisher.audience().viewers, 0);
-    assert!(publisher.audience().last_left.unwrap() >= before);
-    let _three = frames.seat().unwrap();
-    assert_eq!(publisher.audience().last_left, None);
+    assert_eq!(publisher.subscribers().viewers, 0);
+    assert!(publisher.subscribers().last_left.unwrap() >= before);
+    let _three = frames.subscribe().unwrap();
+    assert_eq!(publisher.subscribers().last_left, None);
 }
 
 #[test]
 fn larger_slots_take_the_place_of_smaller_ones_under_lease() {
     let (mut publisher, frames) = ring(1, 64);
-    let mut seat = frames.seat().unwrap();
+    let mut subscription = frames.subscribe().unwrap();
     publish(&mut publisher, 1);
-    let lease = seat.lease().unwrap();
+    let lease = subscription.lease().unwrap();
     publisher.reserve(4096);
     assert_eq!(frames.newest(), None, "what a viewer would get now is from before the change");
     let big = |slot: &mut [u8]| {
         slot[..4096].fill(7);
-        Ok::<_, Infallible>(Filled {
+        Ok::<_, Infallible>(FilledSlot {
             len: 4096,
             captured_at: Timestamp(0),
             resolution: Resolution::new(8, 8),
@@ -222,7 +226,7 @@ fn larger_slots_take_the_place_of_smaller_ones_under_lease() {
     assert_eq!(publisher.publish(big), Ok(Sequence(2)));
     assert_eq!(number(&lease), 1);
     drop(lease);
-    assert_eq!(seat.lease().unwrap().len(), 4096);
+    assert_eq!(subscription.lease().unwrap().len(), 4096);
     assert_eq!(frames.stats().slot_bytes, 4096);
 }
 
@@ -230,24 +234,24 @@ fn larger_slots_take_the_place_of_smaller_ones_under_lease() {
 fn waiting_viewers_wake_for_each_frame_and_for_the_end() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (mut publisher, frames) = ring(1, 64);
-    let mut seat = frames.seat().unwrap();
+    let mut subscription = frames.subscribe().unwrap();
     let camera = std::thread::spawn(move || {
         for number in 1..=1000 {
             publish(&mut publisher, number);
             std::thread::yield_now();
         }
     });
-    let herald = frames.clone().herald();
+    let notifier = frames.clone().run_notifier();
     runtime.block_on(async {
-        let herald = tokio::spawn(herald);
+        let notifier = tokio::spawn(notifier);
         let mut last = 0;
-        while seat.changed().await.is_ok() {
-            let seen = number(&seat.lease().unwrap());
+        while subscription.changed().await.is_ok() {
+            let seen = number(&subscription.lease().unwrap());
             assert!(seen > last, "woken for {seen} after {last}");
             last = seen;
         }
         assert_eq!(last, 1000, "the last frame was not delivered");
-        herald.await.unwrap();
+        notifier.await.unwrap();
     });
     camera.join().unwrap();
 }

@@ -1,7 +1,7 @@
-//! The capture thread: one for each camera, from an audience to frames in the ring.
+//! The capture thread: one for each camera, from an subscribers to frames in the ring.
 //!
 //! It rests while nobody watches. Then it opens the source, publishes what comes, opens it again after a stall or
-//! a loss, and closes it when the audience has been gone for the linger time. Every wait ends when the bell rings.
+//! a loss, and closes it when the subscribers has been gone for the linger time. Every wait ends when the bell rings.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -115,7 +115,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 enum Over {
     /// The service stops.
     Stopped,
-    /// The audience left.
+    /// The subscribers left.
     Unwatched,
     /// Somebody wants a larger picture than these.
     StillWanted,
@@ -164,7 +164,7 @@ impl Capture {
     fn rest(&self) -> bool {
         self.stage.reporter.counters().promise(None);
         while !self.bell.is_stopped() {
-            if self.stage.publisher.audience().viewers > 0 {
+            if self.stage.publisher.subscribers().viewers > 0 {
                 return true;
             }
             if let Err(error) = self.bell.wait(&[], None) {
@@ -182,9 +182,9 @@ impl Capture {
 
     /// When the linger time ends, if nobody watches.
     fn unwatched_at(&self) -> Option<Timestamp> {
-        let audience = self.stage.publisher.audience();
-        let left = audience.last_left.unwrap_or_default();
-        (audience.viewers == 0).then(|| left.after(self.settings.linger))
+        let subscribers = self.stage.publisher.subscribers();
+        let left = subscribers.last_left.unwrap_or_default();
+        (subscribers.viewers == 0).then(|| left.after(self.settings.linger))
     }
 
     /// Opens the source and publishes its frames until something ends that; closes it.

@@ -1,7 +1,7 @@
 //! Cameras: where frames come from, and the thread that fetches them.
 //!
 //! A [`Source`] knows one kind of origin and nothing else; [`capture`] drives any source: opens it when there is
-//! an audience, notices stalls and losses, opens it again, closes it when nobody watches. Frames leave through
+//! an subscribers, notices stalls and losses, opens it again, closes it when nobody watches. Frames leave through
 //! the [ring](crate::ring), facts through the [status](crate::status). Who watches, and why, is not known here.
 
 mod bell;
@@ -39,7 +39,7 @@ pub use still::{Still, StillError, Taken};
 
 use crate::frame::{PixelFormat, Resolution, Timestamp};
 use crate::jpeg::{self, Picture};
-use crate::ring::{FrameRing, Full, Seat, ring};
+use crate::ring::{FrameRing, Full, Subscription, ring};
 use crate::status::Reporter;
 use bell::Bell;
 use desk::Desk;
@@ -211,13 +211,13 @@ impl Camera {
     ///
     /// # Errors
     /// [`Full`] when all places are taken.
-    pub fn seat(&self) -> Result<Seat, Full> {
-        let seat = self.ring.seat()?;
+    pub fn subscribe(&self) -> Result<Subscription, Full> {
+        let subscription = self.ring.subscribe()?;
         self.bell.ring();
-        Ok(seat)
+        Ok(subscription)
     }
 
-    /// Asks for a picture of the largest size there is, for which the stream is interrupted. A [`seat`](Self::seat)
+    /// Asks for a picture of the largest size there is, for which the stream is interrupted. A [`subscription`](Self::subscribe)
     /// is to be taken next, which wakes the camera, and kept until the answer comes: in this order, so that a camera
     /// that rests is opened for the still at once. `Ok(None)` says that frames of the stream are as large as any.
     ///

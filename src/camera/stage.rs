@@ -8,7 +8,7 @@ use super::Captured;
 use crate::failpoint;
 use crate::frame::Timestamp;
 use crate::jpeg::{self, Maker, Reject};
-use crate::ring::{Filled, Publisher};
+use crate::ring::{FilledSlot, Publisher};
 use crate::status::{CameraState, Reporter};
 
 /// What became of a captured picture.
@@ -64,7 +64,7 @@ impl Stage {
             // Before the viewers have it: what they see must not be ahead of what the status says.
             counters.frame(captured.at, rate.tick(captured.at));
             reporter.state(CameraState::Live);
-            Ok(Filled { len: made.len, captured_at: captured.at, resolution: made.resolution })
+            Ok(FilledSlot { len: made.len, captured_at: captured.at, resolution: made.resolution })
         });
         match published {
             Ok(_) => Taken::Published,

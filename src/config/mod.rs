@@ -310,28 +310,28 @@ fn resolve_led(
         }
         Ok(role)
     })?;
-    let taken = |wire: &led::Wire| before.iter().find(|led| led.wires.contains(wire)).map(|led| led.role);
-    let wires = match raw.line {
+    let taken = |line: &led::LedLine| before.iter().find(|led| led.lines.contains(line)).map(|led| led.role);
+    let lines = match raw.line {
         Some(line) => {
             vec![pick.value("line", "", None, Some(line), String::new()).check(|text| text.parse())?]
         }
         None => {
-            let wires = board.led(role).to_vec();
+            let lines = board.led(role).to_vec();
             let origin = Origin::Board(board.id().to_owned());
-            let text: Vec<String> = wires.iter().map(led::Wire::to_string).collect();
+            let text: Vec<String> = lines.iter().map(led::LedLine::to_string).collect();
             match &text[..] {
                 [line] => pick.note("line", line, origin),
                 _ => pick.remark(format!("line: {}, whichever there is first", text.join(" or ")), origin),
             }
-            wires
+            lines
         }
     };
-    if let Some((wire, other)) = wires.iter().find_map(|wire| Some((wire, taken(wire)?))) {
-        return Err(ConfigError::Led { role, wire: wire.to_string(), other });
+    if let Some((line, other)) = lines.iter().find_map(|line| Some((line, taken(line)?))) {
+        return Err(ConfigError::Led { role, line: line.to_string(), other });
     }
     let active_low = pick.value("active_low", "", None, raw.active_low, false).take();
     let required = pick.value("required", "", None, raw.required, false).take();
-    Ok(led::Settings { role, wires, active_low, required })
+    Ok(led::Settings { role, lines, active_low, required })
 }
 
 /// The state directory when nobody says: systemd's, the user's, or the system's.

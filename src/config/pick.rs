@@ -48,12 +48,12 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Two LEDs on one line.
-    #[error("[[led]] {role}: {wire} is the line of {other} already; give one of them another line")]
+    #[error("[[led]] {role}: {line} is the line of {other} already; give one of them another line")]
     Led {
         /// The role that comes too late.
         role: Role,
         /// What both want.
-        wire: String,
+        line: String,
         /// The role that has it.
         other: Role,
     },

@@ -13,7 +13,7 @@ use gpiocdev::line::Value;
 use gpiocdev_embedded_hal::OutputPin;
 
 use super::Role;
-use super::wire::LedError;
+use super::line::LedError;
 
 /// How a line is named.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! Status LEDs that tell the truth: what each shows follows from the [status](crate::status) alone.
 //!
-//! Here is the pure part: roles, signals, what a signal looks like over time, and a [`Lamp`] that shows it on any
-//! output pin. The wires are in `wire`, `gpio` and `sysfs`, the thread that watches the status in `lights`. No other
+//! Here is the pure part: roles, signals, what a signal looks like over time, and a [`LedOutput`] that shows it on any
+//! output pin. The lines are in `line`, `gpio` and `sysfs`, the thread that watches the status in `status_leds`. No other
 //! stage knows that LEDs exist.
 #![forbid(unsafe_code)]
 
 mod gpio;
-mod lights;
+mod line;
+mod status_leds;
 mod sysfs;
-mod wire;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use embedded_hal::digital::OutputPin;
 
-pub use lights::{LightInfo, Lights, LightsThread};
-pub use wire::{LedError, Settings, Wire};
+pub use line::{LedError, LedLine, Settings};
+pub use status_leds::{LedInfo, StatusLeds, StatusLedsThread};
 
 use crate::frame::Timestamp;
 use crate::status::{CameraState, Phase, Status};
@@ -29,7 +29,7 @@ pub enum Role {
     Power,
     /// A camera gives frames.
     Camera,
-    /// The privacy light: frames are being captured for somebody.
+    /// The privacy led: frames are being captured for somebody.
     OnAir,
     /// Something is wrong; it blinks what.
     Fault,
@@ -183,7 +183,7 @@ const fn fault_number(state: CameraState) -> Option<u8> {
 
 /// An LED on an output pin, and where it is in its signal.
 #[derive(Debug)]
-pub struct Lamp<P> {
+pub struct LedOutput<P> {
     pin: P,
     signal: Signal,
     pattern: Pattern,
@@ -192,8 +192,8 @@ pub struct Lamp<P> {
     since: Timestamp,
 }
 
-impl<P: OutputPin> Lamp<P> {
-    /// A dark lamp.
+impl<P: OutputPin> LedOutput<P> {
+    /// A dark output.
     ///
     /// # Errors
     /// When the pin cannot be set.
@@ -248,7 +248,7 @@ impl<P: OutputPin> Lamp<P> {
     }
 
     /// Makes it dark for good and gives the pin back.
-    pub fn extinguish(mut self) -> P {
+    pub fn turn_off(mut self) -> P {
         // A pin that cannot be set any more is as dark as can be seen to.
         let _ = self.pin.set_low();
         self.pin
@@ -319,15 +319,15 @@ mod tests {
         }
     }
 
-    /// The levels of a lamp that shows `signal`, looked at every `every` milliseconds for `ms`.
+    /// The levels of a output that shows `signal`, looked at every `every` milliseconds for `ms`.
     fn watch(signal: Signal, ms: u64, every: u64) -> String {
         let pin = Pin::default();
-        let mut lamp = Lamp::new(pin.clone()).unwrap();
+        let mut output = LedOutput::new(pin.clone()).unwrap();
         let start = 5_000_000;
-        lamp.show(signal, Timestamp(start)).unwrap();
+        output.show(signal, Timestamp(start)).unwrap();
         let mut seen = String::new();
         for at in (0..ms).step_by(every as usize) {
-            lamp.tick(Timestamp(start + at * 1000)).unwrap();
+            output.tick(Timestamp(start + at * 1000)).unwrap();
             seen.push(if *pin.0.borrow().last().unwrap() { '#' } else { '.' });
         }
         seen
@@ -350,9 +350,9 @@ mod tests {
     #[test]
     fn a_lamp_looked_at_late_is_where_it_would_have_been() {
         let pin = Pin::default();
-        let mut lamp = Lamp::new(pin.clone()).unwrap();
-        lamp.show(Signal::Blink, Timestamp(0)).unwrap();
-        assert_eq!(lamp.tick(Timestamp(10_200_000)).unwrap(), Some(Timestamp(10_500_000)));
+        let mut output = LedOutput::new(pin.clone()).unwrap();
+        output.show(Signal::Blink, Timestamp(0)).unwrap();
+        assert_eq!(output.tick(Timestamp(10_200_000)).unwrap(), Some(Timestamp(10_500_000)));
         assert_eq!(pin.0.borrow().last(), Some(&true));
         assert!(pin.0.borrow().len() <= 3, "it made up for every step it missed");
     }
@@ -360,14 +360,14 @@ mod tests {
     #[test]
     fn the_same_signal_again_does_not_start_over() {
         let pin = Pin::default();
-        let mut lamp = Lamp::new(pin.clone()).unwrap();
-        lamp.show(Signal::Blink, Timestamp(0)).unwrap();
-        lamp.tick(Timestamp(600_000)).unwrap();
-        lamp.show(Signal::Blink, Timestamp(700_000)).unwrap();
+        let mut output = LedOutput::new(pin.clone()).unwrap();
+        output.show(Signal::Blink, Timestamp(0)).unwrap();
+        output.tick(Timestamp(600_000)).unwrap();
+        output.show(Signal::Blink, Timestamp(700_000)).unwrap();
         assert_eq!(pin.0.borrow().last(), Some(&false));
-        lamp.show(Signal::On, Timestamp(700_000)).unwrap();
-        assert_eq!(lamp.tick(Timestamp(700_000)).unwrap(), None);
-        lamp.extinguish();
+        output.show(Signal::On, Timestamp(700_000)).unwrap();
+        assert_eq!(output.tick(Timestamp(700_000)).unwrap(), None);
+        output.turn_off();
         assert_eq!(pin.0.borrow().last(), Some(&false));
     }
 }

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use embedded_hal::digital::{Error, ErrorKind, ErrorType, OutputPin};
 
-use super::wire::LedError;
+use super::line::LedError;
 
 /// Where the kernel shows its LEDs.
 const CLASS: &str = "/sys/class/leds";
 
-/// An LED of the board. What lit it before lights it again when this is dropped.
+/// An LED of the board. What lit it before leds it again when this is dropped.
 #[derive(Debug)]
 pub(super) struct SysfsLed {
     folder: PathBuf,
@@ -32,7 +32,7 @@ impl Error for NotSet {
 }
 
 impl SysfsLed {
-    /// Takes the LED over from whatever lights it.
+    /// Takes the LED over from whatever leds it.
     pub(super) fn open(name: &str) -> Result<Self, LedError> {
         Self::open_in(Path::new(CLASS), name)
     }

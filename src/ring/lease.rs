@@ -5,20 +5,24 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Place, Seat, Shared, Slot};
+use super::{Registration, Shared, Slot, Subscription};
 use crate::frame::Frame;
 
 /// A slot that must not be written to.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct SlotRef {
     slot: Arc<Slot>,
     shared: Arc<Shared>,
 }
 
-impl Held {
+impl SlotRef {
     pub(super) fn new(slot: Arc<Slot>, shared: Arc<Shared>) -> Self {
         shared.leased.fetch_add(1, Relaxed);
         Self { slot, shared }
+    }
+
+    fn frame(&self) -> Frame {
+        self.slot.frame
     }
 
     fn jpeg(&self) -> &[u8] {
@@ -26,31 +30,31 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for SlotRef {
     fn drop(&mut self) {
         self.shared.leased.fetch_sub(1, Relaxed);
     }
 }
 
-/// A viewer's hold on one slot while it is being written out. Borrows its seat: there can be no second.
+/// A viewer's hold on one slot while it is being written out. Borrows its subscription: there can be no second.
 #[derive(Debug)]
-pub struct Lease<'seat> {
-    held: Held,
+pub struct Lease<'subscription> {
+    slot: SlotRef,
     skipped: u32,
-    _seat: &'seat mut Seat,
+    _subscription: &'subscription mut Subscription,
 }
 
-impl<'seat> Lease<'seat> {
-    pub(super) fn new(held: Held, skipped: u32, seat: &'seat mut Seat) -> Self {
-        Self { held, skipped, _seat: seat }
+impl<'subscription> Lease<'subscription> {
+    pub(super) fn new(slot: SlotRef, skipped: u32, subscription: &'subscription mut Subscription) -> Self {
+        Self { slot, skipped, _subscription: subscription }
     }
 
     /// The frame's facts.
     pub fn frame(&self) -> Frame {
-        self.held.slot.frame
+        self.slot.frame()
     }
 
-    /// Frames that came and went between this seat's previous lease and this one.
+    /// Frames that came and went between this subscription's previous lease and this one.
     pub fn skipped(&self) -> u32 {
         self.skipped
     }
@@ -61,31 +65,31 @@ impl Deref for Lease<'_> {
 
     /// The JPEG.
     fn deref(&self) -> &[u8] {
-        self.held.jpeg()
+        self.slot.jpeg()
     }
 }
 
-/// A lease that keeps its viewer's place itself.
+/// A lease that keeps its viewer's registration itself.
 #[derive(Debug)]
 pub struct OwnedLease {
-    held: Held,
-    _place: Place,
+    slot: SlotRef,
+    _registration: Registration,
 }
 
 impl OwnedLease {
-    pub(super) fn new(held: Held, place: Place) -> Self {
-        Self { held, _place: place }
+    pub(super) fn new(slot: SlotRef, registration: Registration) -> Self {
+        Self { slot, _registration: registration }
     }
 
     /// The frame's facts.
     pub fn frame(&self) -> Frame {
-        self.held.slot.frame
+        self.slot.frame()
     }
 }
 
 impl AsRef<[u8]> for OwnedLease {
     /// The JPEG.
     fn as_ref(&self) -> &[u8] {
-        self.held.jpeg()
+        self.slot.jpeg()
     }
 }

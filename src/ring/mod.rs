@@ -1,10 +1,10 @@
 //! The ring: a fixed set of frame slots between one camera and all of its viewers.
 //!
 //! The newest frame, to everyone, now: [`Publisher::publish`] replaces the newest frame and never waits for a
-//! viewer; a [`Seat`] leases whatever is newest when it asks. What a viewer was too slow for is gone, and
+//! viewer; a [`Subscription`] leases whatever is newest when it asks. What a viewer was too slow for is gone, and
 //! counted.
 //!
-//! **The invariant.** There are `max_viewers + 2` slots. At most `max_viewers` seats are given out, each holds
+//! **The invariant.** There are `max_viewers + 2` slots. At most `max_viewers` subscriptions are given out, each holds
 //! at most one [`Lease`] (the borrow checker sees to it), and one slot holds the newest frame. So at most
 //! `max_viewers + 1` slots are taken, and by the pigeonhole principle there is always one to write the next
 //! frame into: publishing never blocks, never allocates, never fails.
@@ -29,7 +29,7 @@ pub use lease::{Lease, OwnedLease};
 use crate::failpoint;
 use crate::frame::{Frame, Resolution, Sequence, Timestamp};
 use crate::status::Counter;
-use lease::Held;
+use lease::SlotRef;
 
 /// Room for one frame. Written only while nobody else holds it, which `Arc::get_mut` proves.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Slot {
 
 /// What was written into a slot.
 #[derive(Clone, Copy, Debug)]
-pub struct Filled {
+pub struct FilledSlot {
     /// Bytes of JPEG, from the start of the slot.
     pub len: usize,
     /// When the camera had the picture complete.
@@ -70,10 +70,10 @@ pub fn ring(max_viewers: usize, slot_bytes: usize) -> (Publisher, FrameRing) {
         max_viewers,
         slot_bytes: AtomicUsize::new(slot_bytes),
         leased: AtomicUsize::new(0),
-        audience: Mutex::new(Audience { viewers: 0, last_left: None }),
+        subscribers: Mutex::new(Subscribers { viewers: 0, last_left: None }),
         newest: Mutex::default(),
-        call: Notify::new(),
-        news: Notify::new(),
+        publisher_notify: Notify::new(),
+        subscriber_notify: Notify::new(),
         published: Counter::default(),
         seen: Counter::default(),
         overwritten: Counter::default(),
@@ -88,12 +88,12 @@ struct Shared {
     max_viewers: usize,
     slot_bytes: AtomicUsize,
     leased: AtomicUsize,
-    audience: Mutex<Audience>,
+    subscribers: Mutex<Subscribers>,
     newest: Mutex<Newest>,
-    /// Wakes the herald; rung by the publisher.
-    call: Notify,
-    /// Wakes the waiting seats; rung by the herald.
-    news: Notify,
+    /// Wakes the notifier; rung by the publisher.
+    publisher_notify: Notify,
+    /// Wakes the waiting subscriptions; rung by the notifier.
+    subscriber_notify: Notify,
     published: Counter,
     seen: Counter,
     overwritten: Counter,
@@ -104,7 +104,7 @@ struct Shared {
 struct Newest {
     slot: Option<Arc<Slot>>,
     /// The camera's end is gone.
-    over: bool,
+    closed: bool,
 }
 
 impl Shared {
@@ -113,15 +113,15 @@ impl Shared {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn audience(&self) -> MutexGuard<'_, Audience> {
+    fn subscribers(&self) -> MutexGuard<'_, Subscribers> {
         // Nothing that holds this lock can panic half way through a change.
-        self.audience.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Who watches: the one thing a camera may know of its viewers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Audience {
+pub struct Subscribers {
     /// Seats taken.
     pub viewers: usize,
     /// When the last viewer left; `None` while there is one and before the first came.
@@ -137,7 +137,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Lets `fill` write the next frame into a free slot, then makes it the newest and wakes the herald.
+    /// Lets `fill` write the next frame into a free slot, then makes it the newest and wakes the notifier.
     ///
     /// Takes no lock that a viewer holds for longer than it takes to count a reference.
     ///
@@ -146,7 +146,10 @@ impl Publisher {
     ///
     /// # Panics
     /// If `fill` says it wrote more than the slot holds.
-    pub fn publish<E>(&mut self, fill: impl FnOnce(&mut [u8]) -> Result<Filled, E>) -> Result<Sequence, E> {
+    pub fn publish<E>(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> Result<FilledSlot, E>,
+    ) -> Result<Sequence, E> {
         let index = self.free_slot();
         let sequence = self.last.next();
         let slot =
@@ -179,8 +182,8 @@ impl Publisher {
     }
 
     /// Who watches.
-    pub fn audience(&self) -> Audience {
-        *self.shared.audience()
+    pub fn subscribers(&self) -> Subscribers {
+        *self.shared.subscribers()
     }
 
     /// The lowest slot that is neither the newest nor leased. See the invariant in the module's text.
@@ -201,14 +204,14 @@ impl Publisher {
             count.add(1);
         }
         drop(newest);
-        shared.call.notify_one();
+        shared.publisher_notify.notify_one();
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.shared.newest().over = true;
-        self.shared.call.notify_one();
+        self.shared.newest().closed = true;
+        self.shared.publisher_notify.notify_one();
     }
 }
 
@@ -218,11 +221,11 @@ pub struct FrameRing {
     shared: Arc<Shared>,
 }
 
-/// All seats of a ring are taken.
+/// All subscriptions of a ring are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("all {max_viewers} viewer places are taken; close a viewer or raise max_viewers")]
 pub struct Full {
-    /// How many seats there are.
+    /// How many subscriptions there are.
     pub max_viewers: usize,
 }
 
@@ -238,7 +241,7 @@ pub struct RingStats {
     pub slots: usize,
     /// Bytes each of them has room for. They take up memory only once written.
     pub slot_bytes: usize,
-    /// Leases held now. Several may be of the same slot.
+    /// Leases slot now. Several may be of the same slot.
     pub leased: usize,
     /// Frames published.
     pub published: u64,
@@ -250,36 +253,40 @@ pub struct RingStats {
 }
 
 impl FrameRing {
-    /// Takes a seat.
+    /// Takes a subscription.
     ///
     /// # Errors
-    /// [`Full`] when `max_viewers` seats are taken.
-    pub fn seat(&self) -> Result<Seat, Full> {
-        let mut audience = self.shared.audience();
-        if audience.viewers == self.shared.max_viewers {
+    /// [`Full`] when `max_viewers` subscriptions are taken.
+    pub fn subscribe(&self) -> Result<Subscription, Full> {
+        let mut subscribers = self.shared.subscribers();
+        if subscribers.viewers == self.shared.max_viewers {
             return Err(Full { max_viewers: self.shared.max_viewers });
         }
-        audience.viewers += 1;
-        audience.last_left = None;
-        Ok(Seat { last: None, skipped: 0, place: Place { shared: Arc::clone(&self.shared) } })
+        subscribers.viewers += 1;
+        subscribers.last_left = None;
+        Ok(Subscription {
+            last: None,
+            skipped: 0,
+            registration: Registration { shared: Arc::clone(&self.shared) },
+        })
     }
 
-    /// The herald: tells the waiting seats whenever there is a newer frame, until the camera's end of the ring is gone.
+    /// The notifier: tells the waiting subscriptions whenever there is a newer frame, until the camera's end of the ring is gone.
     ///
-    /// It has to run for seats to be woken, and where their tasks run. Then a frame wakes one thread once; told by the
+    /// It has to run for subscriptions to be woken, and where their tasks run. Then a frame wakes one thread once; told by the
     /// camera's thread itself, each viewer would cost that thread a call to the kernel.
-    pub async fn herald(self) {
-        while !self.shared.newest().over {
-            self.shared.call.notified().await;
-            failpoint::pass("herald");
-            self.shared.news.notify_waiters();
+    pub async fn run_notifier(self) {
+        while !self.shared.newest().closed {
+            self.shared.publisher_notify.notified().await;
+            failpoint::pass("notifier");
+            self.shared.subscriber_notify.notify_waiters();
         }
-        self.shared.news.notify_waiters();
+        self.shared.subscriber_notify.notify_waiters();
     }
 
     /// Who watches.
-    pub fn audience(&self) -> Audience {
-        *self.shared.audience()
+    pub fn subscribers(&self) -> Subscribers {
+        *self.shared.subscribers()
     }
 
     /// The newest frame's facts, without its bytes.
@@ -305,70 +312,70 @@ impl FrameRing {
 
 /// Counts a viewer for as long as it lives.
 #[derive(Debug)]
-struct Place {
+struct Registration {
     shared: Arc<Shared>,
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
-        let mut audience = self.shared.audience();
-        audience.viewers -= 1;
-        if audience.viewers == 0 {
-            audience.last_left = Some(Timestamp::now());
+        let mut subscribers = self.shared.subscribers();
+        subscribers.viewers -= 1;
+        if subscribers.viewers == 0 {
+            subscribers.last_left = Some(Timestamp::now());
         }
     }
 }
 
-/// A viewer's place at the ring. While one is held, the camera has an audience.
+/// A viewer's registration at the ring. While one is slot, the camera has an subscribers.
 #[derive(Debug)]
-pub struct Seat {
+pub struct Subscription {
     last: Option<Sequence>,
     skipped: u32,
-    place: Place,
+    registration: Registration,
 }
 
-impl Seat {
-    /// Waits until there is a frame that this seat has not leased yet. Loses nothing when cancelled.
+impl Subscription {
+    /// Waits until there is a frame that this subscription has not leased yet. Loses nothing when cancelled.
     ///
     /// # Errors
     /// [`Closed`] when no frame will come any more.
     pub async fn changed(&mut self) -> Result<(), Closed> {
-        let news = self.place.shared.news.notified();
-        let mut news = pin!(news);
+        let notified = self.registration.shared.subscriber_notify.notified();
+        let mut notified = pin!(notified);
         loop {
             // Before looking, so that no news falls between the look and the wait.
-            news.as_mut().enable();
-            let (newest, over) = {
-                let newest = self.place.shared.newest();
-                (newest.slot.as_ref().map(|slot| slot.frame.sequence), newest.over)
+            notified.as_mut().enable();
+            let (newest, closed) = {
+                let newest = self.registration.shared.newest();
+                (newest.slot.as_ref().map(|slot| slot.frame.sequence), newest.closed)
             };
             if newest.is_some() && newest != self.last {
                 return Ok(());
             }
-            if over {
+            if closed {
                 return Err(Closed);
             }
-            news.as_mut().await;
-            news.set(self.place.shared.news.notified());
+            notified.as_mut().await;
+            notified.set(self.registration.shared.subscriber_notify.notified());
         }
     }
 
-    /// Holds on to the newest frame, whether or not this seat has leased it before; `None` while the camera
+    /// Holds on to the newest frame, whether or not this subscription has leased it before; `None` while the camera
     /// has given none.
     pub fn lease(&mut self) -> Option<Lease<'_>> {
-        let held = self.take()?;
-        Some(Lease::new(held, self.skipped, self))
+        let slot = self.take()?;
+        Some(Lease::new(slot, self.skipped, self))
     }
 
-    /// Like [`Seat::lease`], but gives the seat up with the lease, for a viewer who wants one frame.
+    /// Like [`Subscription::lease`], but gives the subscription up with the lease, for a viewer who wants one frame.
     pub fn into_lease(mut self) -> Option<OwnedLease> {
-        let held = self.take()?;
-        Some(OwnedLease::new(held, self.place))
+        let slot = self.take()?;
+        Some(OwnedLease::new(slot, self.registration))
     }
 
-    fn take(&mut self) -> Option<Held> {
+    fn take(&mut self) -> Option<SlotRef> {
         let slot = {
-            let newest = self.place.shared.newest();
+            let newest = self.registration.shared.newest();
             let slot = newest.slot.as_ref()?;
             slot.seen.store(true, Relaxed);
             Arc::clone(slot)
@@ -376,6 +383,6 @@ impl Seat {
         let sequence = slot.frame.sequence;
         self.skipped = self.last.map_or(0, |last| sequence.since(last).saturating_sub(1));
         self.last = Some(sequence);
-        Some(Held::new(slot, Arc::clone(&self.place.shared)))
+        Some(SlotRef::new(slot, Arc::clone(&self.registration.shared)))
     }
 }

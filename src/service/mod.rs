@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::camera::{self, CaptureThread, Ended};
 use crate::config::Config;
 use crate::failpoint;
-use crate::led::{LedError, Lights, LightsThread, Role};
+use crate::led::{LedError, Role, StatusLeds, StatusLedsThread};
 use crate::status::{Phase, PhaseReporter, Watcher, status};
 use crate::web::{Address, Web, WebError};
 
@@ -42,7 +42,7 @@ pub enum StartError {
     #[error(
         "the thread of the LEDs cannot be started: {source}; see the limits on processes and descriptors"
     )]
-    Lights {
+    LedThread {
         /// Why.
         #[source]
         source: io::Error,
@@ -97,7 +97,7 @@ pub enum Fault {
 pub struct Service {
     web: Web,
     threads: Vec<CaptureThread>,
-    lights: LightsThread,
+    leds: StatusLedsThread,
     phase: PhaseReporter,
     status: Watcher,
     warning_file: Option<PathBuf>,
@@ -112,9 +112,9 @@ impl Service {
         let Config { mut web, cameras, leds, warning_file, .. } = config;
         let (phase, reporters, status) =
             status(cameras.iter().map(|c| (c.name.clone(), c.source.to_string(), c.fps)));
-        let lights = Lights::open(leds).map_err(|(role, source)| StartError::Led { role, source })?;
-        web.leds = lights.infos();
-        let lights = lights.start(status.clone()).map_err(|source| StartError::Lights { source })?;
+        let leds = StatusLeds::open(leds).map_err(|(role, source)| StartError::Led { role, source })?;
+        web.leds = leds.infos();
+        let leds = leds.start(status.clone()).map_err(|source| StartError::LedThread { source })?;
         let (mut viewed, mut threads) = (Vec::new(), Vec::new());
         for (settings, reporter) in cameras.into_iter().zip(reporters) {
             let name = settings.name.clone();
@@ -124,7 +124,7 @@ impl Service {
             threads.push(thread);
         }
         let web = Web::bind(web, viewed, status.clone())?;
-        Ok(Self { web, threads, lights, phase, status, warning_file })
+        Ok(Self { web, threads, leds, phase, status, warning_file })
     }
 
     /// Where it listens.
@@ -148,8 +148,8 @@ impl Service {
     /// # Errors
     /// [`Fault`] when it was not asked to stop, or something would not.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Fault> {
-        // The lights go last, however this ends: dark when the cameras are closed.
-        let Self { web, mut threads, mut lights, phase, status, warning_file } = self;
+        // The leds go last, however this ends: dark when the cameras are closed.
+        let Self { web, mut threads, mut leds, phase, status, warning_file } = self;
         let (stop_web, web_stopped) = oneshot::channel::<()>();
         // A sender that is dropped stops the web too.
         let mut web = tokio::spawn(web.serve(async { drop(web_stopped.await) }));
@@ -160,7 +160,7 @@ impl Service {
         let fault = tokio::select! {
             () = stop => None,
             fault = first_to_end(&mut threads) => Some(fault),
-            () = lights.ended() => Some(Fault::Dark),
+            () = leds.ended() => Some(Fault::Dark),
             ended = &mut web => Some(ended_itself("the web", ended)),
             never = warning::watch(warning_file, &phase) => match never {},
             ended = &mut supervisor => Some(ended_itself("what keeps the service manager informed", ended)),

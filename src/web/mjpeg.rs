@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::http::fresh;
 use super::socket::Socket;
 use super::viewer::{Dropped, Tally, Viewer};
-use crate::ring::{Lease, Seat};
+use crate::ring::{Lease, Subscription};
 
 /// Separates the parts. Not to be found in any JPEG: a marker is never followed by letters.
 macro_rules! boundary {
@@ -49,9 +49,9 @@ pub(super) fn head() -> Response<Full<Bytes>> {
 
 /// Serves a viewer until it leaves, takes nothing for too long, or `stop` is ready. `lines` are added to the head.
 pub(super) async fn serve(mut socket: Socket, viewer: Viewer, lines: &str, stop: impl Future<Output = ()>) {
-    let Viewer { mut seat, entry } = viewer;
+    let Viewer { mut subscription, entry } = viewer;
     tokio::select! {
-        end = frames(&mut socket, &mut seat, &entry.tally, lines) => {
+        end = frames(&mut socket, &mut subscription, &entry.tally, lines) => {
             if end.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                 entry.dropped(Dropped::Stalled);
             }
@@ -62,7 +62,12 @@ pub(super) async fn serve(mut socket: Socket, viewer: Viewer, lines: &str, stop:
     }
 }
 
-async fn frames(socket: &mut Socket, seat: &mut Seat, tally: &Tally, lines: &str) -> io::Result<()> {
+async fn frames(
+    socket: &mut Socket,
+    subscription: &mut Subscription,
+    tally: &Tally,
+    lines: &str,
+) -> io::Result<()> {
     socket.keep_fresh()?;
     socket.write_parts(&mut [HEAD, lines, FIRST].map(|part| IoSlice::new(part.as_bytes()))).await?;
     let mut part = String::with_capacity(64);
@@ -72,7 +77,7 @@ async fn frames(socket: &mut Socket, seat: &mut Seat, tally: &Tally, lines: &str
     loop {
         tokio::select! {
             biased;
-            newer = seat.changed(), if look_at.is_none() => newer.map_err(io::Error::other)?,
+            newer = subscription.changed(), if look_at.is_none() => newer.map_err(io::Error::other)?,
             read = socket.read(&mut ignored) => match read? {
                 0 => return Ok(()),
                 // The timer's turn never comes while the peer does not cease to talk.
@@ -85,7 +90,7 @@ async fn frames(socket: &mut Socket, seat: &mut Seat, tally: &Tally, lines: &str
         if look_at.is_some() {
             continue;
         }
-        if let Some(lease) = seat.lease() {
+        if let Some(lease) = subscription.lease() {
             send(socket, &lease, &mut part, tally).await?;
         }
     }

@@ -53,7 +53,7 @@ pub use tls::TlsError;
 use crate::camera::Camera;
 use crate::failpoint;
 use crate::frame::Timestamp;
-use crate::led::LightInfo;
+use crate::led::LedInfo;
 use crate::status::{Counter, Watcher};
 use auth::Auth;
 use crowd::{Crowd, Doorman, Turned};
@@ -106,7 +106,7 @@ pub struct Settings {
     /// The board's id, to be shown.
     pub board: String,
     /// The LEDs there are, to be shown.
-    pub leds: Vec<LightInfo>,
+    pub leds: Vec<LedInfo>,
 }
 
 /// The web cannot be set up.
@@ -321,9 +321,9 @@ impl Web {
         let mut turn = 0;
         let site = Arc::new(site);
         let (crowd, doorman) = (Crowd::new(site.settings.limits), Doorman::default());
-        let mut heralds = JoinSet::new();
+        let mut notifiers = JoinSet::new();
         for camera in &site.cameras {
-            heralds.spawn(camera.ring().clone().herald());
+            notifiers.spawn(camera.ring().clone().run_notifier());
         }
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
@@ -335,7 +335,7 @@ impl Web {
                     if let Err(panic) = ended { http::report(panic); }
                 }
                 // Without it nobody would be told of frames any more, so this is the end of all.
-                Some(Err(panic)) = heralds.join_next() => resume_unwind(panic.into_panic()),
+                Some(Err(panic)) = notifiers.join_next() => resume_unwind(panic.into_panic()),
                 accepted = listener::accept(&listeners, &mut turn) => match accepted {
                     Ok((line, peer)) => {
                         failpoint::pass("web");

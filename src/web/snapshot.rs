@@ -77,8 +77,8 @@ pub(super) async fn take(
     let oldest = max_age.map(|age| Timestamp(Timestamp::now().0.saturating_sub(age.as_micros() as u64)));
     let fresh = async {
         loop {
-            viewer.seat.changed().await?;
-            let captured_at = viewer.seat.lease().map(|lease| lease.frame().captured_at);
+            viewer.subscription.changed().await?;
+            let captured_at = viewer.subscription.lease().map(|lease| lease.frame().captured_at);
             if captured_at.is_some_and(|at| oldest.is_none_or(|oldest| at >= oldest)) {
                 return Ok::<_, Closed>(());
             }

@@ -9,7 +9,7 @@ use super::Site;
 use super::viewer::Tally;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
-use crate::led::{LightInfo, signal};
+use crate::led::{LedInfo, signal};
 use crate::status::{CameraStatus, Phase, Status};
 
 #[derive(Serialize)]
@@ -148,12 +148,12 @@ fn camera_state<'a>(
     }
 }
 
-fn led(light: &LightInfo, status: &Status) -> Led {
+fn led(light: &LedInfo, status: &Status) -> Led {
     let pattern = match &light.error {
         None => signal(light.role, status).name(),
         Some(error) => format!("cannot be had: {error}"),
     };
-    Led { role: light.role.name(), line: light.wire.to_string(), pattern }
+    Led { role: light.role.name(), line: light.line.to_string(), pattern }
 }
 
 fn viewer(tally: &Tally, now: Timestamp) -> Viewer {

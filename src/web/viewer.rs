@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::listener::Peer;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
-use crate::ring::{Full, OwnedLease, Seat};
+use crate::ring::{Full, OwnedLease, Subscription};
 use crate::status::{Counter, Histogram};
 
 /// The way a viewer takes its frames.
@@ -223,7 +223,7 @@ impl Register {
         if near.count() >= self.per_address {
             return Err(NoPlace::Address(self.per_address));
         }
-        let seat = camera.seat()?;
+        let subscription = camera.subscribe()?;
         let tally = Arc::new(Tally {
             id: self.next_id.fetch_add(1, Relaxed),
             camera: index,
@@ -238,21 +238,21 @@ impl Register {
             ages: Arc::clone(&self.ages[index]),
         });
         book.present.push(Arc::clone(&tally));
-        Ok(Viewer { seat, entry: Entry { tally, register: Arc::clone(self) } })
+        Ok(Viewer { subscription, entry: Entry { tally, register: Arc::clone(self) } })
     }
 }
 
 /// One connected consumer of frames.
 #[derive(Debug)]
 pub(super) struct Viewer {
-    pub(super) seat: Seat,
+    pub(super) subscription: Subscription,
     pub(super) entry: Entry,
 }
 
 impl Viewer {
     /// Trades the place for the newest frame, which stays in the register until it has been sent.
     pub(super) fn into_frame(self) -> Option<Held> {
-        Some(Held { lease: self.seat.into_lease()?, _entry: self.entry })
+        Some(Held { lease: self.subscription.into_lease()?, _entry: self.entry })
     }
 }
 

@@ -24,7 +24,7 @@ use super::viewer::{Dropped, Kind, Tally, Viewer};
 use super::window::Window;
 use super::wire::{Header, Inbound, Message, Violation, close};
 use crate::frame::{Frame, Sequence, Timestamp};
-use crate::ring::{Closed, Lease, Seat};
+use crate::ring::{Closed, Lease, Subscription};
 
 /// Largest message a client may send. All that mean anything are far smaller.
 const MAX_MESSAGE: usize = 4096;
@@ -102,7 +102,7 @@ pub(super) async fn serve(
     bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) {
-    let Viewer { mut seat, entry } = viewer;
+    let Viewer { mut subscription, entry } = viewer;
     let tally = &*entry.tally;
     let inbound = match open(&mut socket, read_ahead, &handshake).await {
         Ok(inbound) => inbound,
@@ -120,7 +120,7 @@ pub(super) async fn serve(
         mid_frame: false,
     };
     let end = tokio::select! {
-        Err(end) = session.talk(&mut seat) => end,
+        Err(end) = session.talk(&mut subscription) => end,
         () = stop => End::Stopping,
     };
     debug!("viewer {} ({}): {end}", tally.id, tally.kind.name());
@@ -164,7 +164,7 @@ enum Event {
 }
 
 impl Session<'_> {
-    async fn talk(&mut self, seat: &mut Seat) -> Result<Infallible, End> {
+    async fn talk(&mut self, subscription: &mut Subscription) -> Result<Infallible, End> {
         let mut frames_from = Instant::now();
         if self.tally.kind == Kind::Bare {
             frames_from += GREETING;
@@ -175,11 +175,11 @@ impl Session<'_> {
             frames_from = Instant::now();
         }
         loop {
-            match self.event(seat, frames_from, ping_at).await? {
+            match self.event(subscription, frames_from, ping_at).await? {
                 Event::Frame => {
                     self.look_at = self.socket.clears_in()?.map(|time| Instant::now() + time);
                     if self.look_at.is_none()
-                        && let Some(lease) = seat.lease()
+                        && let Some(lease) = subscription.lease()
                     {
                         self.send(&lease).await?;
                     }
@@ -211,7 +211,12 @@ impl Session<'_> {
     }
 
     /// Waits for what comes first. Loses nothing when cancelled.
-    async fn event(&mut self, seat: &mut Seat, frames_from: Instant, ping_at: Instant) -> io::Result<Event> {
+    async fn event(
+        &mut self,
+        subscription: &mut Subscription,
+        frames_from: Instant,
+        ping_at: Instant,
+    ) -> io::Result<Event> {
         let full_at = self.window.is_full_at();
         let mut wake_at = ping_at.min(self.heard + self.bounds.silence);
         if let Some(since) = full_at {
@@ -230,7 +235,7 @@ impl Session<'_> {
         }
         tokio::select! {
             biased;
-            Ok(()) = seat.changed(), if full_at.is_none() && !greeting && self.look_at.is_none() => {
+            Ok(()) = subscription.changed(), if full_at.is_none() && !greeting && self.look_at.is_none() => {
                 Ok(Event::Frame)
             }
             read = self.socket.read(self.inbound.room()) => read.map(Event::Read),

@@ -387,7 +387,8 @@ fn doomed(rig: &Rig, point: &str, n: u32) -> Porthole {
 
 #[test]
 fn a_panic_that_stops_a_stage_ends_the_service_with_code_3_and_dark_leds() {
-    for (point, pass) in [("camera", 5), ("leds", 2), ("herald", 5), ("web", 3), ("manager", 2), ("main", 1)]
+    for (point, pass) in
+        [("camera", 5), ("leds", 2), ("notifier", 5), ("web", 3), ("manager", 2), ("main", 1)]
     {
         let rig = Rig::new("MJPG:640x480@30");
         let mut service = doomed(&rig, point, pass);

@@ -61,16 +61,16 @@ impl Crowd {
     pub fn watches_for(&self, time: Duration, size: u64, tables: &[Table]) {
         let (end, phase) = (Instant::now() + time, self.phase.fetch_add(1, Relaxed));
         std::thread::scope(|scope| {
-            for seat in 0..size {
+            for subscription in 0..size {
                 scope.spawn(move || {
                     for visit in 0.. {
                         if Instant::now() >= end {
                             return;
                         }
-                        let chance = mixed(phase * 1000 + seat, visit);
+                        let chance = mixed(phase * 1000 + subscription, visit);
                         let leave = end.min(Instant::now() + Duration::from_millis(200 + chance % 3000));
                         // The first visits are one of each kind, so that the first minute has seen all there is.
-                        let kind = if visit == 0 { seat } else { chance >> 32 };
+                        let kind = if visit == 0 { subscription } else { chance >> 32 };
                         self.visit(kind, ["jpeg", "raw"][(chance >> 20 & 1) as usize], leave);
                     }
                 });

@@ -1,4 +1,4 @@
-//! What an LED is wired to, why it cannot be had, and a [`Pin`] for either kind of wire.
+//! What an LED is wired to, why it cannot be had, and a [`Pin`] for either kind of line.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -13,14 +13,14 @@ use super::{Role, gpio};
 
 /// What an LED is wired to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wire {
+pub enum LedLine {
     /// A GPIO line, by name or by chip and number.
     Gpio(String),
     /// An LED of the board, by its name in /sys/class/leds.
     Board(String),
 }
 
-impl FromStr for Wire {
+impl FromStr for LedLine {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -35,7 +35,7 @@ impl FromStr for Wire {
     }
 }
 
-impl fmt::Display for Wire {
+impl fmt::Display for LedLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gpio(line) => f.write_str(line),
@@ -49,8 +49,8 @@ impl fmt::Display for Wire {
 pub struct Settings {
     /// What it is for.
     pub role: Role,
-    /// What it is wired to: the first of these that there is.
-    pub wires: Vec<Wire>,
+    /// What it is open_line to: the first of these that there is.
+    pub lines: Vec<LedLine>,
     /// It is lit by a low level.
     pub active_low: bool,
     /// The service must not run without it.
@@ -122,12 +122,12 @@ impl LedError {
 
 /// An LED that can be lit, which a low level may do.
 pub(super) struct Pin {
-    wired: Wired,
+    open_line: OpenLine,
     active_low: bool,
 }
 
-/// Either kind of wire.
-enum Wired {
+/// Either kind of line.
+enum OpenLine {
     Gpio(gpiocdev_embedded_hal::OutputPin),
     Board(SysfsLed),
 }
@@ -157,36 +157,38 @@ impl OutputPin for Pin {
 }
 
 impl Pin {
-    /// Opens the first wire that there is; the error is that of the first, which is the one most likely meant.
-    pub(super) fn open(settings: &Settings) -> (Wire, Result<Self, LedError>) {
+    /// Opens the first line that there is; the error is that of the first, which is the one most likely meant.
+    pub(super) fn open(settings: &Settings) -> (LedLine, Result<Self, LedError>) {
         let mut first = None;
-        for wire in &settings.wires {
-            match Self::open_wire(settings, wire) {
-                Err(error) if error.is_absence() => first = first.or(Some((wire.clone(), Err(error)))),
-                opened => return (wire.clone(), opened),
+        for line in &settings.lines {
+            match Self::open_one(settings, line) {
+                Err(error) if error.is_absence() => first = first.or(Some((line.clone(), Err(error)))),
+                opened => return (line.clone(), opened),
             }
         }
         first.unwrap_or_else(|| {
             let error = LedError::NoLed { name: "none".into(), names: "none is named".into() };
-            (Wire::Board("none".into()), Err(error))
+            (LedLine::Board("none".into()), Err(error))
         })
     }
 
-    fn open_wire(settings: &Settings, wire: &Wire) -> Result<Self, LedError> {
+    fn open_one(settings: &Settings, line: &LedLine) -> Result<Self, LedError> {
         let Settings { role, active_low, .. } = *settings;
-        let wired = match wire {
-            Wire::Gpio(line) => Wired::Gpio(gpio::open(role, line, active_low)?),
-            Wire::Board(name) => Wired::Board(SysfsLed::open(name)?),
+        let open_line = match line {
+            LedLine::Gpio(line) => OpenLine::Gpio(gpio::open(role, line, active_low)?),
+            LedLine::Board(name) => OpenLine::Board(SysfsLed::open(name)?),
         };
-        Ok(Self { wired, active_low })
+        Ok(Self { open_line, active_low })
     }
 
     fn set(&mut self, on: bool) -> Result<(), NotSet> {
         // A level: the pins of embedded-hal do not turn it round, whatever the kernel was told of the line.
         let level = (on != self.active_low).into();
-        let set = match &mut self.wired {
-            Wired::Gpio(pin) => pin.set_state(level).map_err(|error| error.to_string()),
-            Wired::Board(led) => led.set_state(level).map_err(|_| "its brightness cannot be written".into()),
+        let set = match &mut self.open_line {
+            OpenLine::Gpio(pin) => pin.set_state(level).map_err(|error| error.to_string()),
+            OpenLine::Board(led) => {
+                led.set_state(level).map_err(|_| "its brightness cannot be written".into())
+            }
         };
         set.map_err(NotSet)
     }
@@ -199,10 +201,10 @@ mod tests {
     #[test]
     fn wires_read_back_as_written() {
         for text in ["GPIO17", "pinctrl-bcm2711:17", "led:ACT", "led:green:power"] {
-            assert_eq!(text.parse::<Wire>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<LedLine>().unwrap().to_string(), text);
         }
         for bad in ["", "  ", "led:"] {
-            assert!(bad.parse::<Wire>().is_err(), "{bad:?}");
+            assert!(bad.parse::<LedLine>().is_err(), "{bad:?}");
         }
     }
 }

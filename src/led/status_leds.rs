@@ -1,6 +1,6 @@
-//! The lights of one machine: opened from the configuration, driven by the status, dark when it ends.
+//! The leds of one machine: opened from the configuration, driven by the status, dark when it ends.
 //!
-//! One thread of its own, so that the privacy light follows the camera whatever else the service is busy with. It
+//! One thread of its own, so that the privacy led follows the camera whatever else the service is busy with. It
 //! sleeps until the status changes or a signal's next step is due.
 #![forbid(unsafe_code)]
 
@@ -15,64 +15,64 @@ use log::warn;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::wire::{LedError, NotSet, Pin, Settings, Wire};
-use super::{Lamp, Role, Signal, signal};
+use super::line::{LedError, LedLine, NotSet, Pin, Settings};
+use super::{LedOutput, Role, Signal, signal};
 use crate::failpoint;
 use crate::frame::Timestamp;
 use crate::status::Watcher;
 
-/// An LED and the lamp that it is.
-struct Light<P> {
+/// An LED and the output that it is.
+struct StatusLed<P> {
     role: Role,
-    wire: Wire,
-    lamp: Lamp<P>,
+    line: LedLine,
+    output: LedOutput<P>,
     /// A failure is worth one line, not one for every step.
     has_failed: bool,
 }
 
 /// What `/state` tells of an LED.
 #[derive(Clone, Debug)]
-pub struct LightInfo {
+pub struct LedInfo {
     /// What it is for.
     pub role: Role,
-    /// What it is wired to.
-    pub wire: Wire,
+    /// What it is open_line to.
+    pub line: LedLine,
     /// Why it cannot be had, if so.
     pub error: Option<String>,
 }
 
-/// Lights that have been opened and are dark.
-pub struct Lights {
-    lights: Vec<Light<Pin>>,
-    infos: Vec<LightInfo>,
+/// StatusLeds that have been opened and are dark.
+pub struct StatusLeds {
+    leds: Vec<StatusLed<Pin>>,
+    infos: Vec<LedInfo>,
 }
 
-impl fmt::Debug for Lights {
+impl fmt::Debug for StatusLeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.infos).finish()
     }
 }
 
-impl Lights {
+impl StatusLeds {
     /// Opens every LED. Those that cannot be had are left out, and said so, unless they are required.
     ///
     /// # Errors
     /// [`LedError`] of the first required one that cannot be had, with its role.
     pub fn open(all: Vec<Settings>) -> Result<Self, (Role, LedError)> {
-        let (mut lights, mut infos) = (Vec::new(), Vec::new());
+        let (mut leds, mut infos) = (Vec::new(), Vec::new());
         for settings in all {
             let role = settings.role;
-            let (wire, opened) = Pin::open(&settings);
-            let lamp = opened.and_then(|pin| {
-                Lamp::new(pin).map_err(|NotSet(why)| LedError::Line {
-                    line: wire.to_string(),
+            let (line, opened) = Pin::open(&settings);
+            let output = opened.and_then(|pin| {
+                LedOutput::new(pin).map_err(|NotSet(why)| LedError::Line {
+                    line: line.to_string(),
                     path: PathBuf::from("set"),
                     source: io::Error::other(why),
                 })
             });
-            let mut info = LightInfo { role, wire: wire.clone(), error: None };
-            match lamp {
-                Ok(lamp) => lights.push(Light { role, wire, lamp, has_failed: false }),
+            let mut info = LedInfo { role, line: line.clone(), error: None };
+            match output {
+                Ok(output) => leds.push(StatusLed { role, line, output, has_failed: false }),
                 Err(error) if settings.required => return Err((role, error)),
                 Err(error) => {
                     warn!("led {role}: {error}; running without it");
@@ -81,11 +81,11 @@ impl Lights {
             }
             infos.push(info);
         }
-        Ok(Self { lights, infos })
+        Ok(Self { leds, infos })
     }
 
     /// What there is, for `/state`.
-    pub fn infos(&self) -> Vec<LightInfo> {
+    pub fn infos(&self) -> Vec<LedInfo> {
         self.infos.clone()
     }
 
@@ -93,31 +93,31 @@ impl Lights {
     ///
     /// # Errors
     /// When the thread cannot be made.
-    pub fn start(self, status: Watcher) -> io::Result<LightsThread> {
-        if self.lights.is_empty() {
-            return Ok(LightsThread { running: None });
+    pub fn start(self, status: Watcher) -> io::Result<StatusLedsThread> {
+        if self.leds.is_empty() {
+            return Ok(StatusLedsThread { running: None });
         }
-        Ok(LightsThread { running: Some(spawn(self.lights, status)?) })
+        Ok(StatusLedsThread { running: Some(spawn(self.leds, status)?) })
     }
 
-    /// Shows one signal on all of them until `until` is ready; for trying out a wire.
+    /// Shows one signal on all of them until `until` is ready; for trying out a line.
     pub async fn try_out(self, what: Signal, until: impl Future<Output = ()>) {
-        let mut lights = self.lights;
+        let mut leds = self.leds;
         tokio::select! {
             () = async {
                 loop {
-                    rest(step(&mut lights, |_| what)).await;
+                    rest(step(&mut leds, |_| what)).await;
                 }
             } => {}
             () = until => {}
         }
-        lights.into_iter().for_each(|light| drop(light.lamp.extinguish()));
+        leds.into_iter().for_each(|led| drop(led.output.turn_off()));
     }
 }
 
-/// The running lights. They go dark when this is dropped, in whatever way.
+/// The running leds. They go dark when this is dropped, in whatever way.
 #[derive(Debug)]
-pub struct LightsThread {
+pub struct StatusLedsThread {
     running: Option<Running>,
 }
 
@@ -128,7 +128,7 @@ struct Running {
     thread: JoinHandle<()>,
 }
 
-impl LightsThread {
+impl StatusLedsThread {
     /// Waits until they have gone dark without having been told to, which only a panic makes them do. Loses nothing
     /// when cancelled; never ready if there are none.
     pub async fn ended(&mut self) {
@@ -140,48 +140,48 @@ impl LightsThread {
     }
 }
 
-impl Drop for LightsThread {
+impl Drop for StatusLedsThread {
     fn drop(&mut self) {
         if let Some(Running { stop, thread, .. }) = self.running.take() {
             drop(stop);
-            // It waits for nothing but this. A panic in it has been reported, and made the lights dark.
+            // It waits for nothing but this. A panic in it has been reported, and made the leds dark.
             let _ = thread.join();
         }
     }
 }
 
-fn spawn<P>(mut lights: Vec<Light<P>>, status: Watcher) -> io::Result<Running>
+fn spawn<P>(mut leds: Vec<StatusLed<P>>, status: Watcher) -> io::Result<Running>
 where
     P: OutputPin<Error = NotSet> + Send + 'static,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let ((stop, stopped), (alive, ended)) = (oneshot::channel(), oneshot::channel());
     let thread = Builder::new().name("leds".into()).spawn(move || {
-        // Dropped last, also by a panic: whoever waits for it finds the lights dark.
+        // Dropped last, also by a panic: whoever waits for it finds the leds dark.
         let _alive: oneshot::Sender<()> = alive;
-        let dark = Dark(&mut lights);
+        let dark = Dark(&mut leds);
         runtime.block_on(drive(dark, status, stopped));
     })?;
     Ok(Running { stop, ended, thread })
 }
 
-/// Lights that go dark when this is dropped.
-struct Dark<'a, P: OutputPin>(&'a mut Vec<Light<P>>);
+/// StatusLeds that go dark when this is dropped.
+struct Dark<'a, P: OutputPin>(&'a mut Vec<StatusLed<P>>);
 
 impl<P: OutputPin> Drop for Dark<'_, P> {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(|light| drop(light.lamp.extinguish()));
+        self.0.drain(..).for_each(|led| drop(led.output.turn_off()));
     }
 }
 
-async fn drive<P>(lights: Dark<'_, P>, mut status: Watcher, mut stopped: oneshot::Receiver<()>)
+async fn drive<P>(leds: Dark<'_, P>, mut status: Watcher, mut stopped: oneshot::Receiver<()>)
 where
     P: OutputPin<Error = NotSet>,
 {
     loop {
         let due = {
             let status = status.borrow_and_update();
-            step(lights.0, |role| signal(role, &status))
+            step(leds.0, |role| signal(role, &status))
         };
         tokio::select! {
             _ = &mut stopped => return,
@@ -191,33 +191,33 @@ where
     }
 }
 
-/// Brings every light to what it shows now. Returns when the next one has to change.
-fn step<P>(lights: &mut [Light<P>], signal: impl Fn(Role) -> Signal) -> Option<Timestamp>
+/// Brings every led to what it shows now. Returns when the next one has to change.
+fn step<P>(leds: &mut [StatusLed<P>], signal: impl Fn(Role) -> Signal) -> Option<Timestamp>
 where
     P: OutputPin<Error = NotSet>,
 {
     failpoint::pass("leds");
     let now = Timestamp::now();
-    let due = lights.iter_mut().filter_map(|light| {
-        let role = light.role;
-        match light.lamp.show(signal(role), now).and_then(|()| light.lamp.tick(now)) {
+    let due = leds.iter_mut().filter_map(|led| {
+        let role = led.role;
+        match led.output.show(signal(role), now).and_then(|()| led.output.tick(now)) {
             Ok(due) => {
-                light.has_failed = false;
+                led.has_failed = false;
                 due
             }
             Err(NotSet(why)) => {
-                if !std::mem::replace(&mut light.has_failed, true) {
+                if !std::mem::replace(&mut led.has_failed, true) {
                     warn!(
                         "led {role}: {}: {why}; it is tried again with its next change. If that goes on, see that its \
                          driver is loaded",
-                        light.wire
+                        led.line
                     );
                 }
                 None
             }
         }
     });
-    // Every light takes its step; the minimum only looks lazy.
+    // Every led takes its step; the minimum only looks lazy.
     due.min()
 }
 
@@ -242,14 +242,14 @@ mod tests {
     fn an_led_that_cannot_be_had_is_left_out_unless_it_is_required() {
         let settings = |required| Settings {
             role: Role::OnAir,
-            wires: vec![Wire::Gpio("no-such-chip:3".into()), Wire::Board("no-such-led".into())],
+            lines: vec![LedLine::Gpio("no-such-chip:3".into()), LedLine::Board("no-such-led".into())],
             active_low: false,
             required,
         };
-        let lights = Lights::open(vec![settings(false)]).unwrap();
-        let infos = lights.infos();
+        let leds = StatusLeds::open(vec![settings(false)]).unwrap();
+        let infos = leds.infos();
         assert!(infos[0].error.as_deref().unwrap().contains("no GPIO chip no-such-chip"), "{infos:?}");
-        let (role, error) = Lights::open(vec![settings(true)]).unwrap_err();
+        let (role, error) = StatusLeds::open(vec![settings(true)]).unwrap_err();
         assert_eq!(role, Role::OnAir);
         assert!(matches!(error, LedError::NoChip { .. } | LedError::Denied { .. }), "{error}");
     }
@@ -281,16 +281,16 @@ mod tests {
     #[test]
     fn a_panic_makes_the_lights_dark_and_is_told() {
         let pins = [Fragile::default(), Fragile::default()];
-        let lights = [Role::Power, Role::OnAir].into_iter().zip(&pins).map(|(role, pin)| Light {
+        let leds = [Role::Power, Role::OnAir].into_iter().zip(&pins).map(|(role, pin)| StatusLed {
             role,
-            wire: Wire::Board(role.to_string()),
-            lamp: Lamp::new(pin.clone()).unwrap(),
+            line: LedLine::Board(role.to_string()),
+            output: LedOutput::new(pin.clone()).unwrap(),
             has_failed: false,
         });
         let (phase, cameras, watcher) = status([("front".into(), "pattern".into(), 30.0)]);
         phase.phase(Phase::Serving);
         cameras[0].capturing(true);
-        let mut thread = LightsThread { running: Some(spawn(lights.collect(), watcher).unwrap()) };
+        let mut thread = StatusLedsThread { running: Some(spawn(leds.collect(), watcher).unwrap()) };
         let are_lit = || pins.each_ref().map(|pin| pin.is_lit.load(SeqCst));
         while are_lit() != [true, true] {
             std::thread::yield_now();
