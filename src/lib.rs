@@ -29,6 +29,7 @@
 //! | [`ring`] | the fixed set of slots between a camera and its viewers |
 //! | [`status`] | what the service does, as plain data for observers |
 //! | [`document`] | TOML files, read key by key |
+//! | [`storage`] | files that survive a power cut |
 //! | [`failpoint`] | where a test can make it panic; nothing in a release |
 //! | [`frame`] | the vocabulary: what a frame is, how big, in which format, when |
 //!
@@ -58,7 +59,7 @@
 pub mod board;
 pub mod camera;
 pub mod config;
-mod document;
+pub mod document;
 pub mod failpoint;
 pub mod frame;
 pub mod jpeg;
@@ -67,4 +68,5 @@ pub mod logging;
 pub mod ring;
 pub mod service;
 pub mod status;
+pub mod storage;
 pub mod web;
