@@ -26,7 +26,7 @@ const PRIVATE_FOLDER: u32 = 0o700;
 
 /// A change of a file or folder, as the log has it.
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum DiskStep {
     /// Content was written to the file.
     Write,
     /// The content of the file is on the disk.
@@ -37,7 +37,7 @@ enum Step {
     SyncFolder,
 }
 
-fn log_step(step: Step, path: &Path) {
+fn log_step(step: DiskStep, path: &Path) {
     trace!("{step:?} {}", path.display());
 }
 
@@ -90,7 +90,7 @@ impl Aside {
     pub fn commit(mut self) -> io::Result<()> {
         fs::rename(&self.aside, &self.path)?;
         self.is_renamed = true;
-        log_step(Step::Rename, &self.path);
+        log_step(DiskStep::Rename, &self.path);
         sync_folder(folder_of(&self.path))
     }
 }
@@ -150,7 +150,7 @@ fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         file.write_all(&chunk)?;
-        log_step(Step::Write, &aside.aside);
+        log_step(DiskStep::Write, &aside.aside);
     }
     let owner = fs::metadata(folder_of(path))?;
     let own = file.metadata()?;
@@ -165,7 +165,7 @@ fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<
         file.set_permissions(Permissions::from_mode(mode))?;
     }
     file.sync_all()?;
-    log_step(Step::Sync, &aside.aside);
+    log_step(DiskStep::Sync, &aside.aside);
     Ok((aside, lock))
 }
 
@@ -227,7 +227,7 @@ fn folder_of(path: &Path) -> &Path {
 
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()?;
-    log_step(Step::SyncFolder, path);
+    log_step(DiskStep::SyncFolder, path);
     Ok(())
 }
 
