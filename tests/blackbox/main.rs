@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod appliance;
 mod auth;
 mod auth_login;
 mod auth_origin;

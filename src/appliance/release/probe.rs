@@ -1,4 +1,4 @@
-//! A picture of the running service, asked for as anybody would, and whether it is the right program that gave it.
+//! Asks the running service for a picture, and checks that the right program gives it.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -10,39 +10,42 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-/// Longest that a picture may take: the camera is opened for it.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// No picture is as large.
-const MOST: u64 = 64 << 20;
+/// Longest time for a picture: the camera is opened for it.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// More bytes than any picture has.
+const MOST_BYTES: u64 = 64 << 20;
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// Whether the service at `socket` is `program` and gives a picture.
 ///
 /// # Errors
-/// What is in the way.
+/// Why there is none.
 pub(super) fn picture(socket: &Path, program: &Path) -> Result<(), String> {
     let place = socket.display();
     let stream = UnixStream::connect(socket).map_err(|cause| format!("{place}: {cause}"))?;
     is_served_by(&stream, program)?;
-    let answer = ask(stream).map_err(|cause| format!("{place}: {cause}"))?;
+    let answer = request(stream).map_err(|cause| format!("{place}: {cause}"))?;
     let end = answer.windows(END_OF_HEAD.len()).position(|bytes| bytes == END_OF_HEAD);
     let (head, body) = answer.split_at(end.map_or(answer.len(), |end| end + END_OF_HEAD.len()));
     let head = String::from_utf8_lossy(head);
     let status = head.split(' ').nth(1).unwrap_or("nothing");
     if status != "200" {
         let why: String = String::from_utf8_lossy(body).chars().take(200).collect();
-        return Err(format!("asked for a picture, it answers {status}: {}", why.trim()));
+        return Err(format!("the request for a picture is answered {status}: {}", why.trim()));
     }
     match body.starts_with(&[0xff, 0xd8]) && body.ends_with(&[0xff, 0xd9]) {
         true => Ok(()),
-        false => Err(format!("asked for a picture, it gives {} bytes that are none", body.len())),
+        false => Err(format!(
+            "the answer to the request for a picture is {} bytes that are not a JPEG",
+            body.len()
+        )),
     }
 }
 
-/// Whether the process behind `stream` runs `program`, and not the one before it, which may go on until it is restarted.
+/// Checks that the process behind `stream` runs `program`. The one before it runs until the service is restarted.
 fn is_served_by(stream: &UnixStream, program: &Path) -> Result<(), String> {
-    let peer =
-        getsockopt(stream, PeerCredentials).map_err(|errno| format!("who serves is not known: {errno}"))?;
+    let peer = getsockopt(stream, PeerCredentials)
+        .map_err(|errno| format!("the serving process is unknown: {errno}"))?;
     let exe = format!("/proc/{}/exe", peer.pid());
     let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
     match (file(Path::new(&exe)), file(program)) {
@@ -50,19 +53,19 @@ fn is_served_by(stream: &UnixStream, program: &Path) -> Result<(), String> {
         (Err(cause), _) => Err(format!("{exe}: {cause}")),
         _ => {
             let runs = fs::read_link(&exe).unwrap_or_default();
-            Err(format!("what serves is {}, not {}: restart porthole", runs.display(), program.display()))
+            Err(format!("{} serves, not {}: restart porthole", runs.display(), program.display()))
         }
     }
 }
 
-/// The answer, to its end.
-fn ask(mut stream: UnixStream) -> io::Result<Vec<u8>> {
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// Sends the request, and reads the answer to its end.
+fn request(mut stream: UnixStream) -> io::Result<Vec<u8>> {
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(b"GET /snapshot HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let (give_up, mut answer, mut part) = (Instant::now() + PATIENCE, Vec::new(), [0; 16 * 1024]);
+    let (give_up, mut answer, mut part) = (Instant::now() + TIMEOUT, Vec::new(), [0; 16 * 1024]);
     loop {
         let left = give_up.saturating_duration_since(Instant::now());
-        if left.is_zero() || answer.len() as u64 > MOST {
+        if left.is_zero() || answer.len() as u64 > MOST_BYTES {
             return Err(io::ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left))?;

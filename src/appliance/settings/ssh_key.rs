@@ -1,4 +1,4 @@
-//! Public keys of those who may log in.
+//! Public keys for SSH.
 #![forbid(unsafe_code)]
 
 use data_encoding::BASE64;
@@ -42,7 +42,7 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIILBDFfrirOnMyArsZETkAF5kJWaoaWk8WSyH7g9ngch me@laptop";
 
     #[test]
-    fn keys_are_told_from_what_is_none() {
+    fn keys_are_told_from_other_text() {
         assert_eq!(authorized(&format!(" {KEY}\n")).unwrap(), KEY);
         for wrong in [
             "",
