@@ -11,6 +11,7 @@ mod clients;
 mod configuration;
 mod controls;
 mod delivery;
+mod documentation;
 mod flash;
 mod lifecycle;
 mod limits;

@@ -20,6 +20,7 @@ const ROOMS: [(&str, &[&str]); 1] = [(
         "passwd",
         "appliance",
         "lib",
+        "manual",
         "logging",
         "service",
         "config",
