@@ -18,6 +18,8 @@
 //!
 //! | room | what belongs there |
 //! |---|---|
+//! | [`command`] | the command line as clap knows it |
+//! | [`testing`] | what tests use beside the public interface |
 //! | [`logging`] | one line an event, and how few of them |
 //! | [`service`] | the composition root: builds the stages, runs them, stops them in reverse |
 //! | [`config`] | from what the operator wrote to each stage's checked settings |
@@ -57,6 +59,7 @@
 //! - Nothing that a peer, a camera, a file or an operator sends is worth a panic.
 pub mod board;
 pub mod camera;
+pub mod command;
 pub mod config;
 mod document;
 pub mod failpoint;
@@ -67,4 +70,6 @@ pub mod logging;
 pub mod ring;
 pub mod service;
 pub mod status;
+#[doc(hidden)]
+pub mod testing;
 pub mod web;

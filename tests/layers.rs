@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. A room may import those below it.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "main",
-    "command",
     "passwd",
     "appliance",
     "lib",
+    "command",
+    "testing",
     "logging",
     "service",
     "config",
