@@ -5,9 +5,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::http::{Multipart, get};
-use crate::support::ws::Client;
-use crate::support::{DEADLINE, Porthole, Scratch, fakecam, porthole, run, until};
+use support::http::{Multipart, get};
+use support::ws::Client;
+use support::{DEADLINE, Porthole, Scratch, fakecam, porthole, run, until};
 
 #[test]
 fn it_stops_when_told_with_viewers_of_every_kind() {
@@ -158,7 +158,7 @@ fn a_wedged_capture_thread_stops_the_keep_alive() {
     let camera = fakecam::Camera::new("/dev/video90", &table);
     let mut manager = Manager::new();
     let mut command = porthole();
-    command.envs(fakecam::environment(&[camera]).unwrap());
+    command.envs(fakecam::environment(&[camera]));
     command.env("NOTIFY_SOCKET", manager.scratch.path("notify")).env("WATCHDOG_USEC", "200000");
     command.args(["--listen", "127.0.0.1:0", "--source", "/dev/video90"]);
     let service = Porthole::spawn(&mut command);

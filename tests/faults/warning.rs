@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::machine::Machine;
-use crate::support::http::get;
-use crate::support::{Porthole, porthole, until};
+use support::http::get;
+use support::{Porthole, porthole, until};
 
 /// Waits until the fault LED is lit, or dark.
 fn until_fault_led_is(machine: &Machine, lit: bool) {
