@@ -3,6 +3,8 @@
 //! The command is in `src/main.rs`; everything it does is here. A second one, `porthole-appliance` in `src/appliance/`, does
 //! what an SD-card image needs around it, and is on such images only.
 //!
+//! The chapters for users, from installation to the threat model, are in [`manual`].
+//!
 //! # How a frame travels
 //! ```text
 //! V4L2 mmap queue ─▶ capture thread ─▶ jpeg (pass through | encode) ─▶ ring ─▶ viewer tasks ─▶ sockets
@@ -18,6 +20,9 @@
 //!
 //! | room | what belongs there |
 //! |---|---|
+//! | [`manual`] | chapters for users; no code |
+//! | [`command`] | the command line as clap knows it |
+//! | [`testing`] | what tests use beside the public interface |
 //! | [`logging`] | one line an event, and how few of them |
 //! | [`service`] | the composition root: builds the stages, runs them, stops them in reverse |
 //! | [`config`] | from what the operator wrote to each stage's checked settings |
@@ -58,6 +63,7 @@
 //! - Nothing that a peer, a camera, a file or an operator sends is worth a panic.
 pub mod board;
 pub mod camera;
+pub mod command;
 pub mod config;
 pub mod document;
 pub mod failpoint;
@@ -65,8 +71,11 @@ pub mod frame;
 pub mod jpeg;
 pub mod led;
 pub mod logging;
+pub mod manual;
 pub mod ring;
 pub mod service;
 pub mod status;
 pub mod storage;
+#[doc(hidden)]
+pub mod testing;
 pub mod web;

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::support::source_tree;
+use support::{built, source_tree};
 
 /// The program, up to date and built as the service under test is.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_BIN_EXE_porthole")).parent().unwrap();
+        let folder = built("porthole");
+        let folder = folder.parent().unwrap();
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--locked", "--package=porthole-appliance", "--target-dir"]);
         cargo.arg(folder.parent().unwrap()).current_dir(source_tree());

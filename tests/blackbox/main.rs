@@ -1,9 +1,6 @@
 //! The real program, from outside, as its users meet it.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod appliance;
 mod auth;
 mod auth_login;
@@ -12,6 +9,7 @@ mod clients;
 mod configuration;
 mod controls;
 mod delivery;
+mod documentation;
 mod flash;
 mod lifecycle;
 mod limits;

@@ -6,9 +6,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use support::tools::program;
+use support::{Porthole, Scratch, fake_disk, finish, porthole};
+
 use crate::appliance::appliance;
-use crate::support::tools::program;
-use crate::support::{Porthole, Scratch, fake_disk, finish, porthole};
 
 /// An appliance that is switched off.
 struct Appliance {
@@ -228,7 +229,10 @@ fn what_is_no_program_for_this_machine_or_configuration_is_not_taken() {
     scratch.file("run/porthole-appliance/porthole.toml", "[servr]\n");
     let (code, said) = appliance.release(&["install", appliance.release.to_str().unwrap()]);
     let why = "porthole.toml:1: `[servr]`: unknown key";
-    assert!(code == 1 && said.contains("does not accept this configuration: ") && said.contains(why), "{said}");
+    assert!(
+        code == 1 && said.contains("does not accept this configuration: ") && said.contains(why),
+        "{said}"
+    );
     assert_eq!(appliance.boot(), "factory");
 }
 

@@ -68,7 +68,8 @@ fn defaults(written: &Config, unkept: &Passwords) -> String {
 fn merge(written: &str, defaults: &str) -> Result<String, toml::de::Error> {
     let mut merged = DeTable::parse(written)?.into_inner();
     for (section, default) in DeTable::parse(defaults)?.into_inner() {
-        match (merged.get_mut(section.get_ref().as_ref()).map(|value| value.get_mut()), default.into_inner()) {
+        match (merged.get_mut(section.get_ref().as_ref()).map(|value| value.get_mut()), default.into_inner())
+        {
             (Some(DeValue::Table(given)), DeValue::Table(keys)) => {
                 given.remove("state_dir");
                 for (key, value) in keys {
