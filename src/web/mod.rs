@@ -2,31 +2,14 @@
 //!
 //! Reads the [ring](crate::ring) and the [status](crate::status), and knows of cameras only that they have places for
 //! viewers. Nothing here can slow a camera, or one viewer another.
-mod auth;
-mod backlog;
-mod controls;
-mod crowd;
-mod gate;
-mod handed;
-mod handshake;
-mod http;
-mod listener;
-mod metrics;
-mod mjpeg;
-mod origin;
+mod access;
+mod api;
 mod page;
-mod redirect;
+mod response;
 mod route;
-mod snapshot;
-mod socket;
-mod state;
-#[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
-mod tls;
-mod transport;
-mod viewer;
-mod window;
-mod wire;
-mod ws;
+mod router;
+mod server;
+mod stream;
 
 use std::io;
 use std::net::IpAddr;
@@ -40,28 +23,27 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use auth::{
-    AuthMode, PasswordHash, Passwords, Role, TokenError, keep_passwords, keep_token, kept_passwords,
-    passwords_file,
-};
-pub use crowd::Limits;
-pub use handed::{HandedError, handed_over};
-pub use listener::Address;
-pub use origin::{host, origin};
-pub use tls::TlsError;
+pub use access::authentication::AuthMode;
+pub use access::origin::{host, origin};
+pub use access::password::{PasswordHash, Passwords, Role, keep_passwords, kept_passwords, passwords_file};
+pub use access::token::{TokenError, keep_token};
+pub use server::connection_limiter::Limits;
+pub use server::listener::Address;
+pub use server::socket_activation::{HandedError, handed_over};
+pub use server::tls::TlsError;
 
 use crate::camera::Camera;
 use crate::failpoint;
 use crate::frame::Timestamp;
 use crate::led::LedInfo;
 use crate::status::{Counter, Watcher};
-use auth::Auth;
-use crowd::{Crowd, Doorman, Turned};
-use listener::{Listener, Peer};
-use origin::Doors;
-use tls::{Spoken, Tls};
-use transport::{Line, Transport};
-use viewer::Register;
+use access::authentication::Auth;
+use access::origin::Doors;
+use server::connection_limiter::{Crowd, Doorman, Turned};
+use server::listener::{self, Listener, Peer};
+use server::tls::{Spoken, Tls};
+use server::transport::{Line, Transport};
+use stream::viewer::Register;
 
 /// How long to wait when no connection can be accepted for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -332,7 +314,7 @@ impl Web {
                 () = &mut stop => break,
                 Some(ended) = connections.join_next(), if !connections.is_empty() => {
                     site.counters.ended.add(1);
-                    if let Err(panic) = ended { http::report(panic); }
+                    if let Err(panic) = ended { router::report(panic); }
                 }
                 // Without it nobody would be told of frames any more, so this is the end of all.
                 Some(Err(panic)) = notifiers.join_next() => resume_unwind(panic.into_panic()),
@@ -343,7 +325,7 @@ impl Web {
                         match crowd.admit(peer, Instant::now()) {
                             Ok((ticket, sent_away)) => {
                                 site.counters.sent_away.add(sent_away.into());
-                                connections.spawn(http::serve(Arc::clone(&site), line, peer, ticket));
+                                connections.spawn(router::serve(Arc::clone(&site), line, peer, ticket));
                             }
                             Err(why) => {
                                 debug!("{peer}: {why}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Want<'a> {
+pub(in crate::web) enum Want<'a> {
     /// A file of the page.
     Page(&'a str),
     /// The page of a camera, by an address that lacks its last slash: what the page loads is named beside it.
@@ -37,15 +37,15 @@ pub(super) enum Want<'a> {
 
 /// A request target taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(in crate::web) struct Target<'a> {
     /// The camera by name; `None` for the first.
-    pub(super) camera: Option<&'a str>,
+    pub(in crate::web) camera: Option<&'a str>,
     /// What is wanted of it.
-    pub(super) want: Want<'a>,
+    pub(in crate::web) want: Want<'a>,
 }
 
 /// Takes a path and query apart. Query keys that mean nothing here are passed over.
-pub(super) fn target<'a>(path: &'a str, query: Option<&str>) -> Result<Target<'a>, String> {
+pub(in crate::web) fn target<'a>(path: &'a str, query: Option<&str>) -> Result<Target<'a>, String> {
     let (camera, rest) = match path.strip_prefix("/cameras/").filter(|rest| !rest.is_empty()) {
         Some(rest) => {
             let (name, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

@@ -1,8 +1,8 @@
 //! What peers send: messages over WebSocket, and requests.
 
 #[allow(dead_code)]
-#[path = "../../src/web/wire.rs"]
-mod wire;
+#[path = "../../src/web/stream/websocket/framing.rs"]
+mod framing;
 
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::memory::watch;
 use crate::targets::Cuts;
-use wire::{Inbound, MAX_CONTROL, Message, Violation};
+use framing::{Inbound, MAX_CONTROL, Message, Violation};
 
 /// Longest header of a client's frame.
 const HEADER: usize = 14;

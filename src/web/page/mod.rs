@@ -28,7 +28,7 @@ use hyper::{HeaderMap, StatusCode};
 
 use miniz_oxide::inflate::decompress_to_vec;
 
-use super::http::{Answer, respond};
+use crate::web::router::{Answer, respond};
 
 /// A file of the page. The tags are strong validators (RFC 9110, section 8.8.3): another for each content and way.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Asset {
 const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 /// Answers a request for the file at `path`, if there is one.
-pub(super) fn answer(path: &str, headers: &HeaderMap) -> Option<Answer> {
+pub(in crate::web) fn answer(path: &str, headers: &HeaderMap) -> Option<Answer> {
     let name = match path {
         "/" => "index.html",
         "/favicon.ico" => "icon.svg",
