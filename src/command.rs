@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use log::LevelFilter;
 use porthole::config::Flags;
 use porthole::led::Role;
-use porthole::web::Role as PasswordRole;
+use porthole::web::UserRole;
 
 /// What stands below the flags.
 const AFTER: &str = "\
@@ -67,7 +67,7 @@ pub(crate) enum Verb {
     Passwd {
         /// viewer sees, admin changes the camera's controls too
         #[arg(default_value = "admin")]
-        role: PasswordRole,
+        role: UserRole,
         /// Print the hash for the configuration file, and keep nothing
         #[arg(long)]
         print: bool,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. A room may import those below it.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "main",
     "command",
     "passwd",
@@ -24,6 +24,7 @@ const ROOMS: [&str; 17] = [
     "status",
     "document",
     "failpoint",
+    "sync",
 ];
 /// The bottom, which everybody may import and which imports nobody.
 const VOCABULARY: &str = "frame";

@@ -28,7 +28,7 @@ use crate::jpeg;
 use crate::jpeg::exif::Rotation;
 use crate::jpeg::yuv::Subsampling;
 use crate::led;
-use crate::web::{self, Address};
+use crate::web::{self, ListenAddress};
 use pick::{Picked, Picker};
 use raw::Raw;
 
@@ -41,7 +41,7 @@ pub struct Config {
     /// The machine this runs on.
     pub board: Board,
     /// For the web stage.
-    pub web: web::Settings,
+    pub web: web::WebSettings,
     /// For the capture threads, at least one.
     pub cameras: Vec<camera::Settings>,
     /// For the LEDs; none unless they are asked for.
@@ -124,7 +124,7 @@ fn resolve_web(
     flags: &Flags,
     (server, limits, tls, auth): (raw::Server, raw::Limits, raw::Tls, raw::Auth),
     board: &str,
-) -> Result<web::Settings, ConfigError> {
+) -> Result<web::WebSettings, ConfigError> {
     pick.table("[server]");
     let mut listen = network::listen(pick, flags, server.listen)?;
     listen.extend(network::local_socket(pick, flags)?);
@@ -133,7 +133,7 @@ fn resolve_web(
     let max_viewers = viewers.check(|&n| whole(n, 1..=1000))?;
 
     let timeout = pick.value("progress_timeout_s", "", None, server.progress_timeout_s, 10.0);
-    let patience = timeout.check(|&s| seconds(s, 1.0..=600.0))?;
+    let write_timeout = timeout.check(|&s| seconds(s, 1.0..=600.0))?;
 
     let given = flags.state_dir.clone();
     let state_dir = pick.value("state_dir", "--state-dir", given, server.state_dir, state_dir()).take();
@@ -149,14 +149,14 @@ fn resolve_web(
     pick.table("[tls]");
     let encryption = network::tls(pick, flags, tls)?;
 
-    let is_local = listen.iter().all(Address::is_local);
+    let is_local = listen.iter().all(ListenAddress::is_local);
     let auth = access::resolve(pick, flags, auth, (is_local, &state_dir))?;
 
-    Ok(web::Settings {
+    Ok(web::WebSettings {
         listen,
         max_viewers,
         limits,
-        patience,
+        write_timeout,
         encryption,
         auth,
         hosts,

@@ -7,7 +7,7 @@ use super::pick::{ConfigError, Origin, Picked, Picker};
 use super::raw::{self, Several};
 use super::{Flags, seconds, whole};
 use crate::document::Spanned;
-use crate::web::{self, Address, Encryption, Limits};
+use crate::web::{self, ConnectionLimits, Encryption, ListenAddress, WebLimits};
 
 /// Where the service listens when nobody says: for this machine alone.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -19,12 +19,12 @@ pub(super) fn listen(
     pick: &mut Picker<'_>,
     flags: &Flags,
     file: Option<Spanned<Several>>,
-) -> Result<Vec<Address>, ConfigError> {
-    let handed = web::handed_over()?;
-    if !handed.is_empty() {
-        let texts = handed.iter().map(Address::to_string).collect();
+) -> Result<Vec<ListenAddress>, ConfigError> {
+    let activated = web::activated_sockets()?;
+    if !activated.is_empty() {
+        let texts = activated.iter().map(ListenAddress::to_string).collect();
         pick.note("listen", &Several(texts), Origin::ServiceManager);
-        return Ok(handed);
+        return Ok(activated);
     }
     let given = Some(&flags.listen).filter(|given| !given.is_empty()).cloned().map(Several);
     let picked = pick.value("listen", "--listen", given, file, Several(vec![DEFAULT_LISTEN.into()]));
@@ -37,12 +37,15 @@ pub(super) fn listen(
 }
 
 /// Where it listens for this user and root alone, if anywhere; beside all others, whoever says which those are.
-pub(super) fn local_socket(pick: &mut Picker<'_>, flags: &Flags) -> Result<Option<Address>, ConfigError> {
+pub(super) fn local_socket(
+    pick: &mut Picker<'_>,
+    flags: &Flags,
+) -> Result<Option<ListenAddress>, ConfigError> {
     let Some(path) = &flags.local_socket else { return Ok(None) };
     let text = path.display().to_string();
     let address = Picked::of_flag("local_socket", "--local-socket", text).check(|text| {
         match format!("unix:{text}").parse() {
-            Ok(Address::Unix(path)) => Ok(Address::Local(path)),
+            Ok(ListenAddress::Unix(path)) => Ok(ListenAddress::Local(path)),
             _ => Err("must be a whole path of at most 107 bytes, like /run/porthole/local.sock".into()),
         }
     })?;
@@ -107,26 +110,19 @@ pub(super) fn limits(
     pick: &mut Picker<'_>,
     file: raw::Limits,
     max_viewers: usize,
-) -> Result<Limits, ConfigError> {
+) -> Result<WebLimits, ConfigError> {
     let mut number = |key, value, default: usize| {
         pick.value(key, "", None, value, default as i64).check(|&n| whole(n, 1..=MOST_CONNECTIONS))
     };
-    let connections = number("connections", file.connections, max_viewers + SPARE_CONNECTIONS)?;
-    let connections_per_address = number("connections_per_address", file.connections_per_address, 64)?;
+    let total = number("connections", file.connections, max_viewers + SPARE_CONNECTIONS)?;
+    let per_address = number("connections_per_address", file.connections_per_address, 64)?;
     let waiting = number("waiting", file.waiting, SPARE_CONNECTIONS)?;
     let waiting_per_address = number("waiting_per_address", file.waiting_per_address, 16)?;
     let viewers_per_address = number("viewers_per_address", file.viewers_per_address, 32)?;
     let request = pick.value("request_timeout_s", "", None, file.request_timeout_s, 10.0);
-    let request_time = request.check(|&s| seconds(s, 1.0..=600.0))?;
-    let silence = pick.value("silence_timeout_s", "", None, file.silence_timeout_s, 50.0);
-    let silence = silence.check(|&s| seconds(s, 2.0..=3600.0))?;
-    Ok(Limits {
-        connections,
-        connections_per_address,
-        waiting,
-        waiting_per_address,
-        viewers_per_address,
-        request_time,
-        silence,
-    })
+    let request_timeout = request.check(|&s| seconds(s, 1.0..=600.0))?;
+    let pong = pick.value("silence_timeout_s", "", None, file.silence_timeout_s, 50.0);
+    let pong_timeout = pong.check(|&s| seconds(s, 2.0..=3600.0))?;
+    let connections = ConnectionLimits { total, per_address, waiting, waiting_per_address };
+    Ok(WebLimits { connections, viewers_per_address, request_timeout, pong_timeout })
 }

@@ -10,7 +10,7 @@ use super::raw::Several;
 use crate::camera::{Setting, without_passwords};
 use crate::document::{self, Spanned, Value, line_of};
 use crate::led::Role;
-use crate::web::HandedError;
+use crate::web::SocketActivationError;
 
 /// What is wrong with the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ pub enum ConfigError {
     },
     /// What the service manager hands over is no socket to serve on.
     #[error(transparent)]
-    Handed(#[from] HandedError),
+    Handed(#[from] SocketActivationError),
     /// A value that will not do.
     #[error("{origin} = {value}: {message}", origin = .0.origin_and_key(), value = .0.value, message = .0.message)]
     Value(Box<BadValue>),

@@ -1,399 +1,221 @@
-//! One client's connection: hyper reads the requests and writes the short answers.
-//!
-//! For a stream of frames the connection is taken away from hyper once the request has been read, and handed with
-//! all it has read ahead to whoever writes the frames: they go from the ring to the kernel without passing through
-//! anybody's buffers.
+//! From a request to its answer: finds the endpoint, has access checked, calls the endpoint, and adds the headers that
+//! every answer has.
 #![forbid(unsafe_code)]
 
-use std::convert::Infallible;
-use std::future::{pending, poll_fn};
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
-use std::time::Duration;
+use std::sync::Arc;
 
-use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
-use hyper::server::conn::http1::{Builder, Parts};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use log::{debug, warn};
-use tokio::io::AsyncWriteExt;
-use tokio::sync::oneshot::Receiver;
-use tokio::time::timeout;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
 
-use super::access::check as gate;
-use super::access::client::{Admission, Proof, Visitor};
-use super::api::{controls, login, metrics, state};
+use super::access::authentication::Grant;
+use super::access::check::Operation;
+use super::access::client::Client;
+use super::access::credentials::CredentialKind;
+use super::api::{controls, denied, health, login, metrics, state};
+use super::page;
+use super::response::answer::{Answer, allowed_methods, jpeg, set_cookies, text, unavailable};
+use super::response::headers::add_preflight;
 use super::response::redirect;
-use super::route::{Target, Want, target};
-use super::server::client_socket::Socket;
-use super::server::connection_limiter::{Awaited, Ticket};
-use super::server::listener::Peer;
-use super::server::transport::{Line, Transport};
-use super::stream::mjpeg;
-use super::stream::snapshot::{self, NoSnapshot, Sized};
-use super::stream::viewer::{Kind, NoPlace, Viewer};
-use super::stream::websocket::handshake::{Handshake, Refusal};
-use super::stream::websocket::session as ws;
-use super::stream::websocket::session::Bounds;
-use super::{Site, page};
-use crate::camera::{Camera, StillError, Taken};
+use super::route::{Endpoint, Route};
+use super::server::peer::Peer;
+use super::server_state::ServerState;
+use super::stream::live_stream::LiveStream;
+use super::stream::viewer_registry::ViewerRejected;
+use super::stream::viewer_stats::ViewerKind;
+use super::stream::websocket::handshake::{Handshake, HandshakeError};
+use super::stream::{mjpeg_head, snapshot};
+use crate::camera::Camera;
 use crate::failpoint;
 
-/// Longest request header, in bytes. The smallest that hyper allows; cookies and tokens fit many times over.
-const MAX_HEADER: usize = 8192;
-/// How long the end of a connection may take.
-const GOODBYE: Duration = Duration::from_millis(200);
-
-pub(in crate::web) type Answer = Response<Full<Bytes>>;
-
-/// A viewer who takes the connection over.
-enum Takeover {
-    Socket(Handshake, Viewer),
-    /// With what is added to the head of the stream.
-    Stream(Viewer, String),
-}
-
-/// What a request leads to.
-enum Outcome {
+/// The result of a request.
+pub(super) enum Reply {
+    /// It is answered.
     Answer(Answer),
-    Takeover(Takeover),
+    /// It starts a stream, which takes the connection over.
+    Stream(LiveStream),
 }
 
-/// Finds out what a peer speaks, and serves it to its end.
-pub(in crate::web) async fn serve(site: Arc<Site>, line: Line, remote: Peer, ticket: Ticket) {
-    let is_open = site.tls.is_none() || remote.is_unix();
-    let entering = timeout(site.settings.limits.request_time, Arc::clone(&site).enter(line, remote));
-    let entered = tokio::select! {
-        entered = entering => entered,
-        () = site.stopped() => return,
-        () = ticket.sent_away() => return,
-    };
-    match entered {
-        Ok(Ok(transport)) => {
-            let is_misplaced = !is_open && !transport.is_encrypted();
-            serve_http(site, transport, remote, &ticket, is_misplaced).await;
-        }
-        Ok(Err(error)) => {
-            debug!("{remote}: TLS: {error}");
-            site.counters.handshake.add(1);
-        }
-        Err(_) => site.counters.idle.add(1),
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
     }
 }
 
-/// Serves one connection to its end; all that is asked is sent on to HTTPS if `is_misplaced`.
-async fn serve_http(
-    site: Arc<Site>,
-    transport: Transport,
-    remote: Peer,
-    ticket: &Ticket,
-    is_misplaced: bool,
-) {
-    // Whoever reached this address of several may be a neighbour there.
-    let visitor = Visitor::of(remote, transport.line().own_address(), transport.is_encrypted());
-    let socket = match Socket::new(transport, site.settings.patience) {
-        Ok(socket) => socket,
-        Err(error) => return debug!("{remote}: {error}"),
-    };
-    let taken = Mutex::new(None);
-    let service = service_fn(|request: Request<Incoming>| {
-        let (site, taken) = (&site, &taken);
-        // Boxed, so that the connection can be moved once the request has been read.
-        Box::pin(async move {
-            let busy = ticket.busy();
-            if is_misplaced {
-                site.counters.plain.add(1);
-                let answer =
-                    gate::host(site, &request).map_or_else(|bad| *bad, |_| redirect::answer(&request));
-                return Ok::<_, Infallible>(answer.map(|body| Awaited::new(body, busy)));
-            }
-            match outcome(site, request, remote, visitor).await {
-                Outcome::Answer(answer) => Ok(answer.map(|body| Awaited::new(body, busy))),
-                Outcome::Takeover(takeover) => {
-                    *taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((takeover, busy));
-                    // hyper waits for an answer until the connection is taken away from it, which is at once.
-                    pending().await
-                }
-            }
-        })
-    });
-    let mut connection = Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(site.settings.limits.request_time)
-        .max_buf_size(MAX_HEADER)
-        .serve_connection(TokioIo::new(socket), service);
-    let takeover = poll_fn(|cx| {
-        let done = connection.poll_without_shutdown(cx);
-        match taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(takeover) => Poll::Ready(Some(takeover)),
-            None => done.map(|done| {
-                if let Err(error) = done {
-                    debug!("{remote}: {error}");
-                    count(&site, &error);
-                }
-                None
-            }),
-        }
-    });
-    let takeover = tokio::select! {
-        takeover = takeover => takeover,
-        () = site.stopped() => None,
-        () = ticket.sent_away() => None,
-    };
-    let Parts { io, read_buf, .. } = connection.into_parts();
-    let mut socket = io.into_inner();
-    match takeover {
-        // For as long as they watch they are busy.
-        Some((Takeover::Socket(handshake, viewer), _busy)) => {
-            let bounds = Bounds { patience: site.settings.patience, silence: site.settings.limits.silence };
-            ws::serve(socket, &read_buf, handshake, viewer, bounds, site.stopped()).await;
-        }
-        Some((Takeover::Stream(viewer, lines), _busy)) => {
-            mjpeg::serve(socket, viewer, &lines, site.stopped()).await;
-        }
-        None => {
-            // A peer that is gone already has no use for a goodbye.
-            let _ = timeout(GOODBYE, socket.shutdown()).await;
-        }
+/// Redirects a request that came without TLS.
+pub(super) fn redirect_to_https(server: &ServerState, request: Request<Incoming>) -> Answer {
+    server.counters.redirected.add(1);
+    let (request, _body) = request.into_parts();
+    match server.access.check_host(&request) {
+        Ok(()) => redirect::to_https(&request),
+        Err(why) => denied::answer(&why, &request, server.access.uses_token()),
     }
 }
 
-/// Counts a connection that was not ended by its peer.
-fn count(site: &Site, error: &hyper::Error) {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
-    if error.is_timeout() {
-        site.counters.idle.add(1);
-    } else if error.is_parse() {
-        site.counters.malformed.add(1);
-    } else if cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) {
-        site.counters.stalled.add(1);
-    }
-}
-
-async fn outcome(site: &Arc<Site>, request: Request<Incoming>, remote: Peer, visitor: Visitor) -> Outcome {
-    failpoint::pass("connection");
-    let dress = site.doors.dress(request.headers());
-    let mut outcome = match gate::enter(site, request, visitor, &dress).await {
-        Ok((request, entry)) => admitted(site, request, remote, &entry, visitor.secure).await,
-        Err(answer) => Outcome::Answer(answer),
-    };
-    match &mut outcome {
-        Outcome::Answer(answer) => dress.put_on(answer.headers_mut()),
-        Outcome::Takeover(Takeover::Stream(_, lines)) => *lines = dress.lines(),
-        Outcome::Takeover(Takeover::Socket(..)) => {}
-    }
-    outcome
-}
-
-async fn admitted(
-    site: &Arc<Site>,
+/// Handles a request.
+pub(super) async fn route(
+    server: &Arc<ServerState>,
     request: Request<Incoming>,
-    remote: Peer,
-    entry: &gate::Entry,
-    secure: bool,
-) -> Outcome {
-    let uri = request.uri().clone();
-    let target = match target(uri.path(), uri.query()) {
-        Ok(target) => target,
-        Err(why) => return Outcome::Answer(text(StatusCode::BAD_REQUEST, &why)),
-    };
-    let allowed: &[Method] =
-        if matches!(target.want, Want::Control(_)) { &[Method::PUT] } else { &[Method::GET, Method::HEAD] };
-    if !allowed.contains(request.method()) {
-        let mut names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-        names.push("OPTIONS");
-        let names = names.join(", ");
-        let why = format!("{} is not possible here; use {names}", request.method());
-        return Outcome::Answer(allowing(StatusCode::METHOD_NOT_ALLOWED, &names, &why));
-    }
-    if let Some(answer) = gate::refusal(site, entry, &target.want) {
-        return Outcome::Answer(answer);
-    }
-    // A browser that came by URL keeps what it needs for all that the page asks next; a program asks for no page.
-    let Admission { role, proof } = entry.admission;
-    let remembers =
-        proof == Proof::Url && (matches!(target.want, Want::Page("/")) || site.auth.mode() == "token");
-    let mut outcome = wanted(site, request, target, remote).await;
-    if let Outcome::Answer(answer) = &mut outcome {
-        let headers = answer.headers_mut();
-        if let Some(proof) = proof.name() {
-            // Of fixed words.
-            let access = HeaderValue::from_str(&format!("{role}; by={proof}"));
-            access.ok().and_then(|access| headers.insert(HeaderName::from_static("porthole-access"), access));
+    peer: Peer,
+    client: Client,
+) -> Reply {
+    failpoint::pass("connection");
+    let (request, body) = request.into_parts();
+    let allowed_origin = server.access.readable_by(&request.headers);
+    let mut reply = checked(server, &request, body, peer, client).await;
+    match &mut reply {
+        Reply::Answer(answer) => {
+            server.response_headers.apply(answer.headers_mut(), allowed_origin.as_ref());
         }
-        if remembers {
-            login::set(headers, site.auth.cookie(role, secure));
+        Reply::Stream(LiveStream::Mjpeg(_, header_lines)) => {
+            *header_lines = server.response_headers.stream_lines(allowed_origin.as_ref());
         }
+        Reply::Stream(LiveStream::WebSocket(..)) => {}
     }
-    outcome
+    reply
 }
 
-async fn wanted(site: &Arc<Site>, request: Request<Incoming>, target: Target<'_>, remote: Peer) -> Outcome {
-    let place = match site.camera(target.camera) {
-        Some(place) => place,
-        None => return Outcome::Answer(text(StatusCode::NOT_FOUND, &site.no_such_camera(target.camera))),
+/// Checks access to the endpoint of a request, and calls it.
+async fn checked(
+    server: &Arc<ServerState>,
+    request: &Parts,
+    body: Incoming,
+    peer: Peer,
+    client: Client,
+) -> Reply {
+    let route = Route::parse(request.uri.path(), request.uri.query());
+    let operation = match &route {
+        _ if request.method == Method::OPTIONS => Operation::Public,
+        Ok(route) => route.endpoint.operation(&request.method, server.access.is_open()),
+        // An address that is not valid reveals that only to those who may read.
+        Err(_) => Operation::Read,
     };
-    let head = request.method() == Method::HEAD;
-    let enter = |kind| site.viewers.enter(place, kind, remote);
-    let full = |full: NoPlace| {
-        site.counters.refused.add(1);
-        Outcome::Answer(unavailable(&full.to_string()))
+    let grant = match server.access.check(request, client, operation).await {
+        Ok(grant) => grant,
+        Err(why) => return denied::answer(&why, request, server.access.uses_token()).into(),
     };
-    let answer = match target.want {
-        Want::Socket | Want::TutorialSocket => match Handshake::read(request.headers()) {
+    if request.method == Method::OPTIONS {
+        let mut answer = allowed_methods(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", "");
+        if server.access.readable_by(&request.headers).is_some() {
+            add_preflight(&request.headers, answer.headers_mut());
+        }
+        return answer.into();
+    }
+    let route = match route {
+        Ok(route) => route,
+        Err(why) => return text(StatusCode::BAD_REQUEST, &why).into(),
+    };
+    if route.endpoint.is_login() && server.access.is_open() {
+        return redirect::see_other("/").into();
+    }
+    if !route.endpoint.allows(&request.method) {
+        let methods = route.endpoint.methods();
+        let why = format!("{} is not possible here; use {methods}", request.method);
+        return allowed_methods(StatusCode::METHOD_NOT_ALLOWED, methods, &why).into();
+    }
+    let is_page = route.endpoint == Endpoint::Page("/");
+    let mut reply = call(server, request, body, route, peer, client).await;
+    if let (Reply::Answer(answer), Some(grant)) = (&mut reply, grant) {
+        add_grant(server, answer.headers_mut(), grant, is_page, client);
+    }
+    reply
+}
+
+/// Tells which role was granted for which credentials, and makes a browser remember a secret that came by URL. The page
+/// loads its files without it. Other programs repeat their URL and need no session.
+fn add_grant(server: &ServerState, headers: &mut HeaderMap, grant: Grant, is_page: bool, client: Client) {
+    let Grant { role, credential } = grant;
+    if let Some(credential) = credential.name() {
+        // Consists of fixed words.
+        let access = HeaderValue::from_str(&format!("{role}; by={credential}"));
+        access.ok().and_then(|access| headers.insert(HeaderName::from_static("porthole-access"), access));
+    }
+    if credential == CredentialKind::Url && (is_page || server.access.uses_token()) {
+        set_cookies(headers, server.access.cookie(role, client.is_secure));
+    }
+}
+
+/// Calls the endpoint of a request.
+async fn call(
+    server: &Arc<ServerState>,
+    request: &Parts,
+    body: Incoming,
+    route: Route<'_>,
+    peer: Peer,
+    client: Client,
+) -> Reply {
+    let (index, camera) = match server.camera(route.camera) {
+        Some(found) => found,
+        None => return unknown_camera(&server.cameras, route.camera).into(),
+    };
+    let is_head = request.method == Method::HEAD;
+    let register = |kind| server.viewers.register((index, camera), kind, peer);
+    let answer = match route.endpoint {
+        Endpoint::Login if request.method != Method::POST => {
+            login::page(&request.uri, server.access.uses_token(), None)
+        }
+        Endpoint::Login => login::log_in(&server.access, request, body, client).await,
+        Endpoint::Logout => login::log_out(&server.access, &request.headers),
+        Endpoint::WebSocket | Endpoint::TutorialWebSocket => match Handshake::read(&request.headers) {
             Ok(handshake) => {
-                let tutorial = target.want == Want::TutorialSocket;
-                return match enter(if tutorial { Kind::Tutorial } else { handshake.kind() }) {
-                    Ok(viewer) => Outcome::Takeover(Takeover::Socket(handshake, viewer)),
-                    Err(none) => full(none),
-                };
+                let is_tutorial = route.endpoint == Endpoint::TutorialWebSocket;
+                let kind = if is_tutorial { ViewerKind::Tutorial } else { handshake.kind() };
+                match register(kind) {
+                    Ok(viewer) => return Reply::Stream(LiveStream::WebSocket(handshake, viewer)),
+                    Err(why) => rejected(&why),
+                }
             }
-            Err(refusal) => upgrade_required(refusal),
+            Err(error) => upgrade_required(error),
         },
-        Want::Stream if head => mjpeg::head(),
-        Want::Stream => {
-            return match enter(Kind::Mjpeg) {
-                Ok(viewer) => Outcome::Takeover(Takeover::Stream(viewer, String::new())),
-                Err(none) => full(none),
-            };
-        }
-        Want::Snapshot { .. } | Want::Still if head => jpeg(Bytes::new()),
-        Want::Snapshot { max_age } => match enter(Kind::Snapshot) {
-            Ok(viewer) => snapshot(site, place, viewer, max_age).await,
-            Err(none) => return full(none),
+        Endpoint::Stream if is_head => mjpeg_head(),
+        Endpoint::Stream => match register(ViewerKind::Mjpeg) {
+            Ok(viewer) => return Reply::Stream(LiveStream::Mjpeg(viewer, String::new())),
+            Err(why) => rejected(&why),
         },
-        Want::Still => match place.1.still() {
-            Ok(taken) => match enter(Kind::Snapshot) {
-                Ok(viewer) => still(site, place, viewer, taken).await,
-                Err(none) => return full(none),
+        Endpoint::Snapshot { .. } | Endpoint::Still if is_head => jpeg(Bytes::new()),
+        Endpoint::Snapshot { max_age } => match register(ViewerKind::Snapshot) {
+            Ok(viewer) => snapshot::frame(camera, viewer, max_age, server.camera_fault(index)).await,
+            Err(why) => rejected(&why),
+        },
+        Endpoint::Still => match camera.still() {
+            Ok(requested) => match register(ViewerKind::Snapshot) {
+                Ok(viewer) => snapshot::still(camera, viewer, requested, server.camera_fault(index)).await,
+                Err(why) => rejected(&why),
             },
-            Err(none) => no_snapshot(place.1, &none.into()),
+            Err(error) => snapshot::no_still(camera, error),
         },
-        Want::State => fresh("application/json", state::json(site).into()),
-        Want::Metrics => fresh(metrics::CONTENT_TYPE, metrics::text(site).into()),
-        Want::Health => match state::ailment(&site.status.borrow()) {
-            None => text(StatusCode::OK, "ok"),
-            Some(ailment) => unavailable(&ailment),
-        },
-        Want::Controls => controls::list(place.1).await,
-        Want::Control(name) => controls::set(place.1, name, request).await,
-        Want::Page(path) => page::answer(path, request.headers()).unwrap_or_else(nothing),
-        Want::PageWithoutSlash => with_slash(request.uri()),
+        Endpoint::State => state::answer(server),
+        Endpoint::Metrics => metrics::answer(server),
+        Endpoint::Health => health::answer(&server.status.borrow()),
+        Endpoint::Controls => controls::list(camera).await,
+        Endpoint::Control(name) => controls::set(camera, name, body).await,
+        Endpoint::Page(path) | Endpoint::PublicFile(path) => {
+            page::answer(path, &request.headers).unwrap_or_else(not_found)
+        }
+        Endpoint::PageWithoutSlash => redirect::with_slash(&request.uri),
     };
-    Outcome::Answer(answer)
+    answer.into()
 }
 
-async fn snapshot(
-    site: &Arc<Site>,
-    (index, camera): (usize, &Camera),
-    viewer: Viewer,
-    max_age: Option<Duration>,
-) -> Answer {
-    match snapshot::take(viewer, max_age, site.fault(index)).await {
-        Ok(held) => jpeg(Bytes::from_owner(held)),
-        Err(none) => no_snapshot(camera, &none),
-    }
+fn unknown_camera(cameras: &[Camera], name: Option<&str>) -> Answer {
+    let known: Vec<&str> = cameras.iter().map(Camera::name).collect();
+    let why = format!("there is no camera {:?}; there is {}", name.unwrap_or_default(), known.join(", "));
+    text(StatusCode::NOT_FOUND, &why)
 }
 
-async fn still(
-    site: &Arc<Site>,
-    (index, camera): (usize, &Camera),
-    viewer: Viewer,
-    taken: Receiver<Taken>,
-) -> Answer {
-    match snapshot::largest(viewer, taken, site.fault(index)).await {
-        Ok(Sized::Large(still)) => jpeg(Bytes::from_owner(still)),
-        Ok(Sized::Frame(held)) => jpeg(Bytes::from_owner(held)),
-        Err(none) => no_snapshot(camera, &none),
-    }
-}
-
-fn no_snapshot(camera: &Camera, none: &NoSnapshot) -> Answer {
-    let mut answer = unavailable(&format!("camera {}: {none}", camera.name()));
-    if matches!(none, NoSnapshot::Still(StillError::Busy | StillError::TooSoon)) {
-        *answer.status_mut() = StatusCode::CONFLICT;
-    }
-    answer
-}
-
-fn with_slash(uri: &Uri) -> Answer {
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    // Relative to the last slash, so that it is right behind a proxy too.
-    let name = uri.path().rsplit('/').next().unwrap_or_default();
-    let mut answer = text(StatusCode::PERMANENT_REDIRECT, "the page is beyond the slash");
-    if let Ok(location) = HeaderValue::from_str(&format!("{name}/{query}")) {
-        answer.headers_mut().insert(LOCATION, location);
-    }
-    answer
-}
-
-fn nothing() -> Answer {
+fn not_found() -> Answer {
     text(StatusCode::NOT_FOUND, "there is nothing here; the page is at /")
 }
 
-fn jpeg(bytes: Bytes) -> Answer {
-    fresh("image/jpeg", bytes)
+fn rejected(why: &ViewerRejected) -> Answer {
+    unavailable(&why.to_string())
 }
 
-/// Something that is different the next time.
-pub(in crate::web) fn fresh(content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = respond(StatusCode::OK, content_type, body);
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
-}
-
-fn unavailable(why: &str) -> Answer {
-    let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, why);
-    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    answer
-}
-
-fn upgrade_required(refusal: Refusal) -> Answer {
-    let mut answer = text(StatusCode::UPGRADE_REQUIRED, &refusal.to_string());
+fn upgrade_required(error: HandshakeError) -> Answer {
+    let mut answer = text(StatusCode::UPGRADE_REQUIRED, &error.to_string());
     let headers = answer.headers_mut();
-    headers.insert(hyper::header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(hyper::header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     answer
-}
-
-/// An answer that says what methods there are.
-pub(in crate::web) fn allowing(status: StatusCode, methods: &str, why: &str) -> Answer {
-    let mut answer = text(status, why);
-    if let Ok(methods) = HeaderValue::from_str(methods) {
-        answer.headers_mut().insert(ALLOW, methods);
-    }
-    answer
-}
-
-/// Something as JSON.
-pub(in crate::web) fn json_answer(status: StatusCode, what: &serde_json::Value) -> Answer {
-    let mut answer = fresh("application/json", what.to_string().into());
-    *answer.status_mut() = status;
-    answer
-}
-
-/// A line of text.
-pub(in crate::web) fn text(status: StatusCode, what: &str) -> Answer {
-    let line = if what.is_empty() { String::new() } else { format!("{}\n", what.trim_end()) };
-    respond(status, "text/plain; charset=utf-8", line.into())
-}
-
-/// An answer that holds what every answer does.
-pub(in crate::web) fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-    headers.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
-    answer
-}
-
-/// Logs a connection's task that panicked; the others go on.
-pub(in crate::web) fn report(panic: tokio::task::JoinError) {
-    warn!("a connection ended in a panic, which is a bug in porthole: {panic}");
 }

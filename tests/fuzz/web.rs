@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::memory::watch;
 use crate::targets::Cuts;
-use framing::{Inbound, MAX_CONTROL, Message, Violation};
+use framing::{MAX_CONTROL_PAYLOAD, Message, MessageReader, ProtocolError};
 
 /// Longest header of a client's frame.
 const HEADER: usize = 14;
@@ -38,7 +38,7 @@ enum Heard {
     Ping(usize, u64),
     Pong,
     Close(Option<u16>),
-    Violation(Violation),
+    ProtocolError(ProtocolError),
 }
 
 /// All that is heard, up to the end or the first violation.
@@ -47,18 +47,18 @@ fn hear(mut stream: &[u8], mut cuts: Cuts, limit: usize) -> Vec<Heard> {
     let mut heard = Vec::with_capacity(stream.len() / 6 + 1);
     let watch = watch();
     let ahead = cuts.next(stream.len().min(limit));
-    let mut inbound = Inbound::new(limit, &stream[..ahead]).expect("no more than a message");
+    let mut reader = MessageReader::new(limit, &stream[..ahead]).expect("no more than a message");
     stream = &stream[ahead..];
     loop {
-        let message = match inbound.next() {
+        let message = match reader.next() {
             Ok(Some(message)) => Ok(message),
             Ok(None) if stream.is_empty() => break,
             Ok(None) => {
-                let room = inbound.room();
+                let room = reader.unfilled();
                 assert!(!room.is_empty(), "no room left to read into");
                 let n = cuts.next(room.len().min(stream.len()));
                 room[..n].copy_from_slice(&stream[..n]);
-                inbound.came(n);
+                reader.advance(n);
                 stream = &stream[n..];
                 continue;
             }
@@ -67,18 +67,18 @@ fn hear(mut stream: &[u8], mut cuts: Cuts, limit: usize) -> Vec<Heard> {
         heard.push(match message {
             Ok(Message::Text(text)) => Heard::Text(bounded(text.as_bytes(), limit), sum(text.as_bytes())),
             Ok(Message::Binary(bytes)) => Heard::Binary(bounded(bytes, limit), sum(bytes)),
-            Ok(Message::Ping(bytes)) => Heard::Ping(bounded(bytes, MAX_CONTROL), sum(bytes)),
+            Ok(Message::Ping(bytes)) => Heard::Ping(bounded(bytes, MAX_CONTROL_PAYLOAD), sum(bytes)),
             Ok(Message::Pong) => Heard::Pong,
             Ok(Message::Close(code)) => Heard::Close(code),
             Err(violation) => {
                 assert!(matches!(violation.code(), 1002 | 1007 | 1009));
-                heard.push(Heard::Violation(violation));
+                heard.push(Heard::ProtocolError(violation));
                 break;
             }
         });
     }
     // A frame, and the fragments of one message, which are kept in room that doubles as it grows.
-    let most = limit.max(MAX_CONTROL) + HEADER + 2 * limit.max(8);
+    let most = limit.max(MAX_CONTROL_PAYLOAD) + HEADER + 2 * limit.max(8);
     assert!(watch.most() <= most, "{} bytes held for messages of up to {limit}", watch.most());
     heard
 }

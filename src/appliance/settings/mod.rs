@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use log::{info, warn};
 use porthole::web::{
-    Address, AuthMode, Encryption, Passwords, Role, keep_passwords, keep_token, kept_passwords,
+    AuthMode, Encryption, ListenAddress, Passwords, UserRole, keep_passwords, keep_token, kept_passwords,
     passwords_file,
 };
 
@@ -287,7 +287,7 @@ impl Boot {
             _ => ("https", 443),
         };
         let mut tcp = web.listen.iter().filter_map(|address| match address {
-            Address::Tcp(address) => Some(address.port()),
+            ListenAddress::Tcp(address) => Some(address.port()),
             _ => None,
         });
         let port =
@@ -384,14 +384,16 @@ impl Boot {
 fn changed(old: &Passwords, written: &Written) -> Passwords {
     let mut new = old.clone();
     let has_own = old.admin.is_some() && old.admin != old.viewer;
-    for (role, password) in [(Role::Viewer, &written.password), (Role::Admin, &written.admin_password)] {
+    for (role, password) in
+        [(UserRole::Viewer, &written.password), (UserRole::Admin, &written.admin_password)]
+    {
         let hash = match password {
             Password::Kept => continue,
             Password::None => None,
             Password::New(hash) => Some(hash.clone()),
         };
-        if role == Role::Viewer && !has_own {
-            new.set(Role::Admin, hash.clone());
+        if role == UserRole::Viewer && !has_own {
+            new.set(UserRole::Admin, hash.clone());
         }
         new.set(role, hash);
     }

@@ -1,200 +1,218 @@
-//! What every request passes before anything is fetched for it, in this order: is it for this machine, may who sent it
-//! come in, is the page that sent it one that may, and may they do what they ask.
+//! The access check that every request passes once: is it for this machine, are its credentials accepted, may the page
+//! that sent it do this, and may its user.
+//!
+//! It returns a decision and counts denials. How a denial is answered is up to the endpoints.
 #![forbid(unsafe_code)]
 
-use hyper::body::Incoming;
-use hyper::header::{
-    ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY, WWW_AUTHENTICATE,
-};
-use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
+use hyper::HeaderMap;
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
 
-use super::client::{Admission, Denied, Visitor};
-use super::origin::{BadHost, Dress, Sender};
-use super::password::Role;
-use crate::web::api::login;
-use crate::web::route::Want;
-use crate::web::router::{Answer, allowing, json_answer, text};
-use crate::web::{Site, page};
+use super::authentication::{AuthError, Authenticator, Grant};
+use super::client::Client;
+use super::host::{Authority, HostError, HostPolicy};
+use super::origin::{OriginClass, OriginPolicy};
+use super::role::UserRole;
+use crate::status::Counter;
 
-/// Files that the login page needs, and that hold nothing of this camera.
-const OPEN_FILES: [&str; 3] = ["/style.css", "/icon.svg", "/favicon.ico"];
+/// What a request wants to do, as far as access to it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::web) enum Operation {
+    /// Something that reveals nothing of the cameras. Needs no credentials.
+    Public,
+    /// Log in or out. Needs no credentials, but no page of another site may do it.
+    LogIn,
+    /// Read something. A page of another site cannot see the answer.
+    Read,
+    /// Open a WebSocket, whose messages a page of another site could read.
+    OpenWebSocket,
+    /// The same in the protocol of the tutorial, whose pages come from servers of their own.
+    OpenTutorialWebSocket,
+    /// Change a control of a camera.
+    ChangeControl,
+}
 
-/// A request that has passed the first gate.
+/// Why a request is denied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::web) enum AccessDenied {
+    /// It is not for this machine.
+    Host(HostError),
+    /// Its credentials are not accepted.
+    Credentials(AuthError),
+    /// A page of this origin may not do it with the credentials of the browser.
+    Origin(String),
+    /// It needs the admin role.
+    NotAdmin,
+}
+
+/// What is counted about access.
+#[derive(Debug, Default)]
+pub(in crate::web) struct AccessCounters {
+    /// Requests without accepted credentials.
+    pub(in crate::web) unauthorized: Counter,
+    /// Requests whose credentials were not checked, as their address had to wait.
+    pub(in crate::web) throttled: Counter,
+    /// Requests whose password was not checked, as too many others waited for that.
+    pub(in crate::web) busy: Counter,
+    /// Requests for another host.
+    pub(in crate::web) foreign_host: Counter,
+    /// Requests by a page of another site for what such a page may not do.
+    pub(in crate::web) foreign_origin: Counter,
+    /// Requests to change something without the admin role.
+    pub(in crate::web) not_admin: Counter,
+}
+
+/// Decides about every request.
 #[derive(Debug)]
-pub(in crate::web) struct Entry {
-    pub(in crate::web) admission: Admission,
-    sender: Sender,
+pub(in crate::web) struct AccessCheck {
+    hosts: HostPolicy,
+    origins: OriginPolicy,
+    authenticator: Authenticator,
+    counters: AccessCounters,
 }
 
-/// Lets a request in, or answers it: those that name no host of this machine, those without a right token or password,
-/// and those that can be answered without.
-pub(in crate::web) async fn enter(
-    site: &Site,
-    request: Request<Incoming>,
-    visitor: Visitor,
-    dress: &Dress,
-) -> Result<(Request<Incoming>, Entry), Answer> {
-    let host = host(site, &request).map_err(|answer| *answer)?;
-    if request.method() == Method::OPTIONS {
-        let mut answer = allowing(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", "");
-        if request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-            dress.permit(answer.headers_mut());
-        }
-        return Err(answer);
+impl AccessCheck {
+    pub(in crate::web) fn new(
+        hosts: HostPolicy,
+        origins: OriginPolicy,
+        authenticator: Authenticator,
+    ) -> Self {
+        Self { hosts, origins, authenticator, counters: AccessCounters::default() }
     }
-    let sender = site.doors.sender(request.headers(), host.as_ref(), visitor.secure);
-    let uri = request.uri().clone();
-    match uri.path().trim_end_matches('/') {
-        "/login" | "/logout" => return Err(door(site, request, &uri, visitor, &sender).await),
-        path if OPEN_FILES.contains(&path) && matches!(*request.method(), Method::GET | Method::HEAD) => {
-            if let Some(answer) = page::answer(path, request.headers()) {
-                return Err(answer);
+
+    /// Decides about a request. Returns what was granted; `None` where no credentials were looked at.
+    ///
+    /// # Errors
+    /// [`AccessDenied`], which is counted.
+    pub(in crate::web) async fn check(
+        &self,
+        request: &Parts,
+        client: Client,
+        operation: Operation,
+    ) -> Result<Option<Grant>, AccessDenied> {
+        self.decide(request, client, operation).await.inspect_err(|denied| self.count(denied))
+    }
+
+    /// Checks the host alone, for requests that are redirected.
+    ///
+    /// # Errors
+    /// [`AccessDenied::Host`], which is counted.
+    pub(in crate::web) fn check_host(&self, request: &Parts) -> Result<(), AccessDenied> {
+        let checked = self.hosts.check(request).map(drop).map_err(AccessDenied::Host);
+        checked.inspect_err(|denied| self.count(denied))
+    }
+
+    async fn decide(
+        &self,
+        request: &Parts,
+        client: Client,
+        operation: Operation,
+    ) -> Result<Option<Grant>, AccessDenied> {
+        let host = self.hosts.check(request).map_err(AccessDenied::Host)?;
+        if operation == Operation::Public {
+            return Ok(None);
+        }
+        if operation == Operation::LogIn {
+            let origin = self.origin(request, host.as_ref(), client);
+            return self.check_origin(origin, operation).map(|()| None);
+        }
+        let grant = self.authenticator.authenticate(&request.headers, request.uri.query(), client).await;
+        let grant = grant.map_err(AccessDenied::Credentials)?;
+        if operation == Operation::Read {
+            return Ok(Some(grant));
+        }
+        // A page of another site can make a browser send its cookies and passwords along. It cannot do so with a token
+        // in the URL or in a Bearer header: whoever wrote that knows the token.
+        if grant.credential.is_ambient() {
+            self.check_origin(self.origin(request, host.as_ref(), client), operation)?;
+        }
+        if operation == Operation::ChangeControl && grant.role < UserRole::Admin {
+            return Err(AccessDenied::NotAdmin);
+        }
+        Ok(Some(grant))
+    }
+
+    fn origin(&self, request: &Parts, host: Option<&Authority>, client: Client) -> OriginClass {
+        self.origins.classify(&request.headers, host, client.is_secure)
+    }
+
+    fn check_origin(&self, origin: OriginClass, operation: Operation) -> Result<(), AccessDenied> {
+        match origin {
+            OriginClass::None | OriginClass::Allowed => Ok(()),
+            // Pages written for the tutorial come from servers of their own. They may connect where everyone may.
+            OriginClass::Nearby(_) if operation == Operation::OpenTutorialWebSocket && self.is_open() => {
+                Ok(())
             }
+            OriginClass::Nearby(origin) | OriginClass::Foreign(origin) => Err(AccessDenied::Origin(origin)),
         }
-        _ => {}
     }
-    match site.auth.admit(request.headers(), uri.query(), visitor).await {
-        Ok(admission) => Ok((request, Entry { admission, sender })),
-        Err(denied) => Err(turn_away(site, request.headers(), request.method(), &uri, denied)),
-    }
-}
 
-/// The host that a request names, or the answer to one that names none of this machine.
-pub(in crate::web) fn host<B>(
-    site: &Site,
-    request: &Request<B>,
-) -> Result<Option<(String, Option<u16>)>, Box<Answer>> {
-    site.doors.host(request).map_err(|bad| {
-        site.counters.foreign_host.add(1);
-        let status = match bad {
-            BadHost::Unclear => StatusCode::BAD_REQUEST,
-            BadHost::Foreign(_) => StatusCode::MISDIRECTED_REQUEST,
+    fn count(&self, denied: &AccessDenied) {
+        let counter = match denied {
+            AccessDenied::Host(_) => &self.counters.foreign_host,
+            AccessDenied::Credentials(AuthError::Missing | AuthError::Wrong) => &self.counters.unauthorized,
+            AccessDenied::Credentials(AuthError::Throttled(_)) => &self.counters.throttled,
+            AccessDenied::Credentials(AuthError::Busy) => &self.counters.busy,
+            AccessDenied::Origin(_) => &self.counters.foreign_origin,
+            AccessDenied::NotAdmin => &self.counters.not_admin,
         };
-        Box::new(text(status, &bad.to_string()))
-    })
-}
+        counter.add(1);
+    }
 
-/// The answer to a request for what may not be had by the page that sent it, or by whoever is behind it.
-///
-/// A page of another site can make a browser open a WebSocket or, where nobody asks for a proof, change a control, with
-/// whatever proof the browser has. Where the proof is one that only its owner can have written there, it is the owner's
-/// page.
-pub(in crate::web) fn refusal(site: &Site, entry: &Entry, want: &Want<'_>) -> Option<Answer> {
-    let Entry { admission, sender } = entry;
-    if matches!(want, Want::Socket | Want::TutorialSocket | Want::Control(_)) && admission.proof.is_ambient()
-    {
-        let is_ok = match sender {
-            Sender::Program | Sender::Friend => true,
-            // Pages written for the tutorial come from servers of their own. They are let in where everybody is.
-            Sender::Neighbour(_) => *want == Want::TutorialSocket && site.auth.mode() == "none",
-            Sender::Foreign(_) => false,
+    /// Checks a token or password from the login form.
+    ///
+    /// # Errors
+    /// [`AuthError`], which is counted.
+    pub(in crate::web) async fn log_in(&self, secret: &[u8], client: Client) -> Result<UserRole, AuthError> {
+        let checked = match secret {
+            [] => Err(AuthError::Missing),
+            secret => self.authenticator.check(secret, client.throttle_key).await,
         };
-        if !is_ok {
-            site.counters.foreign_origin.add(1);
-            return Some(not_from(sender));
-        }
+        checked.inspect_err(|error| self.count(&AccessDenied::Credentials(*error)))
     }
-    if matches!(want, Want::Control(_)) && admission.role < Role::Admin {
-        site.counters.not_admin.add(1);
-        let why = "this password lets one see and change nothing; log in with the admin password, which \
-                   `porthole passwd admin` sets";
-        return Some(json_answer(StatusCode::FORBIDDEN, &serde_json::json!({ "error": why })));
-    }
-    None
-}
 
-fn not_from(sender: &Sender) -> Answer {
-    let origin = match sender {
-        Sender::Foreign(origin) | Sender::Neighbour(origin) => origin.as_str(),
-        Sender::Program | Sender::Friend => "",
-    };
-    let why = format!(
-        "a page of {origin:?} may not do this with your browser; if it may, add it: [server] allow_origins = \
-         [{origin:?}], or let it give the token in the address"
-    );
-    text(StatusCode::FORBIDDEN, &why)
-}
+    /// A cookie for a browser whose user has shown a secret of `role`; `None` where no credentials are asked for.
+    pub(in crate::web) fn cookie(&self, role: UserRole, is_secure: bool) -> Option<String> {
+        self.authenticator.cookie(role, is_secure)
+    }
 
-/// Logging in and out.
-async fn door(
-    site: &Site,
-    request: Request<Incoming>,
-    uri: &Uri,
-    visitor: Visitor,
-    sender: &Sender,
-) -> Answer {
-    if site.auth.mode() == "none" {
-        return login::go_on("/");
+    /// Ends the session of a request. Returns cookies that make the browser forget its own.
+    pub(in crate::web) fn log_out(&self, headers: &HeaderMap) -> [String; 2] {
+        self.authenticator.log_out(headers)
     }
-    let is_login = uri.path().starts_with("/login");
-    match *request.method() {
-        Method::GET | Method::HEAD if is_login => return login::page(&site.auth, uri, None),
-        Method::POST => {}
-        _ => {
-            let allowed = if is_login { "GET, HEAD, POST, OPTIONS" } else { "POST, OPTIONS" };
-            return allowing(StatusCode::METHOD_NOT_ALLOWED, allowed, &format!("use {allowed}"));
-        }
-    }
-    // Nobody else's page logs a browser in or out.
-    if !matches!(sender, Sender::Program | Sender::Friend) {
-        site.counters.foreign_origin.add(1);
-        return not_from(sender);
-    }
-    if !is_login {
-        return login::log_out(&site.auth, request.headers());
-    }
-    match login::log_in(&site.auth, request, visitor).await {
-        Ok(answer) => answer,
-        Err((denied, answer)) => mark(site, answer, denied, true),
-    }
-}
 
-/// Answers a request that may not come in. A browser that leads its user here gets the login page; a program is told in
-/// a line, and asked for a password in the way that all of them know.
-///
-/// A browser that is asked in that way prompts for a password, whoever sent the request. So a script, and a WebSocket, is
-/// told in a way that no browser takes for a question, and the page says what to do.
-fn turn_away(site: &Site, headers: &HeaderMap, method: &Method, uri: &Uri, denied: Denied) -> Answer {
-    let by_script = headers.contains_key("x-requested-with") || headers.contains_key(SEC_WEBSOCKET_KEY);
-    let wants_page =
-        headers.get_all(ACCEPT).iter().any(|kinds| kinds.as_bytes().windows(9).any(|w| w == b"text/html"));
-    if wants_page && !by_script && matches!(*method, Method::GET | Method::HEAD) {
-        return mark(site, login::page(&site.auth, uri, Some(denied)), denied, true);
+    /// The origin that may read the answer to a request, as CORS has it.
+    pub(in crate::web) fn readable_by(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.origins.readable_by(headers)
     }
-    let why = match denied {
-        Denied::Nothing | Denied::Wrong if site.auth.mode() == "token" => {
-            "this camera is private; open the URL with the token that `porthole` printed when it first started, or give \
-             the token as password"
-                .to_owned()
-        }
-        Denied::Nothing | Denied::Wrong => {
-            "this camera is private; give its password, with any user name, or log in at /login".to_owned()
-        }
-        Denied::TooMany(_) | Denied::Busy => login::words(denied),
-    };
-    mark(site, text(login::status(denied), &why), denied, by_script)
-}
 
-/// Counts a denial, and adds what its status has to come with.
-fn mark(site: &Site, mut answer: Answer, denied: Denied, by_browser: bool) -> Answer {
-    let headers = answer.headers_mut();
-    match denied {
-        Denied::Nothing | Denied::Wrong => {
-            site.counters.unauthorized.add(1);
-            let challenge = match by_browser {
-                true => "Bearer realm=\"porthole\"",
-                false => "Basic realm=\"porthole\", charset=\"UTF-8\"",
-            };
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
-        Denied::TooMany(time) => {
-            site.counters.throttled.add(1);
-            headers.insert(RETRY_AFTER, HeaderValue::from(login::seconds(time)));
-        }
-        Denied::Busy => {
-            site.counters.unchecked.add(1);
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
+    /// Whether no credentials are asked for.
+    pub(in crate::web) fn is_open(&self) -> bool {
+        self.authenticator.is_open()
     }
-    answer
+
+    /// Whether the token is asked for, and no password.
+    pub(in crate::web) fn uses_token(&self) -> bool {
+        self.authenticator.uses_token()
+    }
+
+    /// The token, if it was made just now and has to be told.
+    pub(in crate::web) fn new_token(&self) -> Option<&str> {
+        self.authenticator.new_token()
+    }
+
+    /// What has been counted.
+    pub(in crate::web) fn counters(&self) -> &AccessCounters {
+        &self.counters
+    }
+
+    /// The number of sessions.
+    pub(in crate::web) fn session_count(&self) -> usize {
+        self.authenticator.session_count()
+    }
+
+    /// The number of addresses that must wait before a guess of theirs is checked.
+    pub(in crate::web) fn locked_out_count(&self) -> usize {
+        self.authenticator.locked_out_count()
+    }
 }

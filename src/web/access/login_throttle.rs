@@ -1,155 +1,159 @@
-//! Who has guessed wrong lately, and how long they have to wait. Pure: told the time.
+//! Slows down guessing: counts wrong guesses per address and tells how long it has to wait. Pure: it is told the time.
 //!
-//! An address has a few wrong guesses free, then waits twice as long after each, up to a quarter of an hour. What is sent
-//! again and again is one guess: it tells its sender nothing new, and a forgotten program with an old password harms
-//! nobody behind the same router. Whoever shows something that is known to be right never comes here.
+//! An address has a few guesses free. After that each wrong one doubles its wait, up to a quarter of an hour. Repeating one
+//! guess counts once: it tells the sender nothing new, and a forgotten program with an old password locks nobody out.
+//! Known secrets are not guesses and never come here.
 //!
-//! The table is of fixed size. When it is full, the least guilty is forgotten for the next: to be forgotten, one who has
-//! guessed often needs as many others who have guessed as often, each of whom had to wait for it.
+//! The table has a fixed size. When it is full, the address with the fewest wrong guesses is forgotten. To have its own
+//! count forgotten, an attacker needs as many other addresses with as many wrong guesses, each of which had to wait.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::web::server::listener::household;
+use crate::web::server::peer::address_group;
 
-/// Addresses that are kept in mind.
-const MOST: usize = 1024;
+/// Addresses in the table.
+const MAX_ADDRESSES: usize = 1024;
 /// Wrong guesses before the first wait.
-const FREE: u32 = 5;
-/// The longest wait, and that of those who share an address with everybody.
-const LONGEST: Duration = Duration::from_secs(900);
-const LONGEST_SHARED: Duration = Duration::from_secs(4);
-/// An address that has guessed nothing wrong for so long, and is not waiting, starts afresh.
-const FORGET: Duration = Duration::from_secs(3600);
-/// Different wrong guesses of an address that are known again.
-const KNOWN: usize = 4;
-/// Guesses of one address that may wait to be checked, and of all. Checking one takes as long as it must.
-const WAITING_EACH: u32 = 4;
-const WAITING: u32 = 32;
+const FREE_GUESSES: u32 = 5;
+/// The longest wait of an address.
+const MAX_WAIT: Duration = Duration::from_secs(900);
+/// The longest wait of this machine. A proxy on it makes it the address of every client, so it must stay short.
+const MAX_WAIT_LOCAL: Duration = Duration::from_secs(4);
+/// An address without a wrong guess for this long, and without a wait, is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+/// Wrong guesses of an address that are recognised when repeated.
+const REMEMBERED_GUESSES: usize = 4;
+/// Guesses of one address that may be queued for hashing.
+const MAX_QUEUED_PER_ADDRESS: u32 = 4;
+/// Guesses that may be queued in total. Hashing one takes 50 ms or more on a small board.
+const MAX_QUEUED: u32 = 32;
 
-/// Whom a guess is held against.
+/// What guesses are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::web) enum Suspect {
-    /// An address, or the first of all that a household has.
+pub(in crate::web) enum ThrottleKey {
+    /// An address, or the first one of an address group.
     Address(IpAddr),
     /// This machine.
     Local,
 }
 
-impl Suspect {
-    /// Whoever is at `remote` and came in at `own`.
-    pub(in crate::web) fn of(remote: IpAddr, own: Option<IpAddr>) -> Self {
-        let Some(whole) = household(remote) else { return Self::Local };
+impl ThrottleKey {
+    /// Of a client at `remote` that connected to the address `local` of this machine.
+    pub(in crate::web) fn of(remote: IpAddr, local: Option<IpAddr>) -> Self {
+        let Some(group) = address_group(remote) else { return Self::Local };
         let remote = remote.to_canonical();
-        // Neighbours on the same link share their network with each other; one must not stand in for all.
+        // Machines on the same link share a network. They are counted one by one.
         let is_neighbour = matches!(remote, IpAddr::V6(ip) if ip.is_unicast_link_local())
-            || own.and_then(household) == Some(whole);
-        Self::Address(if is_neighbour { remote } else { whole })
+            || local.and_then(address_group) == Some(group);
+        Self::Address(if is_neighbour { remote } else { group })
     }
 
-    fn longest(self) -> Duration {
-        if self == Self::Local { LONGEST_SHARED } else { LONGEST }
+    fn max_wait(self) -> Duration {
+        if self == Self::Local { MAX_WAIT_LOCAL } else { MAX_WAIT }
     }
 }
 
-/// What is to be done with a guess.
+/// What to do with a guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::web) enum Verdict {
+pub(super) enum ThrottleDecision {
     /// Check it.
     Check,
-    /// It was wrong before.
-    Wrong,
-    /// Not before so much time has passed.
+    /// Reject it: it was wrong before.
+    KnownWrong,
+    /// Reject it: the address has to wait this long.
     Wait(Duration),
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct GuessRecord {
     wrong: u32,
-    last: Duration,
-    until: Duration,
-    known: [Option<u64>; KNOWN],
+    last_wrong: Duration,
+    wait_until: Duration,
+    recent: [Option<u64>; REMEMBERED_GUESSES],
 }
 
-/// The table.
+/// The table of wrong guesses, and the queue of guesses that wait to be hashed.
 #[derive(Debug, Default)]
-pub(in crate::web) struct Ledger {
-    entries: HashMap<Suspect, Entry>,
-    waiting: HashMap<Suspect, u32>,
+pub(super) struct LoginThrottle {
+    records: HashMap<ThrottleKey, GuessRecord>,
+    queued: HashMap<ThrottleKey, u32>,
 }
 
-impl Ledger {
-    /// What is to be done with a guess that `mark` stands for.
-    pub(in crate::web) fn judge(&self, peer: Suspect, mark: u64, now: Duration) -> Verdict {
-        match self.entries.get(&peer) {
-            Some(entry) if entry.is_forgotten(now) => Verdict::Check,
-            Some(entry) if entry.known.contains(&Some(mark)) => Verdict::Wrong,
-            Some(entry) if entry.until > now => Verdict::Wait(entry.until - now),
-            _ => Verdict::Check,
+impl LoginThrottle {
+    /// What to do with a guess. `guess` identifies it.
+    pub(super) fn decide(&self, key: ThrottleKey, guess: u64, now: Duration) -> ThrottleDecision {
+        match self.records.get(&key) {
+            Some(record) if record.is_forgotten(now) => ThrottleDecision::Check,
+            Some(record) if record.recent.contains(&Some(guess)) => ThrottleDecision::KnownWrong,
+            Some(record) if record.wait_until > now => ThrottleDecision::Wait(record.wait_until - now),
+            _ => ThrottleDecision::Check,
         }
     }
 
-    /// Takes a place among those who wait to be checked, if there is one; [`Ledger::leave`] gives it back.
-    pub(in crate::web) fn queue(&mut self, peer: Suspect) -> bool {
-        let own = self.waiting.get(&peer).copied().unwrap_or_default();
-        if own >= WAITING_EACH || self.waiting.values().sum::<u32>() >= WAITING {
+    /// Takes a slot in the queue for hashing, if there is one. [`LoginThrottle::dequeue`] gives it back.
+    pub(super) fn enqueue(&mut self, key: ThrottleKey) -> bool {
+        let own = self.queued.get(&key).copied().unwrap_or_default();
+        if own >= MAX_QUEUED_PER_ADDRESS || self.queued.values().sum::<u32>() >= MAX_QUEUED {
             return false;
         }
-        self.waiting.insert(peer, own + 1);
+        self.queued.insert(key, own + 1);
         true
     }
 
-    /// Gives a place back.
-    pub(in crate::web) fn leave(&mut self, peer: Suspect) {
-        if let Some(own) = self.waiting.get_mut(&peer) {
+    /// Gives a slot back.
+    pub(super) fn dequeue(&mut self, key: ThrottleKey) {
+        if let Some(own) = self.queued.get_mut(&key) {
             *own -= 1;
             if *own == 0 {
-                self.waiting.remove(&peer);
+                self.queued.remove(&key);
             }
         }
     }
 
-    /// Takes down a wrong guess.
-    pub(in crate::web) fn wrong(&mut self, peer: Suspect, mark: u64, now: Duration) {
-        if !self.entries.contains_key(&peer) {
+    /// Records a wrong guess.
+    pub(super) fn record_wrong(&mut self, key: ThrottleKey, guess: u64, now: Duration) {
+        if !self.records.contains_key(&key) {
             self.make_room(now);
         }
-        let entry = self.entries.entry(peer).or_default();
-        if entry.is_forgotten(now) {
-            *entry = Entry::default();
+        let record = self.records.entry(key).or_default();
+        if record.is_forgotten(now) {
+            *record = GuessRecord::default();
         }
-        entry.known[entry.wrong as usize % KNOWN] = Some(mark);
-        entry.wrong = entry.wrong.saturating_add(1);
-        entry.last = now;
-        if let Some(doublings) = entry.wrong.checked_sub(FREE + 1) {
+        record.recent[record.wrong as usize % REMEMBERED_GUESSES] = Some(guess);
+        record.wrong = record.wrong.saturating_add(1);
+        record.last_wrong = now;
+        if let Some(doublings) = record.wrong.checked_sub(FREE_GUESSES + 1) {
             let wait = Duration::from_secs(1 << doublings.min(20));
-            entry.until = now + wait.min(peer.longest());
+            record.wait_until = now + wait.min(key.max_wait());
         }
     }
 
-    /// How many have to wait at present.
-    pub(in crate::web) fn locked_out(&self, now: Duration) -> usize {
-        self.entries.values().filter(|entry| entry.until > now).count()
+    /// The number of addresses that have to wait.
+    pub(super) fn locked_out(&self, now: Duration) -> usize {
+        self.records.values().filter(|record| record.wait_until > now).count()
     }
 
     fn make_room(&mut self, now: Duration) {
-        if self.entries.len() < MOST {
+        if self.records.len() < MAX_ADDRESSES {
             return;
         }
-        self.entries.retain(|_, entry| !entry.is_forgotten(now));
-        if self.entries.len() >= MOST {
-            let least = self.entries.iter().min_by_key(|(_, entry)| (entry.wrong, entry.last));
-            let least = least.map(|(peer, _)| *peer);
-            least.and_then(|peer| self.entries.remove(&peer));
+        self.records.retain(|_, record| !record.is_forgotten(now));
+        if self.records.len() >= MAX_ADDRESSES {
+            let fewest = self.records.iter().min_by_key(|(_, record)| (record.wrong, record.last_wrong));
+            let fewest = fewest.map(|(key, _)| *key);
+            if let Some(key) = fewest {
+                self.records.remove(&key);
+            }
         }
     }
 }
 
-impl Entry {
+impl GuessRecord {
     fn is_forgotten(&self, now: Duration) -> bool {
-        now >= self.until && now.saturating_sub(self.last) >= FORGET
+        now >= self.wait_until && now.saturating_sub(self.last_wrong) >= FORGET_AFTER
     }
 }
 
@@ -159,28 +163,28 @@ mod tests {
 
     use super::*;
 
-    fn peer(text: &str) -> Suspect {
-        Suspect::of(text.parse().unwrap(), None)
+    fn peer(text: &str) -> ThrottleKey {
+        ThrottleKey::of(text.parse().unwrap(), None)
     }
 
-    /// Somebody with a network of their own.
-    fn customer(number: u32) -> Suspect {
+    /// An address in an IPv6 network of its own.
+    fn customer(number: u32) -> ThrottleKey {
         let ip = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number) << 64 | 1);
-        Suspect::of(ip.into(), None)
+        ThrottleKey::of(ip.into(), None)
     }
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Guesses as fast as it may for so long; how many guesses were checked.
-    fn guess_on(ledger: &mut Ledger, peer: Suspect, from: Duration, time: Duration) -> u32 {
+    /// Guesses as fast as the throttle allows. Returns how many guesses were checked.
+    fn guess_on(throttle: &mut LoginThrottle, peer: ThrottleKey, from: Duration, time: Duration) -> u32 {
         let (mut now, mut checked) = (from, 0);
         while now < from + time {
-            match ledger.judge(peer, u64::from(checked) + 1000, now) {
-                Verdict::Check => {
+            match throttle.decide(peer, u64::from(checked) + 1000, now) {
+                ThrottleDecision::Check => {
                     checked += 1;
-                    ledger.wrong(peer, u64::from(checked) + 999, now);
+                    throttle.record_wrong(peer, u64::from(checked) + 999, now);
                 }
-                Verdict::Wait(time) => now += time,
+                ThrottleDecision::Wait(time) => now += time,
                 verdict => panic!("{verdict:?}"),
             }
         }
@@ -188,115 +192,129 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_apart_as_far_as_they_can_be_chosen() {
+    fn addresses_that_one_client_can_choose_from_count_as_one() {
         assert_eq!(peer("192.0.2.1"), peer("::ffff:192.0.2.1"));
         assert_ne!(peer("192.0.2.1"), peer("192.0.2.2"));
         assert_eq!(peer("2001:db8:0:1::1"), peer("2001:db8:0:1:ffff::2"));
         assert_ne!(peer("2001:db8:0:1::1"), peer("2001:db8:0:2::1"));
         assert_ne!(peer("fe80::1"), peer("fe80::2"));
         for local in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(peer(local), Suspect::Local, "{local}");
+            assert_eq!(peer(local), ThrottleKey::Local, "{local}");
         }
-        let near =
-            |remote: &str| Suspect::of(remote.parse().unwrap(), Some("2001:db8:0:1::99".parse().unwrap()));
-        assert_ne!(near("2001:db8:0:1::1"), near("2001:db8:0:1::2"), "neighbours stand in for each other");
+        let near = |remote: &str| {
+            ThrottleKey::of(remote.parse().unwrap(), Some("2001:db8:0:1::99".parse().unwrap()))
+        };
+        assert_ne!(near("2001:db8:0:1::1"), near("2001:db8:0:1::2"), "machines on one link count as one");
         assert_eq!(near("2001:db8:0:2::1"), near("2001:db8:0:2::2"));
     }
 
     #[test]
     fn waits_double_up_to_a_quarter_of_an_hour() {
-        let mut ledger = Ledger::default();
+        let mut throttle = LoginThrottle::default();
         let attacker = peer("192.0.2.1");
         let mut now = SECOND;
         let mut waits = Vec::new();
         for guess in 0..20 {
-            assert_eq!(ledger.judge(attacker, guess, now), Verdict::Check, "guess {guess}");
-            ledger.wrong(attacker, guess, now);
-            match ledger.judge(attacker, 99, now) {
-                Verdict::Wait(wait) => {
+            assert_eq!(throttle.decide(attacker, guess, now), ThrottleDecision::Check, "guess {guess}");
+            throttle.record_wrong(attacker, guess, now);
+            match throttle.decide(attacker, 99, now) {
+                ThrottleDecision::Wait(wait) => {
                     waits.push(wait.as_secs());
                     assert_eq!(
-                        ledger.judge(attacker, 99, now + wait - SECOND / 1000),
-                        Verdict::Wait(SECOND / 1000)
+                        throttle.decide(attacker, 99, now + wait - SECOND / 1000),
+                        ThrottleDecision::Wait(SECOND / 1000)
                     );
                     now += wait;
                 }
-                verdict => assert_eq!((verdict, guess < u64::from(FREE)), (Verdict::Check, true)),
+                verdict => {
+                    assert_eq!((verdict, guess < u64::from(FREE_GUESSES)), (ThrottleDecision::Check, true))
+                }
             }
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900, 900, 900]);
-        assert_eq!(ledger.judge(peer("192.0.2.2"), 99, SECOND), Verdict::Check, "a neighbour is locked out");
+        assert_eq!(
+            throttle.decide(peer("192.0.2.2"), 99, SECOND),
+            ThrottleDecision::Check,
+            "another address is locked out"
+        );
     }
 
     #[test]
     fn a_day_holds_few_guesses() {
         let day = 86_400 * SECOND;
-        let mut ledger = Ledger::default();
-        let checked = guess_on(&mut ledger, peer("192.0.2.1"), SECOND, day);
+        let mut throttle = LoginThrottle::default();
+        let checked = guess_on(&mut throttle, peer("192.0.2.1"), SECOND, day);
         assert!((100..=115).contains(&checked), "{checked} guesses in a day");
-        // Everybody behind a proxy: never away for long.
-        let checked = guess_on(&mut ledger, Suspect::Local, SECOND, day);
+        // Clients behind a local proxy never wait long.
+        let checked = guess_on(&mut throttle, ThrottleKey::Local, SECOND, day);
         assert!(checked < 22_000, "{checked} guesses in a day");
-        assert_eq!(ledger.locked_out(SECOND + day - SECOND), 2);
+        assert_eq!(throttle.locked_out(SECOND + day - SECOND), 2);
     }
 
     #[test]
-    fn the_same_again_is_no_new_guess() {
-        let mut ledger = Ledger::default();
+    fn a_repeated_guess_counts_once() {
+        let mut throttle = LoginThrottle::default();
         let nat = peer("192.0.2.1");
-        ledger.wrong(nat, 7, SECOND);
+        throttle.record_wrong(nat, 7, SECOND);
         for _ in 0..1000 {
-            assert_eq!(ledger.judge(nat, 7, 2 * SECOND), Verdict::Wrong);
+            assert_eq!(throttle.decide(nat, 7, 2 * SECOND), ThrottleDecision::KnownWrong);
         }
-        assert_eq!(ledger.judge(nat, 8, 2 * SECOND), Verdict::Check, "a neighbour's own password");
+        assert_eq!(
+            throttle.decide(nat, 8, 2 * SECOND),
+            ThrottleDecision::Check,
+            "another guess from the same address"
+        );
     }
 
     #[test]
-    fn who_rests_is_forgotten() {
-        let mut ledger = Ledger::default();
-        let clumsy = peer("192.0.2.1");
+    fn an_address_is_forgotten_after_an_hour_without_wrong_guesses() {
+        let mut throttle = LoginThrottle::default();
+        let address = peer("192.0.2.1");
         for guess in 0..7 {
-            ledger.wrong(clumsy, guess, SECOND);
+            throttle.record_wrong(address, guess, SECOND);
         }
-        assert_eq!(ledger.judge(clumsy, 99, SECOND), Verdict::Wait(2 * SECOND));
-        let later = SECOND + FORGET;
-        assert_eq!(ledger.judge(clumsy, 0, later), Verdict::Check);
-        ledger.wrong(clumsy, 0, later);
-        assert_eq!(ledger.judge(clumsy, 99, later), Verdict::Check, "starts afresh");
+        assert_eq!(throttle.decide(address, 99, SECOND), ThrottleDecision::Wait(2 * SECOND));
+        let later = SECOND + FORGET_AFTER;
+        assert_eq!(throttle.decide(address, 0, later), ThrottleDecision::Check);
+        throttle.record_wrong(address, 0, later);
+        assert_eq!(throttle.decide(address, 99, later), ThrottleDecision::Check, "starts afresh");
     }
 
     #[test]
-    fn a_crowd_does_not_make_the_guilty_forgotten_nor_the_table_grow() {
-        let mut ledger = Ledger::default();
+    fn many_addresses_neither_hide_an_attacker_nor_grow_the_table() {
+        let mut throttle = LoginThrottle::default();
         let attacker = peer("198.51.100.1");
-        guess_on(&mut ledger, attacker, SECOND, 1000 * SECOND);
+        guess_on(&mut throttle, attacker, SECOND, 1000 * SECOND);
         let now = 1001 * SECOND;
-        assert!(matches!(ledger.judge(attacker, 99, now), Verdict::Wait(_)));
-        // Twenty times as many networks as there is room for, each with its free guesses.
-        for network in 0..20 * MOST as u32 {
+        assert!(matches!(throttle.decide(attacker, 99, now), ThrottleDecision::Wait(_)));
+        // Twenty times as many networks as fit, each with all of its free guesses.
+        for network in 0..20 * MAX_ADDRESSES as u32 {
             let own = customer(network);
-            for guess in 0..u64::from(FREE) {
-                ledger.wrong(own, guess, now);
+            for guess in 0..u64::from(FREE_GUESSES) {
+                throttle.record_wrong(own, guess, now);
             }
-            assert!(ledger.entries.len() <= MOST);
+            assert!(throttle.records.len() <= MAX_ADDRESSES);
         }
-        assert!(matches!(ledger.judge(attacker, 99, now), Verdict::Wait(_)), "the attacker was forgotten");
+        assert!(
+            matches!(throttle.decide(attacker, 99, now), ThrottleDecision::Wait(_)),
+            "the attacker was forgotten"
+        );
     }
 
     #[test]
-    fn few_wait_of_each_and_not_many_of_all() {
-        let mut ledger = Ledger::default();
+    fn the_queue_is_limited_per_address_and_in_total() {
+        let mut throttle = LoginThrottle::default();
         let one = peer("192.0.2.1");
-        let places = (0..100).filter(|_| ledger.queue(one)).count();
-        assert_eq!(places as u32, WAITING_EACH);
-        assert!(ledger.queue(peer("192.0.2.2")), "one who waits keeps others out");
-        let all = (0..1000).filter(|n| ledger.queue(customer(*n))).count() as u32;
-        assert_eq!(all + WAITING_EACH + 1, WAITING);
-        for _ in 0..WAITING_EACH {
-            ledger.leave(one);
+        let places = (0..100).filter(|_| throttle.enqueue(one)).count();
+        assert_eq!(places as u32, MAX_QUEUED_PER_ADDRESS);
+        assert!(throttle.enqueue(peer("192.0.2.2")), "one address takes the slots of others");
+        let all = (0..1000).filter(|n| throttle.enqueue(customer(*n))).count() as u32;
+        assert_eq!(all + MAX_QUEUED_PER_ADDRESS + 1, MAX_QUEUED);
+        for _ in 0..MAX_QUEUED_PER_ADDRESS {
+            throttle.dequeue(one);
         }
-        ledger.leave(one);
-        assert!(ledger.queue(one));
-        assert_eq!(ledger.waiting[&one], 1);
+        throttle.dequeue(one);
+        assert!(throttle.enqueue(one));
+        assert_eq!(throttle.queued[&one], 1);
     }
 }

@@ -1,82 +1,82 @@
-//! The controls of a camera over HTTP: `GET /controls` lists them, `PUT /controls/NAME` sets one.
+//! `GET /controls` lists the controls of a camera, `PUT /controls/NAME` sets one.
 //!
-//! Drivers take their time, and may never answer; they are asked on a thread that is not the network's, and a request
-//! is answered within its own time whatever becomes of it.
+//! A driver may take long to answer, or never answer. It is called on a thread of its own, and the request is answered
+//! within its timeout in any case.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
+use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::camera::{Camera, ControlError, Setting};
-use crate::web::router::{Answer, json_answer};
+use crate::web::response::answer::{Answer, json as json_answer};
 
-/// Largest body of a request. All that mean anything are far smaller.
+/// Most bytes of a request's body. All valid ones are far smaller.
 const MAX_BODY: usize = 4096;
-/// A client has this long to send its body.
-const BODY_TIME: Duration = Duration::from_secs(10);
-/// A driver has this long to answer.
-const DRIVER_TIME: Duration = Duration::from_secs(5);
+/// Time for a client to send its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a driver to answer.
+const DRIVER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is PUT.
+/// The body of a PUT.
 #[derive(Deserialize)]
-struct Body {
+struct ControlBody {
     value: Setting,
 }
 
 /// Lists all controls.
 pub(in crate::web) async fn list(camera: &Camera) -> Answer {
     let camera = camera.clone();
-    match in_time(move || camera.controls()).await {
+    match call_driver(move || camera.controls()).await {
         Ok(controls) => json_answer(StatusCode::OK, &json!({ "controls": controls })),
-        Err(error) => refusal(&error),
+        Err(error) => failed(&error),
     }
 }
 
-/// Sets one control to what the body says.
-pub(in crate::web) async fn set(camera: &Camera, name: &str, request: Request<Incoming>) -> Answer {
-    let setting = match setting(request).await {
+/// Sets one control to the value in `body`.
+pub(in crate::web) async fn set(camera: &Camera, name: &str, body: Incoming) -> Answer {
+    let setting = match setting(body).await {
         Ok(setting) => setting,
         Err(why) => return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
     };
     let (camera, name) = (camera.clone(), name.to_owned());
-    match in_time(move || camera.set_control(&name, &setting)).await {
+    match call_driver(move || camera.set_control(&name, &setting)).await {
         Ok(control) => json_answer(StatusCode::OK, &json!(control)),
-        Err(error) => refusal(&error),
+        Err(error) => failed(&error),
     }
 }
 
-async fn setting(request: Request<Incoming>) -> Result<Setting, String> {
-    let body = timeout(BODY_TIME, Limited::new(request.into_body(), MAX_BODY).collect()).await;
-    let body = body.map_err(|_| format!("the body did not come within {} s", BODY_TIME.as_secs()))?;
+async fn setting(body: Incoming) -> Result<Setting, String> {
+    let body = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+    let body = body.map_err(|_| format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))?;
     let body = body.map_err(|error| format!("the body cannot be read: {error}"))?.to_bytes();
-    let parsed: Result<Body, _> = serde_json::from_slice(&body);
+    let parsed: Result<ControlBody, _> = serde_json::from_slice(&body);
     parsed.map(|body| body.value).map_err(|_| {
         r#"the body must be {"value": ...} with a number, true, false, or the name of a menu item"#.into()
     })
 }
 
-/// Runs something that may take long, and gives up waiting when it takes too long.
-async fn in_time<T: Send + 'static>(
+/// Calls the driver on another thread, and stops waiting for it at the timeout.
+async fn call_driver<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
 ) -> Result<T, ControlError> {
-    match timeout(DRIVER_TIME, spawn_blocking(work)).await {
+    match timeout(DRIVER_TIMEOUT, spawn_blocking(work)).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(ControlError::Unavailable(format!("a bug in porthole: {panic}"))),
         Err(_) => {
-            let seconds = DRIVER_TIME.as_secs();
+            let seconds = DRIVER_TIMEOUT.as_secs();
             Err(ControlError::Unavailable(format!("the camera's driver has not answered within {seconds} s")))
         }
     }
 }
 
-fn refusal(error: &ControlError) -> Answer {
+fn failed(error: &ControlError) -> Answer {
     let status = match error {
         ControlError::Unavailable(_) | ControlError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ControlError::Unknown { .. } => StatusCode::NOT_FOUND,
@@ -84,6 +84,5 @@ fn refusal(error: &ControlError) -> Answer {
         ControlError::Inactive { .. } => StatusCode::CONFLICT,
         ControlError::Value { .. } | ControlError::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let why: Value = json!({ "error": error.to_string() });
-    json_answer(status, &why)
+    json_answer(status, &json!({ "error": error.to_string() }))
 }

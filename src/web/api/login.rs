@@ -1,109 +1,81 @@
-//! The page that asks for a password or the token, and what it sends: a plain form, so that it works without scripts.
-//! Nothing here depends on the path a proxy may have put before the service's own.
+//! `/login` and `/logout`: the page that asks for a password or the token, and the form that it sends.
+//!
+//! The form works without scripts. Its links are relative, so that they hold behind a proxy that adds a prefix.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY, SET_COOKIE};
-use hyper::{HeaderMap, Request, StatusCode, Uri};
+use hyper::header::{CACHE_CONTROL, HeaderValue, ORIGIN, REFERRER_POLICY};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode, Uri};
 use tokio::time::timeout;
 
-use crate::web::access::authentication::Auth;
-use crate::web::access::client::{Denied, Visitor};
-use crate::web::router::{Answer, respond};
+use super::auth_error::{self, Challenge};
+use crate::web::access::authentication::AuthError;
+use crate::web::access::check::AccessCheck;
+use crate::web::access::client::Client;
+use crate::web::response::answer::{Answer, answer, set_cookies, text};
+use crate::web::response::redirect::see_other;
 
 const PAGE: &str = include_str!("login.html");
-/// Largest body of a form. A password and an address fit many times over.
+/// Most bytes of the form: a password and an address, several times over.
 const MAX_BODY: usize = 8192;
-/// A client has this long to send its body.
-const BODY_TIME: Duration = Duration::from_secs(10);
-/// Longest address to go on to.
+/// Time for a client to send the form.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of the address to go on to.
 const MAX_NEXT: usize = 512;
 
-/// The page, shown at `uri`, from where one goes on once logged in.
-pub(in crate::web) fn page(auth: &Auth, uri: &Uri, denied: Option<Denied>) -> Answer {
-    // As deep as it lies, whatever lies before that.
+/// The login page, shown at `uri`. After login the browser returns there.
+pub(in crate::web) fn page(uri: &Uri, uses_token: bool, error: Option<AuthError>) -> Answer {
     let root = "../".repeat(uri.path().matches('/').count().saturating_sub(1));
-    let own = uri.path().trim_end_matches('/').ends_with("/login");
-    let next = if own { "/".to_owned() } else { without_token(uri) };
-    form(auth, &root, &next, denied)
+    let is_login = uri.path().trim_end_matches('/').ends_with("/login");
+    let next = if is_login { "/".to_owned() } else { without_token(uri) };
+    form(&root, &next, uses_token, error)
 }
 
-fn form(auth: &Auth, root: &str, next: &str, denied: Option<Denied>) -> Answer {
-    let (label, hint) = match auth.mode() {
-        "token" => (
+fn form(root: &str, next: &str, uses_token: bool, error: Option<AuthError>) -> Answer {
+    let (label, hint) = if uses_token {
+        (
             "Token",
             "The token is part of the address that porthole printed when it first started, and is kept in its state \
              directory.",
-        ),
-        _ => ("Password", "Log in to see it."),
+        )
+    } else {
+        ("Password", "Log in to see it.")
     };
-    let message = denied.map(words).unwrap_or_default();
-    let status = match denied {
-        None => StatusCode::OK,
-        Some(denied) => status(denied),
-    };
+    let message = error.map(auth_error::message).unwrap_or_default();
+    let status = error.map_or(StatusCode::OK, auth_error::status);
     let mut html = PAGE.to_owned();
-    let parts = [("label", label), ("hint", hint), ("root", root), ("message", &message)];
-    for (name, text) in parts {
+    for (name, text) in [("label", label), ("hint", hint), ("root", root), ("message", &message)] {
         html = html.replace(&format!("{{{name}}}"), text);
     }
-    // Last, as it is the one text that others write.
-    let html = html.replace("{next}", &escaped(next));
-    let mut answer = respond(status, "text/html; charset=utf-8", html.into());
+    // Last, as it alone comes from the client.
+    let html = html.replace("{next}", &escape_html(next));
+    let mut answer = answer(status, "text/html; charset=utf-8", html);
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // With no-referrer a browser would not say either whose form it sends.
+    // With no-referrer a browser would send the form without its Origin.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    if let Some(error) = error {
+        auth_error::add_headers(&mut answer, error, Challenge::Bearer);
+    }
     answer
 }
 
-/// What is said about it.
-pub(in crate::web) fn words(denied: Denied) -> String {
-    match denied {
-        Denied::Nothing => String::new(),
-        Denied::Wrong => "That is not right.".into(),
-        Denied::TooMany(time) => {
-            let seconds = seconds(time);
-            format!("Too much that came from your address was wrong; try again in {seconds} s.")
-        }
-        Denied::Busy => "Too many are being checked; try again in a moment.".into(),
-    }
-}
-
-/// What it is in HTTP.
-pub(in crate::web) fn status(denied: Denied) -> StatusCode {
-    match denied {
-        Denied::Nothing | Denied::Wrong => StatusCode::UNAUTHORIZED,
-        Denied::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-        Denied::Busy => StatusCode::SERVICE_UNAVAILABLE,
-    }
-}
-
-/// Whole seconds after which it has passed.
-pub(in crate::web) fn seconds(time: Duration) -> u64 {
-    time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
-}
-
-/// Takes the form that [`page`] sends.
+/// Checks the form that [`page`] sends, and logs the browser in.
 pub(in crate::web) async fn log_in(
-    auth: &Auth,
-    request: Request<Incoming>,
-    visitor: Visitor,
-) -> Result<Answer, (Denied, Answer)> {
-    // A proxy may encrypt where this service does not; the page's own address tells.
-    let origin = request.headers().get(ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
-    let secure = visitor.secure || origin.starts_with(b"https://");
-    let body = timeout(BODY_TIME, Limited::new(request.into_body(), MAX_BODY).collect()).await;
-    let Ok(Ok(body)) = body else {
-        return Ok(respond(
-            StatusCode::BAD_REQUEST,
-            "text/plain; charset=utf-8",
-            "the form did not come\n".into(),
-        ));
-    };
+    access: &AccessCheck,
+    request: &Parts,
+    body: Incoming,
+    client: Client,
+) -> Answer {
+    // A proxy may use TLS where this service does not. The page's own origin tells.
+    let origin = request.headers.get(ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_secure = client.is_secure || origin.starts_with(b"https://");
+    let body = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+    let Ok(Ok(body)) = body else { return text(StatusCode::BAD_REQUEST, "the form did not arrive") };
     let (mut password, mut next) = (String::new(), String::new());
     for (key, value) in form_urlencoded::parse(&body.to_bytes()) {
         match &*key {
@@ -112,48 +84,25 @@ pub(in crate::web) async fn log_in(
             _ => {}
         }
     }
-    let next = if is_own(&next) { next } else { "/".into() };
-    let checked = if password.is_empty() {
-        Err(Denied::Nothing)
-    } else {
-        auth.check(password.as_bytes(), visitor.suspect).await
-    };
-    match checked {
+    let next = if is_own_path(&next) { next } else { "/".into() };
+    match access.log_in(password.as_bytes(), client).await {
         Ok(role) => {
-            let mut answer = go_on(&next);
-            set(answer.headers_mut(), auth.cookie(role, secure));
-            Ok(answer)
+            let mut answer = see_other(&next);
+            set_cookies(answer.headers_mut(), access.cookie(role, is_secure));
+            answer
         }
-        Err(denied) => Err((denied, form(auth, "", &next, Some(denied)))),
+        Err(error) => form("", &next, access.uses_token(), Some(error)),
     }
 }
 
-/// Ends the session of whoever asks.
-pub(in crate::web) fn log_out(auth: &Auth, headers: &HeaderMap) -> Answer {
-    let mut answer = go_on("/");
-    set(answer.headers_mut(), auth.log_out(headers));
+/// Ends the session of a request.
+pub(in crate::web) fn log_out(access: &AccessCheck, headers: &HeaderMap) -> Answer {
+    let mut answer = see_other("/");
+    set_cookies(answer.headers_mut(), access.log_out(headers));
     answer
 }
 
-/// Leads a browser on, from the service's root.
-pub(in crate::web) fn go_on(next: &str) -> Answer {
-    let mut answer = respond(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "go on\n".into());
-    let headers = answer.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(location) = HeaderValue::from_str(&format!(".{next}")) {
-        headers.insert(LOCATION, location);
-    }
-    answer
-}
-
-/// Adds cookies. They are of letters, digits and what is fixed.
-pub(in crate::web) fn set(headers: &mut HeaderMap, cookies: impl IntoIterator<Item = String>) {
-    for cookie in cookies.into_iter().filter_map(|cookie| HeaderValue::from_str(&cookie).ok()) {
-        headers.append(SET_COOKIE, cookie);
-    }
-}
-
-/// Path and query of a URL, without a token that was wrong.
+/// Path and query of a URL without the token, which was wrong.
 fn without_token(uri: &Uri) -> String {
     let rest: Vec<&str> = uri
         .query()
@@ -163,16 +112,16 @@ fn without_token(uri: &Uri) -> String {
         .collect();
     let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
     let next = format!("{}{query}", uri.path());
-    if is_own(&next) { next } else { "/".into() }
+    if is_own_path(&next) { next } else { "/".into() }
 }
 
-/// Whether an address is of this service: a path, and no other host in any of the ways in which browsers read one.
-fn is_own(next: &str) -> bool {
-    let graphic = next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
-    graphic && next.len() <= MAX_NEXT && next.starts_with('/') && !next.starts_with("//")
+/// Whether `next` is a path of this service, and not another host in any of the ways that browsers read one.
+fn is_own_path(next: &str) -> bool {
+    let is_graphic = next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    is_graphic && next.len() <= MAX_NEXT && next.starts_with('/') && !next.starts_with("//")
 }
 
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -185,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_goes_on_to_where_one_wanted_and_to_no_other_host() {
+    fn a_login_leads_back_to_the_same_service_only() {
         for (uri, next) in [
             ("/", "/"),
             ("/cameras/front/?x", "/cameras/front/?x"),
@@ -204,19 +153,13 @@ mod tests {
             "/a\r\nSet-Cookie: x",
             "/ä",
         ] {
-            assert!(!is_own(bad), "{bad}");
+            assert!(!is_own_path(bad), "{bad}");
         }
-        assert!(!is_own(&format!("/{}", "x".repeat(MAX_NEXT))));
-        assert_eq!(go_on("/cameras/front/").headers()[LOCATION], "./cameras/front/");
+        assert!(!is_own_path(&format!("/{}", "x".repeat(MAX_NEXT))));
     }
 
     #[test]
-    fn what_others_write_is_no_markup() {
-        assert_eq!(escaped("\"><script>'&"), "&quot;&gt;&lt;script&gt;&#39;&amp;");
-    }
-
-    #[test]
-    fn waits_are_told_in_whole_seconds_that_suffice() {
-        assert_eq!([0, 1, 1000, 1001].map(|ms| seconds(Duration::from_millis(ms))), [0, 1, 1, 2]);
+    fn html_is_escaped() {
+        assert_eq!(escape_html("\"><script>'&"), "&quot;&gt;&lt;script&gt;&#39;&amp;");
     }
 }

@@ -1,4 +1,4 @@
-//! The state of the service as JSON. Keys are stable: other programs read them.
+//! `/state`: what the service does, as JSON. Other programs read it, so its keys never change.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,22 +8,23 @@ use serde::Serialize;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::{LedInfo, signal};
-use crate::status::{CameraStatus, Phase, Status};
-use crate::web::Site;
-use crate::web::stream::viewer::Tally;
+use crate::status::{CameraStatus, Status};
+use crate::web::response::answer::{Answer, no_store};
+use crate::web::server_state::ServerState;
+use crate::web::stream::viewer_stats::ViewerStats;
 
 #[derive(Serialize)]
-struct State<'a> {
+struct StateJson<'a> {
     version: &'static str,
     uptime_s: f64,
     board: &'a str,
     warning: Option<&'a str>,
-    cameras: Vec<CameraState<'a>>,
-    leds: Vec<Led>,
+    cameras: Vec<CameraJson<'a>>,
+    leds: Vec<LedJson>,
 }
 
 #[derive(Serialize)]
-struct CameraState<'a> {
+struct CameraJson<'a> {
     name: &'a str,
     state: &'static str,
     source: &'a str,
@@ -40,13 +41,13 @@ struct CameraState<'a> {
     reopens: u64,
     last_frame_age_ms: Option<f64>,
     error: Option<&'a str>,
-    encoder: Encoder,
-    ring: Ring,
-    viewers: Vec<Viewer>,
+    encoder: EncoderJson,
+    ring: RingJson,
+    viewers: Vec<ViewerJson>,
 }
 
 #[derive(Serialize)]
-struct Encoder {
+struct EncoderJson {
     kind: Option<&'static str>,
     quality: Option<u8>,
     subsampling: Option<&'static str>,
@@ -55,7 +56,7 @@ struct Encoder {
 }
 
 #[derive(Serialize)]
-struct Ring {
+struct RingJson {
     slots: usize,
     leased: usize,
     slot_bytes: usize,
@@ -63,7 +64,7 @@ struct Ring {
 }
 
 #[derive(Serialize)]
-struct Viewer {
+struct ViewerJson {
     id: u64,
     kind: &'static str,
     remote: String,
@@ -76,45 +77,45 @@ struct Viewer {
 }
 
 #[derive(Serialize)]
-struct Led {
+struct LedJson {
     role: &'static str,
     line: String,
     pattern: String,
 }
 
-/// Everything that is known at this moment.
-pub(in crate::web) fn json(site: &Site) -> Vec<u8> {
-    let (now, status) = (Timestamp::now(), site.status.borrow().clone());
-    let tallies = site.viewers.tallies();
-    let cameras = status.cameras.iter().zip(&site.cameras).enumerate().map(|(index, (status, camera))| {
-        let viewers = tallies.iter().filter(|tally| tally.camera == index).map(|tally| viewer(tally, now));
+/// Answers with the state at this moment.
+pub(in crate::web) fn answer(server: &ServerState) -> Answer {
+    let (now, status) = (Timestamp::now(), server.status.borrow().clone());
+    let viewers = server.viewers.connected();
+    let cameras = status.cameras.iter().zip(&server.cameras).enumerate().map(|(index, (status, camera))| {
+        let viewers = viewers.iter().filter(|stats| stats.camera == index).map(|stats| viewer(stats, now));
         camera_state(status, camera, viewers.collect(), now)
     });
-    let state = State {
+    let state = StateJson {
         version: env!("CARGO_PKG_VERSION"),
-        uptime_s: tenths(now.since(site.started).as_secs_f64()),
-        board: &site.settings.board,
+        uptime_s: tenths(now.since(server.started).as_secs_f64()),
+        board: &server.board,
         warning: status.warning.as_deref(),
         cameras: cameras.collect(),
-        leds: site.settings.leds.iter().map(|light| led(light, &status)).collect(),
+        leds: server.leds.iter().map(|info| led(info, &status)).collect(),
     };
-    // Plain structs of numbers and text always serialize.
-    serde_json::to_vec(&state).unwrap_or_default()
+    // Structs of numbers and text always serialize.
+    no_store("application/json", serde_json::to_vec(&state).unwrap_or_default())
 }
 
 fn camera_state<'a>(
     status: &'a CameraStatus,
     camera: &Camera,
-    viewers: Vec<Viewer>,
+    viewers: Vec<ViewerJson>,
     now: Timestamp,
-) -> CameraState<'a> {
+) -> CameraJson<'a> {
     let CameraStatus { name, source, state, error, opened, counters, fps_wanted, .. } = status;
     let opened = opened.as_ref();
     let newest = camera.ring().newest().map(|frame| frame.resolution);
     let resolution = newest.or(opened.and_then(|opened| opened.resolution));
     let encoding = opened.and_then(|opened| opened.encoding);
     let stats = camera.ring().stats();
-    CameraState {
+    CameraJson {
         name,
         state: state.name(),
         source,
@@ -131,14 +132,14 @@ fn camera_state<'a>(
         reopens: counters.reopens.get(),
         last_frame_age_ms: counters.last_frame_at().map(|at| tenths(now.since(at).as_secs_f64() * 1000.0)),
         error: error.as_deref(),
-        encoder: Encoder {
+        encoder: EncoderJson {
             kind: opened.map(|_| if encoding.is_some() { "turbojpeg" } else { "passthrough" }),
             quality: encoding.map(|encoding| encoding.quality),
             subsampling: encoding.map(|encoding| encoding.subsampling),
             encode_us_p50: counters.encode.quantile_us(0.5),
             encode_us_p99: counters.encode.quantile_us(0.99),
         },
-        ring: Ring {
+        ring: RingJson {
             slots: stats.slots,
             leased: stats.leased,
             slot_bytes: stats.slot_bytes,
@@ -148,48 +149,29 @@ fn camera_state<'a>(
     }
 }
 
-fn led(light: &LedInfo, status: &Status) -> Led {
-    let pattern = match &light.error {
-        None => signal(light.role, status).name(),
+fn led(info: &LedInfo, status: &Status) -> LedJson {
+    let pattern = match &info.error {
+        None => signal(info.role, status).name(),
         Some(error) => format!("cannot be had: {error}"),
     };
-    Led { role: light.role.name(), line: light.line.to_string(), pattern }
+    LedJson { role: info.role.name(), line: info.line.to_string(), pattern }
 }
 
-fn viewer(tally: &Tally, now: Timestamp) -> Viewer {
-    Viewer {
-        id: tally.id,
-        kind: tally.kind.name(),
-        remote: tally.remote.to_string(),
-        since_s: tenths(now.since(tally.since).as_secs_f64()),
-        sent: tally.sent.get(),
-        skipped: tally.skipped.get(),
-        bytes: tally.bytes.get(),
-        in_flight: tally.in_flight.load(Relaxed),
-        age_ms: tenths(tally.age_ms()),
+fn viewer(stats: &ViewerStats, now: Timestamp) -> ViewerJson {
+    ViewerJson {
+        id: stats.id,
+        kind: stats.kind.name(),
+        remote: stats.peer.to_string(),
+        since_s: tenths(now.since(stats.since).as_secs_f64()),
+        sent: stats.sent.get(),
+        skipped: stats.skipped.get(),
+        bytes: stats.bytes.get(),
+        in_flight: stats.in_flight.load(Relaxed),
+        age_ms: tenths(stats.age_ms()),
     }
 }
 
-/// A number with one decimal: what is measured here is not known any better.
+/// Rounds to one decimal, which is as precise as these measurements are.
 fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
-}
-
-/// Why the service cannot serve; `None` while it can. A camera that rests can.
-pub(in crate::web) fn ailment(status: &Status) -> Option<String> {
-    if status.phase != Phase::Serving {
-        return Some(format!(
-            "the service is {}",
-            if status.phase == Phase::Starting { "starting" } else { "stopping" }
-        ));
-    }
-    let faults = status.cameras.iter().filter(|camera| camera.state.is_fault()).map(|camera| {
-        format!(
-            "camera {} is {}: {}",
-            camera.name,
-            camera.state,
-            camera.error.as_deref().unwrap_or("no reason given")
-        )
-    });
-    Some(faults.collect::<Vec<_>>().join("\n")).filter(|text| !text.is_empty())
 }

@@ -1,9 +1,9 @@
-//! A client's connection, with patience of its own: data that makes no progress for too long is an error, whoever
-//! wrote it and whatever happens meanwhile.
+//! A client's connection with a write timeout: a write that makes no progress for too long fails, whatever else happens
+//! meanwhile.
 //!
-//! And with an eye on what is under way: [`Socket::clears_in`] tells when a frame that is written would leave at once
-//! rather than wait behind an older one. Where a link takes less than the camera gives, that is what keeps the picture
-//! new: the queues of kernel and network stay empty, and the frame is chosen when it can go.
+//! [`ClientSocket::time_until_clear`] tells when a new frame would leave at once and not queue behind an older one. A
+//! stream waits for that moment before it chooses its next frame, so that on a slow link the queues of kernel and network
+//! stay empty and the picture stays new.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
@@ -15,75 +15,84 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::web::server::tcp_info::Path;
-use crate::web::server::transport::Transport;
+use super::tcp_info::TcpInfo;
+use super::transport::Transport;
 
-/// Shortest and longest time to the next look at what is under way. A timer is not finer, and an estimate not better.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
+/// Shortest and longest time until the send queue is looked at again. A timer is not finer than the first; an estimate is
+/// not good for longer than the second.
+const CLEAR_CHECK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 
-/// A connection that gives up on a peer who takes nothing.
+/// A connection whose writes time out.
 #[derive(Debug)]
-pub(in crate::web) struct Socket {
-    stream: Transport,
-    patience: Duration,
-    /// Counts down while a write waits. Kept for the next wait, so that waiting allocates once.
-    countdown: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
-    /// When something was last written.
-    wrote: Instant,
-    /// How much of what was written the peer's kernel is known to have confirmed...
-    confirmed: u64,
-    /// ...and since when no more are, or none were under way. Only the peer's taking something moves this: whatever
-    /// else is written meanwhile, as answers to what it asks, does not.
-    since: Instant,
+pub(in crate::web) struct ClientSocket {
+    transport: Transport,
+    write_timeout: Duration,
+    /// Runs while a write waits. Kept for the next wait, so that only the first allocates.
+    timer: Option<Pin<Box<Sleep>>>,
+    is_waiting: bool,
+    last_write: Instant,
+    /// Written bytes that the peer's kernel is known to have acknowledged.
+    acknowledged: u64,
+    /// Since when no more were acknowledged, or since nothing was in flight. New writes do not move it: a peer that keeps
+    /// the service talking, by pings for example, makes no progress by that.
+    no_progress_since: Instant,
 }
 
-impl Socket {
-    /// Wraps a fresh connection. Small writes go out at once.
-    pub(in crate::web) fn new(stream: Transport, patience: Duration) -> io::Result<Self> {
-        stream.line().prepare()?;
+impl ClientSocket {
+    /// Wraps a new connection.
+    pub(in crate::web) fn new(transport: Transport, write_timeout: Duration) -> io::Result<Self> {
+        transport.connection().set_options()?;
         let now = Instant::now();
-        Ok(Self { stream, patience, countdown: None, waiting: false, wrote: now, confirmed: 0, since: now })
+        Ok(Self {
+            transport,
+            write_timeout,
+            timer: None,
+            is_waiting: false,
+            last_write: now,
+            acknowledged: 0,
+            no_progress_since: now,
+        })
     }
 
-    /// Sets the kernel up for a stream of frames: no queue of old ones.
-    pub(in crate::web) fn keep_fresh(&self) -> io::Result<()> {
-        self.stream.line().keep_fresh()
+    /// Prepares for a stream of frames: the kernel queues little unsent data.
+    pub(in crate::web) fn limit_unsent(&self) -> io::Result<()> {
+        self.transport.connection().limit_unsent()
     }
 
-    /// The time until what has been written before is off the way, as far as can be told; `None` if it is.
+    /// The estimated time until earlier writes no longer delay a new one; `None` if they do not.
     ///
     /// # Errors
-    /// When the peer has taken nothing of it for too long.
-    pub(in crate::web) fn clears_in(&mut self) -> io::Result<Option<Duration>> {
-        let waiting = self.stream.line().unconfirmed()?;
-        let (now, confirmed) = (Instant::now(), self.stream.line().written().saturating_sub(waiting.into()));
-        if confirmed > self.confirmed || waiting == 0 {
-            (self.confirmed, self.since) = (confirmed, now);
-        } else if now >= self.since + self.patience {
-            return Err(no_progress());
+    /// When the peer has taken nothing of them within the write timeout.
+    pub(in crate::web) fn time_until_clear(&mut self) -> io::Result<Option<Duration>> {
+        let connection = self.transport.connection();
+        let queued = connection.send_queue_bytes()?;
+        let (now, acknowledged) = (Instant::now(), connection.written().saturating_sub(queued.into()));
+        if acknowledged > self.acknowledged || queued == 0 {
+            (self.acknowledged, self.no_progress_since) = (acknowledged, now);
+        } else if now >= self.no_progress_since + self.write_timeout {
+            return Err(write_timed_out());
         }
-        if waiting == 0 {
+        if queued == 0 {
             return Ok(None);
         }
-        let (shortest, longest) = LOOKS;
-        let still = now - self.since.max(self.wrote);
-        let time = match self.stream.line().path()? {
-            Some(path) => clears_in(waiting, still, &path),
-            // Nobody knows how fast a program reads. What has taken long so far is looked at less often.
-            None => Some(still),
+        let idle = now - self.no_progress_since.max(self.last_write);
+        let time = match connection.tcp_info()? {
+            Some(info) => time_until_clear(queued, idle, &info),
+            // The rate at which a local program reads is not known. The longer it has read nothing, the longer the wait.
+            None => Some(idle),
         };
+        let (shortest, longest) = CLEAR_CHECK_INTERVAL;
         Ok(time.map(|time| time.clamp(shortest, longest)))
     }
 
-    /// The shortest time there and back to the peer.
-    pub(in crate::web) fn round_trip(&self) -> Duration {
-        self.stream.line().path().ok().flatten().unwrap_or_default().round_trip
+    /// The shortest round trip to the peer; zero if it is not known.
+    pub(in crate::web) fn min_round_trip(&self) -> Duration {
+        self.transport.connection().tcp_info().ok().flatten().unwrap_or_default().min_round_trip
     }
 
-    /// Writes all of `parts`, in as few calls as the kernel allows, without joining them first.
+    /// Writes all of `parts` with as few system calls as the kernel allows, and without joining them first.
     pub(in crate::web) async fn write_parts(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        // Empty ones in front would look like a write of nothing.
+        // Skips empty parts at the start, for which a write would return 0.
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
             match self.write_vectored(parts).await? {
@@ -91,63 +100,63 @@ impl Socket {
                 n => IoSlice::advance_slices(&mut parts, n),
             }
         }
-        // Of use with TLS alone, which keeps the last records to itself while the kernel has no room.
+        // TLS keeps the last records in its own buffer while the kernel has no room.
         self.flush().await?;
-        self.wrote = Instant::now();
+        self.last_write = Instant::now();
         Ok(())
     }
 
-    /// Does something that may have to wait for the peer to take data, and gives up when that lasts too long.
-    fn patiently<T>(
+    /// Polls a write, and fails when it has waited for the whole timeout.
+    fn poll_with_timeout<T>(
         &mut self,
         cx: &mut Context<'_>,
-        work: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if self.confirmed == self.stream.line().written() {
-            // Nothing was under way as far as is known, so it is from now on that something is.
-            self.since = Instant::now();
+        if self.acknowledged == self.transport.connection().written() {
+            // Nothing is known to be in flight, so progress is awaited from now on.
+            self.no_progress_since = Instant::now();
         }
-        let done = work(Pin::new(&mut self.stream), cx);
+        let done = write(Pin::new(&mut self.transport), cx);
         if done.is_ready() {
-            self.waiting = false;
+            self.is_waiting = false;
             return done;
         }
-        let patience = self.patience;
-        let countdown = self.countdown.get_or_insert_with(|| Box::pin(sleep(patience)));
-        if !self.waiting {
-            self.waiting = true;
-            countdown.as_mut().reset(Instant::now() + patience);
+        let write_timeout = self.write_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(write_timeout)));
+        if !self.is_waiting {
+            self.is_waiting = true;
+            timer.as_mut().reset(Instant::now() + write_timeout);
         }
-        ready!(countdown.as_mut().poll(cx));
-        Poll::Ready(Err(no_progress()))
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(write_timed_out()))
     }
 }
 
-fn no_progress() -> io::Error {
+fn write_timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the peer takes no data")
 }
 
-/// The time until `waiting` bytes, of which none has been confirmed for `still`, are off the way; `None` if they are.
-fn clears_in(waiting: u32, still: Duration, path: &Path) -> Option<Duration> {
-    // What the way itself holds is travelling, not queueing.
-    let queued = u64::from(waiting).checked_sub(path.holds()).filter(|queued| *queued > 0)?;
-    let time = path.time_for(queued);
-    // A peer confirms the last segment or two only after a while. They have arrived when they had the time to.
-    if waiting <= 2 * path.segment {
-        return time.checked_sub(still).filter(|rest| !rest.is_zero());
+/// The time until `queued` bytes, of which none was acknowledged for `idle`, are out of the way; `None` if they are.
+fn time_until_clear(queued: u32, idle: Duration, info: &TcpInfo) -> Option<Duration> {
+    // Bytes up to the bandwidth-delay product travel. Those beyond it wait in a queue.
+    let waiting = u64::from(queued).checked_sub(info.bandwidth_delay_product()).filter(|bytes| *bytes > 0)?;
+    let time = info.delivery_time(waiting);
+    // A peer delays its acknowledgement of the last segment or two. They count as delivered after the time that takes.
+    if queued <= 2 * info.segment {
+        return time.checked_sub(idle).filter(|rest| !rest.is_zero());
     }
     Some(time)
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ClientSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        Pin::new(&mut self.get_mut().transport).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for ClientSocket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().patiently(cx, |stream, cx| stream.poll_write(cx, buf))
+        self.get_mut().poll_with_timeout(cx, |transport, cx| transport.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -155,7 +164,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().patiently(cx, |stream, cx| stream.poll_write_vectored(cx, bufs))
+        self.get_mut().poll_with_timeout(cx, |transport, cx| transport.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -163,10 +172,10 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().patiently(cx, |stream, cx| stream.poll_flush(cx))
+        self.get_mut().poll_with_timeout(cx, |transport, cx| transport.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().transport).poll_shutdown(cx)
     }
 }

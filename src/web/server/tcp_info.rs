@@ -1,6 +1,6 @@
-//! What a peer has not taken yet, asked of the kernel: how much, and how fast it goes.
+//! The kernel's view of a connection: how much it has not delivered yet, and how fast it delivers.
 //!
-//! Two questions, and nothing about what follows from the answers; that is in [`client_socket`](super::client_socket).
+//! Only the two system calls and plain arithmetic. [`client_socket`](super::client_socket) draws the conclusions.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,51 +9,51 @@ use std::time::Duration;
 
 use nix::libc;
 
-/// Bytes given to the kernel that the peer's kernel has not confirmed, sent or not (SIOCOUTQ of tcp(7)).
-pub(in crate::web) fn unconfirmed(socket: BorrowedFd<'_>) -> io::Result<u32> {
+/// Bytes in the kernel's send queue: written, and not yet acknowledged by the peer's kernel (SIOCOUTQ of tcp(7)).
+pub(super) fn send_queue_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the request writes one int, to where it is told.
+    // SAFETY: the request writes one int, to the pointer it is given.
     let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.unsigned_abs()) }
 }
 
-/// The way to a peer, as far as it has been found out.
+/// What TCP has measured of the path to a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::web) struct Path {
+pub(super) struct TcpInfo {
     /// Bytes in a full segment.
-    pub(in crate::web) segment: u32,
-    /// The shortest round trip seen: there and back with empty queues.
-    pub(in crate::web) round_trip: Duration,
-    /// Bytes a second that arrived of late; 0 while nothing has.
-    pub(in crate::web) bytes_per_s: u64,
+    pub(super) segment: u32,
+    /// The shortest round trip seen, which is one with empty queues.
+    pub(super) min_round_trip: Duration,
+    /// Bytes a second that were recently delivered; 0 before the first.
+    pub(super) delivery_rate: u64,
 }
 
-impl Path {
-    /// Bytes that keep the way full: with fewer under way it is idle at times, with more they queue.
-    pub(in crate::web) fn holds(&self) -> u64 {
-        (u128::from(self.bytes_per_s) * self.round_trip.as_micros() / 1_000_000) as u64
+impl TcpInfo {
+    /// The bandwidth-delay product, in bytes. With fewer in flight the path is idle at times; with more they queue.
+    pub(super) fn bandwidth_delay_product(&self) -> u64 {
+        (u128::from(self.delivery_rate) * self.min_round_trip.as_micros() / 1_000_000) as u64
     }
 
-    /// Time so many bytes take; none while nobody knows.
-    pub(in crate::web) fn time_for(&self, bytes: u64) -> Duration {
-        let micros = (u128::from(bytes) * 1_000_000).checked_div(self.bytes_per_s.into()).unwrap_or(0);
+    /// Time to deliver so many bytes; zero while the rate is not known.
+    pub(super) fn delivery_time(&self, bytes: u64) -> Duration {
+        let micros = (u128::from(bytes) * 1_000_000).checked_div(self.delivery_rate.into()).unwrap_or(0);
         Duration::from_micros(micros as u64)
     }
 }
 
-/// Where the kernel's `struct tcp_info` (include/uapi/linux/tcp.h) holds what is asked for, since Linux 4.9.
+/// Offsets of the fields in the kernel's `struct tcp_info` (include/uapi/linux/tcp.h), since Linux 4.9.
 mod offset {
-    pub(in crate::web) const SND_MSS: usize = 16;
-    pub(in crate::web) const MIN_RTT: usize = 148;
-    pub(in crate::web) const DELIVERY_RATE: usize = 160;
-    pub(in crate::web) const END: usize = 168;
+    pub(super) const SND_MSS: usize = 16;
+    pub(super) const MIN_RTT: usize = 148;
+    pub(super) const DELIVERY_RATE: usize = 160;
+    pub(super) const END: usize = 168;
 }
 
-/// The way to the peer of a TCP connection (TCP_INFO of tcp(7)).
-pub(in crate::web) fn path(socket: BorrowedFd<'_>) -> io::Result<Path> {
+/// Reads TCP_INFO of a TCP socket (tcp(7)).
+pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     let mut info = [0; offset::END];
     let mut len = info.len() as libc::socklen_t;
-    // SAFETY: no more than `len` bytes are written, which is what there is room for.
+    // SAFETY: the kernel writes at most `len` bytes, the size of the buffer.
     let answer = unsafe {
         let (info, len) = (info.as_mut_ptr().cast(), &raw mut len);
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, len)
@@ -61,17 +61,17 @@ pub(in crate::web) fn path(socket: BorrowedFd<'_>) -> io::Result<Path> {
     if answer < 0 {
         return Err(io::Error::last_os_error());
     }
-    // A kernel that knows less leaves zeros, which stand for not knowing.
+    // An older kernel leaves zeros, which mean "not known".
     let field = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
     let (low, high) = (field(offset::DELIVERY_RATE), field(offset::DELIVERY_RATE + 4));
     let (low, high) = if cfg!(target_endian = "big") { (high, low) } else { (low, high) };
-    Ok(Path {
+    Ok(TcpInfo {
         segment: field(offset::SND_MSS),
-        // All ones stand for none seen.
-        round_trip: Duration::from_micros(
+        // All ones mean that none was measured.
+        min_round_trip: Duration::from_micros(
             Some(field(offset::MIN_RTT)).filter(|us| *us != u32::MAX).unwrap_or(0).into(),
         ),
-        bytes_per_s: u64::from(high) << 32 | u64::from(low),
+        delivery_rate: u64::from(high) << 32 | u64::from(low),
     })
 }
 
@@ -83,29 +83,30 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn the_kernel_tells_what_is_under_way() {
+    fn the_kernel_reports_queue_and_rate() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut far, _) = listener.accept().unwrap();
-        assert_eq!(unconfirmed(near.as_fd()).unwrap(), 0);
+        assert_eq!(send_queue_bytes(near.as_fd()).unwrap(), 0);
         near.set_nonblocking(true).unwrap();
         let mut written = 0;
         while let Ok(n) = near.write(&[0; 65536]) {
             written += n;
         }
-        let waiting = unconfirmed(near.as_fd()).unwrap() as usize;
-        assert!(waiting > 0 && waiting <= written, "{waiting} of {written}");
+        let queued = send_queue_bytes(near.as_fd()).unwrap() as usize;
+        assert!(queued > 0 && queued <= written, "{queued} of {written}");
         far.read_exact(&mut vec![0; written]).unwrap();
-        let path = path(near.as_fd()).unwrap();
-        assert!(path.segment >= 536, "{path:?}");
-        assert!(path.bytes_per_s > 0 && path.round_trip < Duration::from_secs(10), "{path:?}");
+        let info = tcp_info(near.as_fd()).unwrap();
+        assert!(info.segment >= 536, "{info:?}");
+        assert!(info.delivery_rate > 0 && info.min_round_trip < Duration::from_secs(10), "{info:?}");
     }
 
     #[test]
-    fn a_path_holds_what_arrives_in_a_round_trip() {
-        let path = Path { segment: 1448, round_trip: Duration::from_millis(50), bytes_per_s: 1_000_000 };
-        assert_eq!(path.holds(), 50_000);
-        assert_eq!(path.time_for(20_000), Duration::from_millis(20));
-        assert_eq!(Path::default().time_for(20_000), Duration::ZERO);
+    fn a_path_holds_what_is_delivered_in_a_round_trip() {
+        let info =
+            TcpInfo { segment: 1448, min_round_trip: Duration::from_millis(50), delivery_rate: 1_000_000 };
+        assert_eq!(info.bandwidth_delay_product(), 50_000);
+        assert_eq!(info.delivery_time(20_000), Duration::from_millis(20));
+        assert_eq!(TcpInfo::default().delivery_time(20_000), Duration::ZERO);
     }
 }

@@ -1,8 +1,6 @@
-//! What carries a client's bytes: TCP or a UNIX socket, with the kernel's word on what has arrived, and TLS on top of it
-//! or nothing.
+//! What carries a client's bytes: a TCP or UNIX socket ([`Connection`]), plain or with TLS on top ([`Transport`]).
 //!
-//! An enum rather than a trait object: there are few, they are known, and a frame goes from the ring to the kernel
-//! without anything between.
+//! Both are enums and not trait objects, so that a frame goes from the ring to the kernel without indirection.
 #![forbid(unsafe_code)]
 
 use std::io::{self, IoSlice};
@@ -18,101 +16,98 @@ use tokio::net::{TcpStream, UnixStream};
 #[cfg(feature = "tls")]
 use tokio_rustls::server::TlsStream;
 
-use crate::web::server::tcp_info::{self, Path};
+use super::tcp_info::{self, TcpInfo};
 
-/// Bytes that may wait in the kernel before the network takes them: what is left of a frame, as no other is begun
-/// before. Bounds what a peer who stops reading costs; small enough for many of those, large enough that a frame of
-/// usual size is one call to the kernel.
-const UNSENT: u32 = 128 * 1024;
-/// A machine that is gone without a word while there is nothing to send is asked after so long, so often, so many
-/// times.
+/// Bytes that may wait unsent in the kernel (TCP_NOTSENT_LOWAT). Bounds the memory that a peer who stops reading takes;
+/// large enough that a frame of usual size is one system call.
+const MAX_UNSENT: u32 = 128 * 1024;
+/// Keepalive probes: time until the first, interval, and number. They find peers that vanished while nothing was sent.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 
 #[derive(Debug)]
-enum Stream {
+enum RawStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// A connection as the kernel knows it.
+/// An accepted socket.
 #[derive(Debug)]
-pub(in crate::web) struct Line {
-    stream: Stream,
-    /// Bytes given to the kernel so far.
+pub(in crate::web) struct Connection {
+    stream: RawStream,
+    /// Bytes written so far.
     written: u64,
 }
 
-impl From<TcpStream> for Line {
+impl From<TcpStream> for Connection {
     fn from(stream: TcpStream) -> Self {
-        Self { stream: Stream::Tcp(stream), written: 0 }
+        Self { stream: RawStream::Tcp(stream), written: 0 }
     }
 }
 
-impl From<UnixStream> for Line {
+impl From<UnixStream> for Connection {
     fn from(stream: UnixStream) -> Self {
-        Self { stream: Stream::Unix(stream), written: 0 }
+        Self { stream: RawStream::Unix(stream), written: 0 }
     }
 }
 
-impl Line {
-    /// Lets small writes go out at once, and finds out about peers that are gone.
-    pub(in crate::web) fn prepare(&self) -> io::Result<()> {
-        let Stream::Tcp(stream) = &self.stream else { return Ok(()) };
+impl Connection {
+    /// Sends small writes at once, and detects peers that are gone.
+    pub(super) fn set_options(&self) -> io::Result<()> {
+        let RawStream::Tcp(stream) = &self.stream else { return Ok(()) };
         stream.set_nodelay(true)?;
         let (time, interval, retries) = KEEPALIVE;
         let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(retries);
         SockRef::from(stream).set_tcp_keepalive(&keepalive)
     }
 
-    /// Sets the kernel up for a stream of frames: no queue of old ones. A UNIX socket has none of its own: what has
-    /// been written is what the peer has to read.
-    pub(in crate::web) fn keep_fresh(&self) -> io::Result<()> {
+    /// Limits what the kernel queues unsent, for a stream of frames. A UNIX socket has no such queue.
+    pub(super) fn limit_unsent(&self) -> io::Result<()> {
         match &self.stream {
-            Stream::Tcp(stream) => SockRef::from(stream).set_tcp_notsent_lowat(UNSENT),
-            Stream::Unix(_) => Ok(()),
+            RawStream::Tcp(stream) => SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT),
+            RawStream::Unix(_) => Ok(()),
         }
     }
 
-    /// The first byte that the peer sends, which stays to be read; nothing if it hangs up before.
+    /// Waits for the first byte from the peer and leaves it to be read; `None` if the peer closes first.
     #[cfg(feature = "tls")]
-    pub(in crate::web) async fn first_byte(&self) -> io::Result<Option<u8>> {
+    pub(super) async fn first_byte(&self) -> io::Result<Option<u8>> {
         let mut byte = [0];
         match &self.stream {
-            Stream::Tcp(stream) => Ok((stream.peek(&mut byte).await? > 0).then_some(byte[0])),
-            Stream::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            RawStream::Tcp(stream) => Ok((stream.peek(&mut byte).await? > 0).then_some(byte[0])),
+            RawStream::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    /// The address of this machine that the peer has reached.
-    pub(in crate::web) fn own_address(&self) -> Option<IpAddr> {
+    /// The address of this machine that the peer connected to.
+    pub(in crate::web) fn local_address(&self) -> Option<IpAddr> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.local_addr().ok().map(|own| own.ip()),
-            Stream::Unix(_) => None,
+            RawStream::Tcp(stream) => stream.local_addr().ok().map(|own| own.ip()),
+            RawStream::Unix(_) => None,
         }
     }
 
-    /// Bytes given to the kernel so far.
-    pub(in crate::web) fn written(&self) -> u64 {
+    /// Bytes written so far.
+    pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// How many of them the peer's kernel, or on a UNIX socket the peer itself, has not taken yet.
-    pub(in crate::web) fn unconfirmed(&self) -> io::Result<u32> {
-        tcp_info::unconfirmed(self.descriptor())
+    /// How many of them have not been acknowledged by the peer's kernel, or on a UNIX socket not been read by the peer.
+    pub(super) fn send_queue_bytes(&self) -> io::Result<u32> {
+        tcp_info::send_queue_bytes(self.descriptor())
     }
 
-    /// What is known of the way to the peer, where there is one.
-    pub(in crate::web) fn path(&self) -> io::Result<Option<Path>> {
+    /// What TCP has measured of the path to the peer; `None` for a UNIX socket.
+    pub(super) fn tcp_info(&self) -> io::Result<Option<TcpInfo>> {
         match &self.stream {
-            Stream::Tcp(stream) => tcp_info::path(stream.as_fd()).map(Some),
-            Stream::Unix(_) => Ok(None),
+            RawStream::Tcp(stream) => tcp_info::tcp_info(stream.as_fd()).map(Some),
+            RawStream::Unix(_) => Ok(None),
         }
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
+            RawStream::Tcp(stream) => stream.as_fd(),
+            RawStream::Unix(stream) => stream.as_fd(),
         }
     }
 
@@ -124,21 +119,21 @@ impl Line {
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            RawStream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            RawStream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = match &mut this.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            RawStream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            RawStream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         };
         this.count(written)
     }
@@ -150,8 +145,8 @@ impl AsyncWrite for Line {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = match &mut this.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            RawStream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            RawStream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         this.count(written)
     }
@@ -161,45 +156,44 @@ impl AsyncWrite for Line {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What has been written is with the kernel.
+        // Nothing is buffered here.
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            RawStream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            RawStream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
 
-/// What a client's bytes go through.
+/// A connection, with or without TLS.
 #[derive(Debug)]
 pub(in crate::web) enum Transport {
-    /// As they are.
-    Plain(Line),
-    /// Encrypted. Large, and not in the way of those that are not.
+    Plain(Connection),
+    /// Boxed, as it is much larger.
     #[cfg(feature = "tls")]
-    Tls(Box<TlsStream<Line>>),
+    Tls(Box<TlsStream<Connection>>),
 }
 
 impl Transport {
-    /// The connection beneath.
-    pub(in crate::web) fn line(&self) -> &Line {
+    /// The connection underneath.
+    pub(in crate::web) fn connection(&self) -> &Connection {
         match self {
-            Self::Plain(line) => line,
+            Self::Plain(connection) => connection,
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.get_ref().0,
         }
     }
 
-    /// Whether nobody on the way can read what goes through.
+    /// Whether TLS is used.
     pub(in crate::web) fn is_encrypted(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }
 }
 
-/// Does the same with whichever it is.
+/// Calls the same method on either kind.
 macro_rules! either {
     ($this:expr, $stream:ident => $work:expr) => {
         match $this.get_mut() {

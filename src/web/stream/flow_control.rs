@@ -1,7 +1,7 @@
-//! How many frames may be under way to a `porthole.v1` viewer: what it has been sent and has not yet acknowledged.
+//! Flow control of `porthole.v1`: how many frames may be in flight, that is sent and not acknowledged by the viewer.
 //!
-//! What counts is the viewer's own word that a frame has been shown, so this bounds what waits in its program too, of
-//! which the kernel knows nothing.
+//! A viewer acknowledges a frame once it is shown. So this also bounds the frames that wait inside the viewer's program,
+//! which the kernel cannot see.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -11,59 +11,60 @@ use tokio::time::Instant;
 
 use crate::frame::{Frame, Sequence};
 
-/// Frames that may be sent to a `porthole.v1` viewer who has not acknowledged them: one on its way while one is being
-/// shown...
-const WINDOW: usize = 2;
-/// ...and with those that a long way holds, no more than this: half a second of 30 a second.
+/// Frames in flight on a short path: one travels while another is shown.
+const MIN_WINDOW: usize = 2;
+/// Most frames in flight on a long path: half a second at 30 a second.
 const MAX_WINDOW: usize = 16;
 
-/// Frames that are on their way to a viewer: sent and not acknowledged.
+/// The frames in flight to one viewer.
 #[derive(Debug)]
-pub(in crate::web) struct Window {
-    /// Sequence and when it was sent, oldest first.
+pub(super) struct InFlightWindow {
+    /// Sequence and time of sending, oldest first.
     in_flight: Deque<(Sequence, Instant), MAX_WINDOW>,
-    /// How many there may be.
+    /// How many are allowed.
     limit: usize,
-    /// The frame that was sent last.
+    /// The last frame sent.
     last: Option<Frame>,
-    /// Time from one frame of the camera to the next, if two have been sent.
+    /// Time between two frames of the camera; zero before two were sent.
     interval: Duration,
 }
 
-impl Default for Window {
+impl Default for InFlightWindow {
     fn default() -> Self {
-        Self { in_flight: Deque::new(), limit: WINDOW, last: None, interval: Duration::ZERO }
+        Self { in_flight: Deque::new(), limit: MIN_WINDOW, last: None, interval: Duration::ZERO }
     }
 }
 
-impl Window {
-    pub(in crate::web) fn len(&self) -> u32 {
+impl InFlightWindow {
+    /// The number of frames in flight.
+    pub(super) fn len(&self) -> u32 {
         self.in_flight.len() as u32
     }
 
-    /// When the oldest frame was sent, if no other may be before it is acknowledged.
-    pub(in crate::web) fn is_full_at(&self) -> Option<Instant> {
+    /// When the oldest frame was sent, if the window is full.
+    pub(super) fn full_since(&self) -> Option<Instant> {
         self.in_flight.front().filter(|_| self.in_flight.len() >= self.limit).map(|(_, sent)| *sent)
     }
 
-    /// Makes it as wide as a way needs on which an acknowledgement cannot be back sooner. What a viewer takes to show
-    /// a frame is no reason: frames would then wait at its end.
-    pub(in crate::web) fn fit(&mut self, round_trip: Duration) {
+    /// Adjusts the limit to the frames that a round trip of the network spans. The time that a viewer takes to show a frame
+    /// does not count, as frames would then wait inside the viewer.
+    pub(super) fn fit(&mut self, round_trip: Duration) {
         let travelling = round_trip.as_micros().checked_div(self.interval.as_micros()).unwrap_or(0);
-        self.limit = (WINDOW + travelling as usize).min(MAX_WINDOW);
+        self.limit = (MIN_WINDOW + travelling as usize).min(MAX_WINDOW);
     }
 
-    pub(in crate::web) fn sent(&mut self, frame: Frame) {
+    /// Adds a frame that is being sent.
+    pub(super) fn sent(&mut self, frame: Frame) {
         if let Some(last) = self.last.replace(frame) {
             let frames = frame.sequence.0.wrapping_sub(last.sequence.0).max(1);
             self.interval = frame.captured_at.since(last.captured_at) / frames;
         }
-        // There is room: none is sent while it is full.
+        // There is room, as no frame is sent while the window is full.
         let _ = self.in_flight.push_back((frame.sequence, Instant::now()));
     }
 
-    /// `sequence` has been shown, and so has or never will be all that was sent before it.
-    pub(in crate::web) fn acknowledge(&mut self, sequence: Sequence) {
+    /// Removes the frame `sequence` and all that were sent before it. Those were shown or never will be.
+    pub(super) fn acknowledge(&mut self, sequence: Sequence) {
         if let Some(last) = self.in_flight.iter().position(|(sent, _)| *sent == sequence) {
             for _ in 0..=last {
                 self.in_flight.pop_front();
@@ -87,25 +88,25 @@ mod tests {
 
     #[test]
     fn the_window_opens_with_acknowledgements() {
-        let mut window = Window::default();
+        let mut window = InFlightWindow::default();
         window.sent(frame(5, 0));
-        assert_eq!(window.is_full_at(), None);
+        assert_eq!(window.full_since(), None);
         window.sent(frame(9, 133));
-        assert!(window.is_full_at().is_some() && window.len() == 2);
+        assert!(window.full_since().is_some() && window.len() == 2);
         window.acknowledge(Sequence(4));
-        assert_eq!(window.len(), 2, "a number that was never sent");
+        assert_eq!(window.len(), 2, "a sequence that was never sent");
         window.acknowledge(Sequence(5));
-        assert_eq!((window.len(), window.is_full_at()), (1, None));
+        assert_eq!((window.len(), window.full_since()), (1, None));
         window.sent(frame(12, 233));
         window.acknowledge(Sequence(12));
-        assert_eq!(window.len(), 0, "the last one stands for those before it");
+        assert_eq!(window.len(), 0, "it acknowledges those before it");
     }
 
     #[test]
-    fn the_window_is_as_wide_as_the_way_is_long() {
-        let mut window = Window::default();
+    fn the_window_grows_with_the_round_trip() {
+        let mut window = InFlightWindow::default();
         window.fit(Duration::from_secs(1));
-        assert_eq!(window.limit, 2, "nothing is known of the camera yet");
+        assert_eq!(window.limit, 2, "the frame interval is not known yet");
         window.sent(frame(5, 0));
         window.sent(frame(9, 133));
         for (round_trip_ms, limit) in [(0, 2), (32, 2), (70, 4), (10_000, 16)] {
@@ -113,6 +114,6 @@ mod tests {
             assert_eq!(window.limit, limit, "{round_trip_ms} ms");
         }
         (10..24).for_each(|n| window.sent(frame(n, u64::from(n) * 33)));
-        assert!(window.len() == 16 && window.is_full_at().is_some());
+        assert!(window.len() == 16 && window.full_since().is_some());
     }
 }

@@ -1,34 +1,32 @@
-//! Frames as `multipart/x-mixed-replace`, for everything that is not a browser with scripts.
+//! Frames as `multipart/x-mixed-replace`, for everything but browsers with scripts.
 //!
-//! The boundary that ends a part goes out together with its frame: programs that look for it (Chromium among them)
-//! would otherwise show each frame when the next one comes.
+//! The boundary that ends a part is sent together with its frame. Programs that look for it, Chromium among them, would
+//! otherwise show each frame only when the next one comes.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
 use std::io::{self, IoSlice};
 
-use http_body_util::Full;
-use hyper::Response;
 use hyper::body::Bytes;
 use log::debug;
-use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, sleep_until};
 
-use super::viewer::{Dropped, Tally, Viewer};
+use super::frame_pacer::{FramePacer, StreamEvent};
+use super::viewer_registry::Viewer;
+use super::viewer_stats::{DropReason, ViewerStats};
 use crate::ring::{Lease, Subscription};
-use crate::web::router::fresh;
-use crate::web::server::client_socket::Socket;
+use crate::web::response::answer::{Answer, no_store};
+use crate::web::server::client_socket::ClientSocket;
 
-/// Separates the parts. Not to be found in any JPEG: a marker is never followed by letters.
+/// The boundary between parts. No JPEG contains it, as a marker is never followed by letters.
 macro_rules! boundary {
     () => {
         "porthole-frame"
     };
 }
 
-/// What the whole is, and what separates its parts.
+/// The content type of a stream.
 const CONTENT_TYPE: &str = concat!("multipart/x-mixed-replace;boundary=", boundary!());
-/// The head, up to lines that depend on who asks. No preamble, no caching, and the connection ends with the stream.
+/// The head of a stream, before the header lines that depend on the request. The connection ends with the stream.
 const HEAD: &str = concat!(
     "HTTP/1.1 200 OK\r\n",
     "Content-Type: multipart/x-mixed-replace;boundary=",
@@ -39,75 +37,73 @@ const HEAD: &str = concat!(
     "Referrer-Policy: no-referrer\r\n",
     "Connection: close\r\n",
 );
-const FIRST: &str = concat!("\r\n--", boundary!(), "\r\n");
-const NEXT: &str = concat!("\r\n--", boundary!(), "\r\n");
+/// What begins every part. Before the first one, its first line break ends the head.
+const BOUNDARY: &str = concat!("\r\n--", boundary!(), "\r\n");
 
-/// What HEAD is answered.
-pub(in crate::web) fn head() -> Response<Full<Bytes>> {
-    fresh(CONTENT_TYPE, Bytes::new())
+/// The answer to HEAD.
+pub(in crate::web) fn head() -> Answer {
+    no_store(CONTENT_TYPE, Bytes::new())
 }
 
-/// Serves a viewer until it leaves, takes nothing for too long, or `stop` is ready. `lines` are added to the head.
-pub(in crate::web) async fn serve(
-    mut socket: Socket,
+/// Serves a viewer until it leaves or takes no data, or `stop` is ready. `header_lines` are added to the head.
+pub(super) async fn serve(
+    mut socket: ClientSocket,
     viewer: Viewer,
-    lines: &str,
+    header_lines: &str,
     stop: impl Future<Output = ()>,
 ) {
-    let Viewer { mut subscription, entry } = viewer;
+    let Viewer { mut subscription, registration } = viewer;
+    let stats = &registration.stats;
     tokio::select! {
-        end = frames(&mut socket, &mut subscription, &entry.tally, lines) => {
-            if end.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-                entry.dropped(Dropped::Stalled);
+        ended = send_frames(&mut socket, &mut subscription, stats, header_lines) => {
+            if ended.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                registration.count_dropped(DropReason::Stalled);
             }
-            let end = end.err().map_or_else(|| "closed by the peer".into(), |error| error.to_string());
-            debug!("viewer {} (mjpeg): {end}", entry.tally.id);
+            let why = ended.err().map_or_else(|| "closed by the peer".into(), |error| error.to_string());
+            debug!("viewer {} (mjpeg): {why}", stats.id);
         }
         () = stop => {}
     }
 }
 
-async fn frames(
-    socket: &mut Socket,
+async fn send_frames(
+    socket: &mut ClientSocket,
     subscription: &mut Subscription,
-    tally: &Tally,
-    lines: &str,
+    stats: &ViewerStats,
+    header_lines: &str,
 ) -> io::Result<()> {
-    socket.keep_fresh()?;
-    socket.write_parts(&mut [HEAD, lines, FIRST].map(|part| IoSlice::new(part.as_bytes()))).await?;
-    let mut part = String::with_capacity(64);
-    // Whatever a client says after its request is of no interest; that it hangs up is.
-    let mut ignored = [0; 256];
-    let mut look_at = None;
+    socket.limit_unsent()?;
+    socket.write_parts(&mut [HEAD, header_lines, BOUNDARY].map(|part| IoSlice::new(part.as_bytes()))).await?;
+    let mut part_header = String::with_capacity(64);
+    let mut pacer = FramePacer::default();
+    // Whatever a client sends behind its request is discarded.
+    let mut discarded = [0; 256];
     loop {
-        tokio::select! {
-            biased;
-            newer = subscription.changed(), if look_at.is_none() => newer.map_err(io::Error::other)?,
-            read = socket.read(&mut ignored) => match read? {
-                0 => return Ok(()),
-                // The timer's turn never comes while the peer does not cease to talk.
-                _ if look_at.is_none_or(|at| Instant::now() < at) => continue,
-                _ => {}
-            },
-            () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
-        }
-        look_at = socket.clears_in()?.map(|time| Instant::now() + time);
-        if look_at.is_some() {
-            continue;
-        }
-        if let Some(lease) = subscription.lease() {
-            send(socket, &lease, &mut part, tally).await?;
+        match pacer.next(socket, subscription, true, &mut discarded, None).await? {
+            StreamEvent::FrameDue => {
+                if let Some(lease) = subscription.lease() {
+                    send(socket, &lease, &mut part_header, stats).await?;
+                }
+            }
+            StreamEvent::Read(0) => return Ok(()),
+            StreamEvent::Read(_) | StreamEvent::Deadline => {}
+            StreamEvent::Closed(closed) => return Err(io::Error::other(closed)),
         }
     }
 }
 
-async fn send(socket: &mut Socket, lease: &Lease<'_>, part: &mut String, tally: &Tally) -> io::Result<()> {
-    part.clear();
+async fn send(
+    socket: &mut ClientSocket,
+    lease: &Lease<'_>,
+    part_header: &mut String,
+    stats: &ViewerStats,
+) -> io::Result<()> {
+    part_header.clear();
     // Writing to a String cannot fail.
-    let _ = write!(part, "Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", lease.len());
-    let parts = &mut [IoSlice::new(part.as_bytes()), IoSlice::new(lease), IoSlice::new(NEXT.as_bytes())];
-    let bytes = parts.iter().map(|p| p.len()).sum();
+    let _ = write!(part_header, "Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", lease.len());
+    let parts = &mut [part_header.as_bytes(), lease, BOUNDARY.as_bytes()].map(IoSlice::new);
+    let bytes = parts.iter().map(|part| part.len()).sum();
     socket.write_parts(parts).await?;
-    tally.frame(lease.frame().captured_at, lease.skipped(), bytes);
+    stats.frame_sent(lease.frame().captured_at, lease.skipped(), bytes);
     Ok(())
 }

@@ -1,26 +1,31 @@
-//! One frame, fresh; or one picture as large as the camera has.
+//! Single pictures: the newest frame of the stream, or a still of the largest size that the camera has.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
+use hyper::StatusCode;
+use hyper::body::Bytes;
 use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
-use super::viewer::{Held, Viewer};
-use crate::camera::{Still, StillError, Taken};
+use super::viewer_registry::{LeasedFrame, Viewer};
+use crate::camera::{Camera, Still, StillError, Taken};
 use crate::frame::Timestamp;
 use crate::ring::Closed;
+use crate::web::response::answer::{Answer, jpeg, unavailable};
 
-/// How long a snapshot may wait for its frame. A camera that has to be opened first takes one to three seconds.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a full-size still may take: the camera is closed, opened, and settles.
-const STILL_PATIENCE: Duration = Duration::from_secs(15);
+/// Time for the frame of a snapshot. A camera that has to be opened first takes one to three seconds.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a still. The camera is closed and opened again, and settles its exposure.
+const STILL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Why there is no snapshot.
+/// There is no picture to answer with.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::web) enum NoSnapshot {
-    #[error("no frame within {} s", PATIENCE.as_secs())]
-    Late,
+enum SnapshotError {
+    #[error("no frame within {} s", FRAME_TIMEOUT.as_secs())]
+    NoFrame,
+    #[error("no answer within {} s", STILL_TIMEOUT.as_secs())]
+    NoStill,
     #[error("{0}")]
     Closed(#[from] Closed),
     #[error("{0}")]
@@ -29,53 +34,80 @@ pub(in crate::web) enum NoSnapshot {
     Still(#[from] StillError),
 }
 
-/// A full-size still, and the place of the one who asked for it.
-#[derive(Debug)]
-pub(in crate::web) struct Large {
+/// A still, and the viewer that it was taken for.
+struct ViewerStill {
     still: Still,
     _viewer: Viewer,
 }
 
-impl AsRef<[u8]> for Large {
+impl AsRef<[u8]> for ViewerStill {
     fn as_ref(&self) -> &[u8] {
         &self.still.jpeg
     }
 }
 
-/// What a snapshot is made of.
-#[derive(Debug)]
-pub(in crate::web) enum Sized {
-    Large(Large),
-    /// The stream is as large as pictures get.
-    Frame(Held),
-}
-
-/// One picture as large as the camera has, which has been asked for.
-pub(in crate::web) async fn largest(
+/// Answers with the newest frame, if there is one and it is not older than `max_age`. Otherwise waits for the next one,
+/// until `fault` is ready: then the camera gives none.
+pub(in crate::web) async fn frame(
+    camera: &Camera,
     viewer: Viewer,
-    taken: Receiver<Taken>,
+    max_age: Option<Duration>,
     fault: impl Future<Output = String>,
-) -> Result<Sized, NoSnapshot> {
-    let answer = timeout(STILL_PATIENCE, taken).await;
-    let late = || NoSnapshot::Fault(format!("no answer within {} s", STILL_PATIENCE.as_secs()));
-    match answer.map_err(|_| late())?.map_err(|_| NoSnapshot::Closed(Closed))?? {
-        Some(still) => {
-            viewer.entry.tally.frame(still.captured_at, 0, still.jpeg.len());
-            Ok(Sized::Large(Large { still, _viewer: viewer }))
-        }
-        None => take(viewer, Some(Duration::ZERO), fault).await.map(Sized::Frame),
+) -> Answer {
+    match take_frame(viewer, max_age, fault).await {
+        Ok(frame) => jpeg(Bytes::from_owner(frame)),
+        Err(error) => failed(camera, &error),
     }
 }
 
-/// The newest frame, if it was captured no earlier than `max_age` before now; else the next one that was. Gives up
-/// when `fault` is ready: the camera cannot give any.
-pub(in crate::web) async fn take(
+/// Answers with the still that `requested` gives, or with a frame of the stream if that is as large.
+pub(in crate::web) async fn still(
+    camera: &Camera,
+    viewer: Viewer,
+    requested: Receiver<Taken>,
+    fault: impl Future<Output = String>,
+) -> Answer {
+    match take_still(viewer, requested, fault).await {
+        Ok(bytes) => jpeg(bytes),
+        Err(error) => failed(camera, &error),
+    }
+}
+
+/// Answers that the camera takes no still now.
+pub(in crate::web) fn no_still(camera: &Camera, error: StillError) -> Answer {
+    failed(camera, &error.into())
+}
+
+fn failed(camera: &Camera, error: &SnapshotError) -> Answer {
+    let mut answer = unavailable(&format!("camera {}: {error}", camera.name()));
+    if matches!(error, SnapshotError::Still(StillError::Busy | StillError::TooSoon)) {
+        *answer.status_mut() = StatusCode::CONFLICT;
+    }
+    answer
+}
+
+async fn take_still(
+    viewer: Viewer,
+    requested: Receiver<Taken>,
+    fault: impl Future<Output = String>,
+) -> Result<Bytes, SnapshotError> {
+    let taken = timeout(STILL_TIMEOUT, requested).await.map_err(|_| SnapshotError::NoStill)?;
+    match taken.map_err(|_| Closed)?? {
+        Some(still) => {
+            viewer.registration.stats.frame_sent(still.captured_at, 0, still.jpeg.len());
+            Ok(Bytes::from_owner(ViewerStill { still, _viewer: viewer }))
+        }
+        None => take_frame(viewer, Some(Duration::ZERO), fault).await.map(Bytes::from_owner),
+    }
+}
+
+async fn take_frame(
     mut viewer: Viewer,
     max_age: Option<Duration>,
     fault: impl Future<Output = String>,
-) -> Result<Held, NoSnapshot> {
+) -> Result<LeasedFrame, SnapshotError> {
     let oldest = max_age.map(|age| Timestamp(Timestamp::now().0.saturating_sub(age.as_micros() as u64)));
-    let fresh = async {
+    let recent = async {
         loop {
             viewer.subscription.changed().await?;
             let captured_at = viewer.subscription.lease().map(|lease| lease.frame().captured_at);
@@ -86,11 +118,11 @@ pub(in crate::web) async fn take(
     };
     tokio::select! {
         biased;
-        fresh = timeout(PATIENCE, fresh) => fresh.map_err(|_| NoSnapshot::Late)??,
-        why = fault => return Err(NoSnapshot::Fault(why)),
+        found = timeout(FRAME_TIMEOUT, recent) => found.map_err(|_| SnapshotError::NoFrame)??,
+        why = fault => return Err(SnapshotError::Fault(why)),
     }
-    let tally = viewer.entry.tally.clone();
-    let held = viewer.into_frame().ok_or(NoSnapshot::Late)?;
-    tally.frame(held.lease.frame().captured_at, 0, held.as_ref().len());
-    Ok(held)
+    let stats = viewer.registration.stats.clone();
+    let frame = viewer.into_frame().ok_or(SnapshotError::NoFrame)?;
+    stats.frame_sent(frame.lease.frame().captured_at, 0, frame.as_ref().len());
+    Ok(frame)
 }

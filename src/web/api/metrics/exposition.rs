@@ -1,25 +1,28 @@
-//! The text format of Prometheus, version 0.0.4: families of samples, each family with its help and type before it.
+//! The text exposition format of Prometheus, version 0.0.4.
+//!
+//! Written by hand: it is 60 lines. The `prometheus` and `prometheus-client` crates keep metrics of their own, where these
+//! are read from the status, the ring and the viewers at the moment of the request.
 #![forbid(unsafe_code)]
 
 use std::fmt::{Display, Write};
 
 use crate::status::Histogram;
 
-/// What the format calls itself.
-pub(in crate::web) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The content type of the format.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What kind of figure a family holds.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::web) enum Kind {
+pub(super) enum MetricKind {
     /// It only grows, from 0 when the service starts.
     Counter,
     /// It goes up and down.
     Gauge,
-    /// How often something took how long.
+    /// Counts of durations, by size.
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     const fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -29,42 +32,42 @@ impl Kind {
     }
 }
 
-/// Labels of a sample: names of letters, and values of anything.
-pub(in crate::web) type Labels<'a> = &'a [(&'a str, &'a str)];
+/// Labels of a sample. Names consist of letters; values are escaped.
+pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
-/// A text that grows by families.
+/// The text, which grows by families.
 #[derive(Debug, Default)]
-pub(in crate::web) struct Exposition(String);
+pub(super) struct Exposition(String);
 
 impl Exposition {
-    /// Begins a family. Its samples must follow before the next family begins.
-    pub(in crate::web) fn family<'a>(&'a mut self, kind: Kind, name: &'a str, help: &str) -> Family<'a> {
+    /// Begins a family: metrics of one name and type. Its samples must come before the next family.
+    pub(super) fn family<'a>(&'a mut self, kind: MetricKind, name: &'a str, help: &str) -> MetricFamily<'a> {
         // Writing to a String cannot fail.
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {}\n", kind.name());
-        Family { text: &mut self.0, name }
+        MetricFamily { text: &mut self.0, name }
     }
 
-    pub(in crate::web) fn into_text(self) -> String {
+    pub(super) fn into_text(self) -> String {
         self.0
     }
 }
 
-/// A family whose samples are being written.
+/// The family that samples are added to.
 #[derive(Debug)]
-pub(in crate::web) struct Family<'a> {
+pub(super) struct MetricFamily<'a> {
     text: &'a mut String,
     name: &'a str,
 }
 
-impl Family<'_> {
+impl MetricFamily<'_> {
     /// One sample of a counter or gauge.
-    pub(in crate::web) fn sample(&mut self, labels: Labels<'_>, value: impl Display) -> &mut Self {
+    pub(super) fn sample(&mut self, labels: Labels<'_>, value: impl Display) -> &mut Self {
         self.line("", labels, None, value)
     }
 
     /// All samples of a histogram, in seconds.
-    pub(in crate::web) fn histogram(&mut self, labels: Labels<'_>, histogram: &Histogram) {
-        // Before the buckets: what is recorded meanwhile is then missing in the sum, and not counted without it.
+    pub(super) fn histogram(&mut self, labels: Labels<'_>, histogram: &Histogram) {
+        // Read before the buckets: what is recorded meanwhile is then missing from the sum, and never from the count.
         let sum = histogram.sum_s();
         let mut count = 0;
         for (bound, below) in histogram.octaves() {
@@ -89,7 +92,7 @@ impl Family<'_> {
     }
 }
 
-/// A label's value as it must be written.
+/// Escapes the value of a label.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -101,19 +104,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_follow_their_help_and_type() {
+    fn samples_follow_help_and_type() {
         let mut out = Exposition::default();
-        out.family(Kind::Gauge, "a", "How much.").sample(&[], 1.5).sample(&[("x", "\"\\\n")], 2);
+        out.family(MetricKind::Gauge, "a", "How much.").sample(&[], 1.5).sample(&[("x", "\"\\\n")], 2);
         let expected = "# HELP a How much.\n# TYPE a gauge\na 1.5\na{x=\"\\\"\\\\\\n\"} 2\n";
         assert_eq!(out.into_text(), expected);
     }
 
     #[test]
-    fn a_histogram_ends_with_all_sum_and_count() {
+    fn a_histogram_ends_with_its_total_sum_and_count() {
         let histogram = Histogram::default();
         histogram.record(Duration::from_millis(3));
         let mut out = Exposition::default();
-        out.family(Kind::Histogram, "h_seconds", "How long.").histogram(&[("x", "y")], &histogram);
+        out.family(MetricKind::Histogram, "h_seconds", "How long.").histogram(&[("x", "y")], &histogram);
         let text = out.into_text();
         assert!(text.contains("h_seconds_bucket{x=\"y\",le=\"0.002048\"} 0\n"), "{text}");
         assert!(text.contains("h_seconds_bucket{x=\"y\",le=\"0.004096\"} 1\n"), "{text}");

@@ -1,46 +1,46 @@
-//! Stands for TLS in a program that is built without. There is never one of these.
+//! Takes the place of TLS in a build without it. A [`TlsServer`] is never made.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::path::Path;
 
 use crate::status::Counter;
-use crate::web::Encryption;
-use crate::web::server::listener::Address;
-use crate::web::server::transport::{Line, Transport};
+use crate::web::server::address::ListenAddress;
+use crate::web::server::encryption::Encryption;
+use crate::web::server::transport::{Connection, Transport};
 
-/// There is no TLS to serve with.
+/// This build has no TLS.
 #[derive(Debug, thiserror::Error)]
 #[error("this porthole was built without TLS (its feature tls)")]
 pub struct TlsError;
 
-/// The server's side of TLS, which there is not.
+/// The server's side of TLS.
 #[derive(Debug)]
-pub(in crate::web) struct Tls {
+pub(in crate::web) struct TlsServer {
     pub(in crate::web) reloads: Counter,
     pub(in crate::web) rejected: Counter,
     never: std::convert::Infallible,
 }
 
-/// What a peer turned out to speak.
-#[allow(dead_code, reason = "the same with and without")]
-pub(in crate::web) enum Spoken {
+/// What the first bytes of a connection turned out to be.
+#[allow(dead_code, reason = "the same as with TLS")]
+pub(in crate::web) enum FirstBytes {
     Tls(Transport),
-    Plain(Line),
+    Plain(Connection),
 }
 
-impl Tls {
-    /// Fails if anything is wanted.
+impl TlsServer {
+    /// Fails if TLS is wanted.
     pub(in crate::web) fn prepare(
-        wanted: &Encryption,
+        encryption: &Encryption,
         _: &Path,
-        _: &[Address],
+        _: &[ListenAddress],
     ) -> Result<Option<Self>, TlsError> {
-        if *wanted == Encryption::None { Ok(None) } else { Err(TlsError) }
+        if *encryption == Encryption::None { Ok(None) } else { Err(TlsError) }
     }
 
     /// Never called.
-    pub(in crate::web) async fn enter(&self, _: Line) -> io::Result<Spoken> {
+    pub(in crate::web) async fn accept(&self, _: Connection) -> io::Result<FirstBytes> {
         match self.never {}
     }
 }

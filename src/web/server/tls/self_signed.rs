@@ -1,7 +1,7 @@
-//! A certificate that nobody vouches for, made once and kept where only this user can read it.
+//! The self-signed certificate, made once and kept where only this user can read it.
 //!
-//! One file holds all: for whom and until when, in words before the PEM, where readers of PEM look over them; then
-//! certificate and key. Written aside and moved, so that a power cut leaves a whole one or none.
+//! One file holds the names and the end of validity as text, which readers of PEM skip, then certificate and key. It is
+//! written under another name and renamed, so that a power cut leaves a whole file or none.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -17,28 +17,30 @@ use log::warn;
 use nix::ifaddrs::getifaddrs;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 
-use super::files::{self, Pair};
-use super::{Address, TlsError, named_by};
+use super::certificate::{self, Certificate};
+use super::error::TlsError;
+use crate::web::server::address::ListenAddress;
 
+/// Seconds in a day.
 const DAY: u64 = 24 * 60 * 60;
-/// For how long it is made: no longer, or Apple's systems take it for nothing (825 days at most).
-const VALID: u64 = 800 * DAY;
-/// How long before its end it is made again.
+/// Seconds of validity. Apple's systems reject more than 825 days.
+const VALIDITY: u64 = 800 * DAY;
+/// Seconds before the end of validity at which it is renewed.
 const RENEW_BEFORE: u64 = 30 * DAY;
-/// By how much a client's clock may be behind.
-const SLOW_CLOCK: u64 = 2 * DAY;
-/// What stands before the PEM.
+/// Seconds by which a client's clock may be slow.
+const CLOCK_SKEW: u64 = 2 * DAY;
+/// Starts of the lines before the PEM.
 const NAMES: &str = "for: ";
 const UNTIL: &str = "until, in seconds of the Unix epoch: ";
 
-/// Where it is kept.
-pub(in crate::web) fn path(state_dir: &Path) -> PathBuf {
+/// The file it is kept in.
+pub(super) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("self-signed.pem")
 }
 
-/// What clients may call this machine: its name, alone and as mDNS has it, and its addresses. Those of IPv6 that change
-/// every day are none that anybody types, so only such as are listened on are taken of them.
-pub(in crate::web) fn names(listen: &[Address]) -> Vec<String> {
+/// The names that clients may use for this machine: its host name, alone and under `.local`, and its addresses. Of IPv6
+/// only those in `listen`, as temporary addresses change every day.
+pub(super) fn names(listen: &[ListenAddress]) -> Vec<String> {
     let hostname =
         nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let is_name = |name: &String| {
@@ -57,36 +59,36 @@ pub(in crate::web) fn names(listen: &[Address]) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// The certificate that is kept, or a new one if that does not stand for all of `names`, or soon ends.
-pub(in crate::web) fn read_or_make(state_dir: &Path, names: &[String]) -> Result<Pair, TlsError> {
+/// The certificate that is kept; or a new one if that lacks one of `names` or soon ends.
+pub(super) fn read_or_make(state_dir: &Path, names: &[String]) -> Result<Certificate, TlsError> {
     match read(&path(state_dir)) {
-        Ok((pair, had)) => {
-            let ends = pair.renew_at.is_none_or(|at| files::now() >= at);
-            if !ends && names.iter().all(|name| had.contains(name)) {
-                return Ok(pair);
+        Ok((certificate, kept_names)) => {
+            let ends = certificate.renew_at.is_none_or(|at| certificate::unix_time() >= at);
+            if !ends && names.iter().all(|name| kept_names.contains(name)) {
+                return Ok(certificate);
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => warn!("{}: {error}; it is made anew", path(state_dir).display()),
+        Err(error) => warn!("{}: {error}; a new one is made", path(state_dir).display()),
     }
-    make(state_dir, names).map_err(|source| TlsError::State { path: state_dir.into(), source })
+    make(state_dir, names).map_err(|source| TlsError::StateDir { path: state_dir.into(), source })
 }
 
-/// What is kept, with the names it is for.
-fn read(path: &Path) -> io::Result<(Pair, Vec<String>)> {
-    let bytes = files::bytes(path)?;
+/// The certificate in the file, with the names it is for.
+fn read(path: &Path) -> io::Result<(Certificate, Vec<String>)> {
+    let bytes = certificate::read_file(path)?;
     let text = String::from_utf8_lossy(&bytes);
     let after = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
     let names = after(NAMES).unwrap_or_default().split(' ').map(str::to_owned).collect();
     let until: u64 = after(UNTIL).and_then(|until| until.parse().ok()).unwrap_or(0);
-    let chain = files::chain(&bytes).map_err(io::Error::other)?;
-    let key = files::key(&bytes).map_err(io::Error::other)?;
-    Ok((Pair { chain, key, renew_at: Some(until.saturating_sub(RENEW_BEFORE)) }, names))
+    let chain = certificate::chain(&bytes).map_err(io::Error::other)?;
+    let key = certificate::key(&bytes).map_err(io::Error::other)?;
+    Ok((Certificate { chain, key, renew_at: Some(until.saturating_sub(RENEW_BEFORE)) }, names))
 }
 
-fn make(state_dir: &Path, names: &[String]) -> io::Result<Pair> {
-    let now = files::now();
-    let (from, until) = (now.saturating_sub(SLOW_CLOCK), now + VALID);
+fn make(state_dir: &Path, names: &[String]) -> io::Result<Certificate> {
+    let now = certificate::unix_time();
+    let (from, until) = (now.saturating_sub(CLOCK_SKEW), now + VALIDITY);
     let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
     params.not_before = date_time_ymd(1970, 1, 1) + Duration::from_secs(from);
     params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(until);
@@ -102,7 +104,7 @@ fn make(state_dir: &Path, names: &[String]) -> io::Result<Pair> {
         pem("PRIVATE KEY", &key.serialize_der())
     );
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    // One for each process: two may start at once.
+    // Two processes may start at the same time, so each has its own.
     let (path, aside) = (path(state_dir), path(state_dir).with_extension(std::process::id().to_string()));
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
     file.write_all(text.as_bytes())?;
@@ -111,13 +113,22 @@ fn make(state_dir: &Path, names: &[String]) -> io::Result<Pair> {
     Ok(read(&path)?.0)
 }
 
-/// RFC 7468.
+/// Encodes PEM (RFC 7468).
 fn pem(label: &str, der: &[u8]) -> String {
     let mut text = format!("-----BEGIN {label}-----\n");
-    // Three bytes are four letters, and lines have 64 of these.
+    // A line has 64 characters, which are 48 bytes.
     for line in der.chunks(48) {
         text += &BASE64.encode(line);
         text.push('\n');
     }
     text + &format!("-----END {label}-----\n")
+}
+
+/// The address that clients of a listening socket use, if it is a single one.
+fn named_by(address: &ListenAddress) -> Option<IpAddr> {
+    match address {
+        ListenAddress::Tcp(address) => Some(address.ip()).filter(|ip| !ip.is_unspecified()),
+        ListenAddress::Unix(_) | ListenAddress::Local(_) => None,
+        ListenAddress::Activated { at, .. } => named_by(at),
+    }
 }

@@ -1,5 +1,7 @@
-//! WebSocket framing, RFC 6455 section 5: headers out, messages in. Bytes only; what messages mean is decided in
-//! the session.
+//! WebSocket framing (RFC 6455, section 5): headers of outgoing frames, and messages from incoming bytes. The session
+//! decides what messages mean.
+//!
+//! tungstenite parses and formats the frame headers. Its own connection type is not used, as it copies every payload.
 #![forbid(unsafe_code)]
 
 use std::io::Cursor;
@@ -8,152 +10,159 @@ use std::ops::Range;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// Longest header a server sends: two bytes and a 64-bit length.
-const MAX_HEADER: usize = 10;
-/// Longest header a client sends: the same and a mask.
+/// Bytes of the longest header of a server: two and a 64-bit length.
+const MAX_SERVER_HEADER: usize = 10;
+/// Bytes of the longest header of a client: the same and a mask.
 const MAX_CLIENT_HEADER: usize = 14;
-/// Longest payload of a control frame (section 5.5).
-pub(in crate::web) const MAX_CONTROL: usize = 125;
+/// Bytes of the longest payload of a control frame (section 5.5).
+pub(super) const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// Close codes, section 7.4.1.
-pub(super) mod close {
-    /// All is well, and over.
-    pub(in crate::web) const NORMAL: u16 = 1000;
-    /// The server goes down.
-    pub(in crate::web) const GOING_AWAY: u16 = 1001;
-    /// The peer broke the protocol.
-    pub(in crate::web) const PROTOCOL: u16 = 1002;
-    /// Text that is no UTF-8.
-    pub(in crate::web) const NOT_TEXT: u16 = 1007;
-    /// The peer does not do its part.
-    pub(in crate::web) const POLICY: u16 = 1008;
-    /// A message larger than any that means something here.
-    pub(in crate::web) const TOO_BIG: u16 = 1009;
+/// Close codes (section 7.4.1).
+pub(super) mod close_code {
+    /// The connection has served its purpose.
+    pub(in super::super) const NORMAL: u16 = 1000;
+    /// The server stops.
+    pub(in super::super) const GOING_AWAY: u16 = 1001;
+    /// The peer violated the protocol.
+    pub(in super::super) const PROTOCOL: u16 = 1002;
+    /// Text that is not UTF-8.
+    pub(in super::super) const NOT_TEXT: u16 = 1007;
+    /// The peer does not follow the rules of the service.
+    pub(in super::super) const POLICY: u16 = 1008;
+    /// A message that is too large.
+    pub(in super::super) const TOO_BIG: u16 = 1009;
 }
 
-/// A frame header, ready to be sent before its payload.
+/// The header of an outgoing frame, which holds a whole message.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::web) struct Header {
-    bytes: [u8; MAX_HEADER],
+pub(super) struct ServerFrameHeader {
+    bytes: [u8; MAX_SERVER_HEADER],
     len: usize,
 }
 
-impl Header {
-    /// Of a binary message in one frame.
-    pub(in crate::web) fn binary(payload: usize) -> Self {
+impl ServerFrameHeader {
+    /// Of a binary message of so many bytes.
+    pub(super) fn binary(payload: usize) -> Self {
         Self::of(OpCode::Data(Data::Binary), payload)
     }
 
-    /// Of a text message in one frame.
-    pub(in crate::web) fn text(payload: usize) -> Self {
+    /// Of a text message.
+    pub(super) fn text(payload: usize) -> Self {
         Self::of(OpCode::Data(Data::Text), payload)
     }
 
     /// Of a ping.
-    pub(in crate::web) fn ping(payload: usize) -> Self {
+    pub(super) fn ping(payload: usize) -> Self {
         Self::of(OpCode::Control(Control::Ping), payload)
     }
 
     /// Of a pong.
-    pub(in crate::web) fn pong(payload: usize) -> Self {
+    pub(super) fn pong(payload: usize) -> Self {
         Self::of(OpCode::Control(Control::Pong), payload)
     }
 
     /// Of a close frame.
-    pub(in crate::web) fn close(payload: usize) -> Self {
+    pub(super) fn close(payload: usize) -> Self {
         Self::of(OpCode::Control(Control::Close), payload)
     }
 
     fn of(opcode: OpCode, payload: usize) -> Self {
-        let mut bytes = [0; MAX_HEADER];
+        let mut bytes = [0; MAX_SERVER_HEADER];
         let mut rest = &mut bytes[..];
         let written = FrameHeader { opcode, ..FrameHeader::default() }.format(payload as u64, &mut rest);
-        debug_assert!(written.is_ok(), "a header without mask fits ten bytes");
-        let len = MAX_HEADER - rest.len();
+        debug_assert!(written.is_ok(), "a header without a mask fits ten bytes");
+        let len = MAX_SERVER_HEADER - rest.len();
         Self { bytes, len }
     }
 
-    pub(in crate::web) fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
 
-/// What a peer said.
+/// A message of the peer.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::web) enum Message<'a> {
+pub(super) enum Message<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
     Ping(&'a [u8]),
     Pong,
-    /// With the code it gave, if any.
+    /// With its code, if there is one.
     Close(Option<u16>),
 }
 
-/// Why a peer cannot be talked to any further.
+/// The peer violated the protocol. The connection cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::web) enum Violation {
+pub(super) enum ProtocolError {
     #[error("{0}")]
-    Protocol(&'static str),
+    Framing(&'static str),
     #[error("text that is not UTF-8")]
     NotText,
     #[error("a message of more than {0} bytes")]
     TooBig(usize),
 }
 
-impl Violation {
-    /// The close code that says so.
-    pub(in crate::web) fn code(self) -> u16 {
+impl ProtocolError {
+    /// Its close code.
+    pub(super) fn code(self) -> u16 {
         match self {
-            Self::Protocol(_) => close::PROTOCOL,
-            Self::NotText => close::NOT_TEXT,
-            Self::TooBig(_) => close::TOO_BIG,
+            Self::Framing(_) => close_code::PROTOCOL,
+            Self::NotText => close_code::NOT_TEXT,
+            Self::TooBig(_) => close_code::TOO_BIG,
         }
     }
 }
 
-/// Collects what a peer sends and gives it back as messages. Holds one message at most.
+/// Turns the bytes of a peer into messages. Buffers one message at most.
 #[derive(Debug)]
-pub(in crate::web) struct Inbound {
+pub(super) struct MessageReader {
     limit: usize,
-    /// Room for one frame of the largest size, header included.
+    /// Holds one frame of the largest size, with its header.
     buffer: Box<[u8]>,
-    held: Range<usize>,
-    /// Fragments of a message so far, and whether it is text.
-    partial: Vec<u8>,
-    partial_is_text: Option<bool>,
+    filled: Range<usize>,
+    /// The fragments of a message so far.
+    fragments: Vec<u8>,
+    /// Whether the fragments are text; `None` between messages.
+    fragments_are_text: Option<bool>,
 }
 
-impl Inbound {
-    /// For messages of up to `limit` bytes; `read_ahead` is what came behind the handshake.
+impl MessageReader {
+    /// For messages of up to `limit` bytes. `read_ahead` is what came behind the handshake.
     ///
     /// # Errors
-    /// When more came than a client may send before the handshake is answered.
-    pub(in crate::web) fn new(limit: usize, read_ahead: &[u8]) -> Result<Self, Violation> {
-        let mut buffer = vec![0; limit.max(MAX_CONTROL) + MAX_CLIENT_HEADER].into_boxed_slice();
-        let room = buffer.get_mut(..read_ahead.len()).ok_or(Violation::TooBig(limit))?;
-        room.copy_from_slice(read_ahead);
-        Ok(Self { limit, buffer, held: 0..read_ahead.len(), partial: Vec::new(), partial_is_text: None })
+    /// When that is more than a client may send before the handshake is answered.
+    pub(super) fn new(limit: usize, read_ahead: &[u8]) -> Result<Self, ProtocolError> {
+        let mut buffer = vec![0; limit.max(MAX_CONTROL_PAYLOAD) + MAX_CLIENT_HEADER].into_boxed_slice();
+        let unfilled = buffer.get_mut(..read_ahead.len()).ok_or(ProtocolError::TooBig(limit))?;
+        unfilled.copy_from_slice(read_ahead);
+        Ok(Self {
+            limit,
+            buffer,
+            filled: 0..read_ahead.len(),
+            fragments: Vec::new(),
+            fragments_are_text: None,
+        })
     }
 
-    /// Room to read into, never empty after [`Inbound::next`] asked for more. Say what came with [`Inbound::came`].
-    pub(in crate::web) fn room(&mut self) -> &mut [u8] {
-        if self.held.start > 0 {
-            self.buffer.copy_within(self.held.clone(), 0);
-            self.held = 0..self.held.len();
+    /// The space to read into. It is never empty after [`MessageReader::next`] returned `None`.
+    pub(super) fn unfilled(&mut self) -> &mut [u8] {
+        if self.filled.start > 0 {
+            self.buffer.copy_within(self.filled.clone(), 0);
+            self.filled = 0..self.filled.len();
         }
-        &mut self.buffer[self.held.end..]
+        &mut self.buffer[self.filled.end..]
     }
 
-    /// `n` bytes were read into [`Inbound::room`].
-    pub(in crate::web) fn came(&mut self, n: usize) {
-        self.held.end += n;
+    /// Says that `n` bytes were read into [`MessageReader::unfilled`].
+    pub(super) fn advance(&mut self, n: usize) {
+        self.filled.end += n;
     }
 
-    /// The next message; `None` when more has to be read first.
+    /// The next message; `None` if more bytes have to be read first.
     ///
     /// # Errors
-    /// [`Violation`]; nothing sensible can come after that.
-    pub(in crate::web) fn next(&mut self) -> Result<Option<Message<'_>>, Violation> {
+    /// [`ProtocolError`]. The connection cannot go on after that.
+    pub(super) fn next(&mut self) -> Result<Option<Message<'_>>, ProtocolError> {
         loop {
             let Some(frame) = self.frame()? else { return Ok(None) };
             let payload = frame.payload;
@@ -161,25 +170,25 @@ impl Inbound {
                 OpCode::Control(Control::Ping) => return Ok(Some(Message::Ping(&self.buffer[payload]))),
                 OpCode::Control(Control::Pong) => return Ok(Some(Message::Pong)),
                 OpCode::Control(_) => {
-                    return close_code(&self.buffer[payload]).map(|c| Some(Message::Close(c)));
+                    return parse_close(&self.buffer[payload]).map(|c| Some(Message::Close(c)));
                 }
                 OpCode::Data(kind) => {
                     let first = kind != Data::Continue;
-                    if first == self.partial_is_text.is_some() {
-                        return Err(Violation::Protocol("a message fragment out of order"));
+                    if first == self.fragments_are_text.is_some() {
+                        return Err(ProtocolError::Framing("a message fragment out of order"));
                     }
                     if first {
-                        self.partial_is_text = Some(kind == Data::Text);
-                        self.partial.clear();
+                        self.fragments_are_text = Some(kind == Data::Text);
+                        self.fragments.clear();
                         if frame.header.is_final {
-                            // The usual case: one frame is the message, and it stays where it is.
+                            // The usual case: the message is one frame, which is not copied.
                             return Ok(Some(self.message(payload)?));
                         }
                     }
-                    if self.partial.len() + payload.len() > self.limit {
-                        return Err(Violation::TooBig(self.limit));
+                    if self.fragments.len() + payload.len() > self.limit {
+                        return Err(ProtocolError::TooBig(self.limit));
                     }
-                    self.partial.extend_from_slice(&self.buffer[payload]);
+                    self.fragments.extend_from_slice(&self.buffer[payload]);
                     if frame.header.is_final {
                         return Ok(Some(self.message(0..0)?));
                     }
@@ -188,62 +197,64 @@ impl Inbound {
         }
     }
 
-    /// A whole message: what is at `payload`, or if that is empty the fragments.
-    fn message(&mut self, payload: Range<usize>) -> Result<Message<'_>, Violation> {
-        let bytes = if payload.is_empty() { &self.partial[..] } else { &self.buffer[payload] };
-        if self.partial_is_text.take() == Some(true) {
-            return std::str::from_utf8(bytes).map(Message::Text).map_err(|_| Violation::NotText);
+    /// A complete message: the payload, or the fragments if that is empty.
+    fn message(&mut self, payload: Range<usize>) -> Result<Message<'_>, ProtocolError> {
+        let bytes = if payload.is_empty() { &self.fragments[..] } else { &self.buffer[payload] };
+        if self.fragments_are_text.take() == Some(true) {
+            return std::str::from_utf8(bytes).map(Message::Text).map_err(|_| ProtocolError::NotText);
         }
         Ok(Message::Binary(bytes))
     }
 
-    /// Takes one frame out and unmasks it where it lies.
-    fn frame(&mut self) -> Result<Option<Frame>, Violation> {
-        let mut cursor = Cursor::new(&self.buffer[self.held.clone()]);
-        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Violation::Protocol("an unknown opcode"))?;
+    /// Takes the next frame and unmasks it in place.
+    fn frame(&mut self) -> Result<Option<ClientFrame>, ProtocolError> {
+        let mut cursor = Cursor::new(&self.buffer[self.filled.clone()]);
+        let parsed =
+            FrameHeader::parse(&mut cursor).map_err(|_| ProtocolError::Framing("an unknown opcode"))?;
         let Some((header, length)) = parsed else { return Ok(None) };
-        let start = self.held.start + cursor.position() as usize;
+        let start = self.filled.start + cursor.position() as usize;
         if header.rsv1 || header.rsv2 || header.rsv3 {
-            return Err(Violation::Protocol("a reserved bit is set"));
+            return Err(ProtocolError::Framing("a reserved bit is set"));
         }
         let Some(mask) = header.mask else {
-            return Err(Violation::Protocol("a client's frame must be masked"));
+            return Err(ProtocolError::Framing("a client's frame must be masked"));
         };
         if let OpCode::Control(_) = header.opcode {
-            if !header.is_final || length > MAX_CONTROL as u64 {
-                return Err(Violation::Protocol("a control frame in fragments or of more than 125 bytes"));
+            if !header.is_final || length > MAX_CONTROL_PAYLOAD as u64 {
+                return Err(ProtocolError::Framing("a control frame in fragments or of more than 125 bytes"));
             }
         } else if length > self.limit as u64 {
-            return Err(Violation::TooBig(self.limit));
+            return Err(ProtocolError::TooBig(self.limit));
         }
-        // Both limits fit the buffer, so the length does.
+        // Both limits fit into the buffer, so the length does.
         let end = start + length as usize;
-        if end > self.held.end {
+        if end > self.filled.end {
             return Ok(None);
         }
         for (byte, mask) in self.buffer[start..end].iter_mut().zip(mask.iter().cycle()) {
             *byte ^= mask;
         }
-        self.held.start = end;
-        Ok(Some(Frame { header, payload: start..end }))
+        self.filled.start = end;
+        Ok(Some(ClientFrame { header, payload: start..end }))
     }
 }
 
-struct Frame {
+/// A frame in the buffer.
+struct ClientFrame {
     header: FrameHeader,
     payload: Range<usize>,
 }
 
-/// The code in a close frame (sections 5.5.1 and 7.4).
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+/// Reads the code of a close frame (sections 5.5.1 and 7.4).
+fn parse_close(payload: &[u8]) -> Result<Option<u16>, ProtocolError> {
     let Some((code, reason)) = payload.split_first_chunk() else {
-        return if payload.is_empty() { Ok(None) } else { Err(Violation::Protocol("half a close code")) };
+        return if payload.is_empty() { Ok(None) } else { Err(ProtocolError::Framing("half a close code")) };
     };
     let code = u16::from_be_bytes(*code);
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(Violation::Protocol("a close code that must not be sent"));
+        return Err(ProtocolError::Framing("a close code that must not be sent"));
     }
-    std::str::from_utf8(reason).map_err(|_| Violation::NotText)?;
+    std::str::from_utf8(reason).map_err(|_| ProtocolError::NotText)?;
     Ok(Some(code))
 }
 
@@ -267,32 +278,32 @@ mod tests {
         out
     }
 
-    /// What is heard when `bytes` come `step` at a time.
-    fn hear(bytes: &[u8], step: usize) -> Vec<String> {
-        let mut inbound = Inbound::new(200, &[]).unwrap();
-        let (mut heard, mut rest) = (Vec::new(), bytes);
+    /// The messages read when `bytes` come `step` at a time.
+    fn read_all(bytes: &[u8], step: usize) -> Vec<String> {
+        let mut reader = MessageReader::new(200, &[]).unwrap();
+        let (mut messages, mut rest) = (Vec::new(), bytes);
         loop {
-            match inbound.next() {
-                Ok(Some(message)) => heard.push(format!("{message:?}")),
-                Ok(None) if rest.is_empty() => return heard,
+            match reader.next() {
+                Ok(Some(message)) => messages.push(format!("{message:?}")),
+                Ok(None) if rest.is_empty() => return messages,
                 Ok(None) => {
-                    let room = inbound.room();
+                    let room = reader.unfilled();
                     let n = step.min(rest.len()).min(room.len());
                     assert!(n > 0, "no room to read into");
                     room[..n].copy_from_slice(&rest[..n]);
-                    inbound.came(n);
+                    reader.advance(n);
                     rest = &rest[n..];
                 }
                 Err(violation) => {
-                    heard.push(format!("{}", violation.code()));
-                    return heard;
+                    messages.push(format!("{}", violation.code()));
+                    return messages;
                 }
             }
         }
     }
 
     #[test]
-    fn messages_come_whole_however_they_are_cut() {
+    fn messages_do_not_depend_on_how_bytes_are_split() {
         let long = "x".repeat(200);
         let bytes = [
             frame(0x81, b"one"),
@@ -318,13 +329,13 @@ mod tests {
             "Close(Some(1001))".into(),
         ];
         for step in 1..40 {
-            assert_eq!(hear(&bytes, step), expected, "{step} bytes at a time");
+            assert_eq!(read_all(&bytes, step), expected, "{step} bytes at a time");
         }
-        assert_eq!(hear(&bytes, 1000), expected);
+        assert_eq!(read_all(&bytes, 1000), expected);
     }
 
     #[test]
-    fn violations_have_their_codes() {
+    fn protocol_errors_have_their_close_codes() {
         let unmasked = [0x81, 0x01, b'x'];
         for (bytes, code) in [
             (unmasked.to_vec(), "1002"),
@@ -342,23 +353,23 @@ mod tests {
             ([frame(0x02, &[0; 150]), frame(0x80, &[0; 51])].concat(), "1009"),
             (vec![0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0], "1009"),
         ] {
-            assert_eq!(hear(&bytes, 1000).last().map(String::as_str), Some(code), "{bytes:x?}");
+            assert_eq!(read_all(&bytes, 1000).last().map(String::as_str), Some(code), "{bytes:x?}");
         }
     }
 
     #[test]
     fn headers_have_the_shortest_form() {
-        assert_eq!(Header::binary(125).as_bytes(), [0x82, 125]);
-        assert_eq!(Header::text(126).as_bytes(), [0x81, 126, 0, 126]);
-        assert_eq!(Header::binary(65536).as_bytes(), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
-        assert_eq!(Header::close(2).as_bytes(), [0x88, 2]);
+        assert_eq!(ServerFrameHeader::binary(125).as_bytes(), [0x82, 125]);
+        assert_eq!(ServerFrameHeader::text(126).as_bytes(), [0x81, 126, 0, 126]);
+        assert_eq!(ServerFrameHeader::binary(65536).as_bytes(), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(ServerFrameHeader::close(2).as_bytes(), [0x88, 2]);
     }
 
     #[test]
-    fn what_came_behind_the_handshake_is_heard() {
+    fn bytes_behind_the_handshake_are_read() {
         let early = frame(0x81, b"early");
-        let mut inbound = Inbound::new(200, &early).unwrap();
-        assert_eq!(inbound.next().unwrap(), Some(Message::Text("early")));
-        assert_eq!(Inbound::new(200, &[0; 300]).unwrap_err(), Violation::TooBig(200));
+        let mut reader = MessageReader::new(200, &early).unwrap();
+        assert_eq!(reader.next().unwrap(), Some(Message::Text("early")));
+        assert_eq!(MessageReader::new(200, &[0; 300]).unwrap_err(), ProtocolError::TooBig(200));
     }
 }

@@ -1,4 +1,4 @@
-//! The opening handshake of a WebSocket, RFC 6455 section 4.2: read from a request's headers, answered in full.
+//! The opening handshake of a WebSocket (RFC 6455, section 4.2): reads the request, writes the answer.
 #![forbid(unsafe_code)]
 
 use data_encoding::BASE64;
@@ -8,54 +8,57 @@ use hyper::header::{
 };
 use tungstenite::handshake::derive_accept_key;
 
-use crate::web::stream::viewer::Kind;
+use crate::web::stream::viewer_stats::ViewerKind;
 
-/// The subprotocol with headers and acknowledgements.
+/// The subprotocol with frame headers and acknowledgements.
 const SUBPROTOCOL: &str = "porthole.v1";
 
-/// Why an upgrade is refused.
+/// The request is not a valid handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::web) enum Refusal {
+pub(in crate::web) enum HandshakeError {
     #[error("this is a WebSocket address; open it with a WebSocket client, or use /stream")]
-    NotAsked,
+    NotWebSocket,
     #[error("the WebSocket version must be 13 (RFC 6455)")]
     Version,
     #[error("Sec-WebSocket-Key must be 16 bytes in base64 (RFC 6455, section 4.1)")]
     Key,
 }
 
-/// An upgrade that can be answered.
+/// A valid handshake.
 #[derive(Debug)]
 pub(in crate::web) struct Handshake {
     accept: String,
-    with_headers: bool,
+    has_headers: bool,
 }
 
 impl Handshake {
-    /// Reads a client's opening handshake (RFC 6455, section 4.2.1).
-    pub(in crate::web) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+    /// Reads the headers of a request (section 4.2.1).
+    ///
+    /// # Errors
+    /// [`HandshakeError`] says what is missing or wrong.
+    pub(in crate::web) fn read(headers: &HeaderMap) -> Result<Self, HandshakeError> {
         if !has_token(headers, UPGRADE, "websocket") || !has_token(headers, CONNECTION, "upgrade") {
-            return Err(Refusal::NotAsked);
+            return Err(HandshakeError::NotWebSocket);
         }
         if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-            return Err(Refusal::Version);
+            return Err(HandshakeError::Version);
         }
         let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| key.as_bytes().trim_ascii()).unwrap_or_default();
         if BASE64.decode(key).is_ok_and(|key| key.len() == 16) {
-            let with_headers = has_token(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
-            return Ok(Self { accept: derive_accept_key(key), with_headers });
+            let has_headers = has_token(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+            return Ok(Self { accept: derive_accept_key(key), has_headers });
         }
-        Err(Refusal::Key)
+        Err(HandshakeError::Key)
     }
 
-    /// How the viewer takes its frames, if not as the tutorial's page does.
-    pub(in crate::web) fn kind(&self) -> Kind {
-        if self.with_headers { Kind::Porthole } else { Kind::Bare }
+    /// The format in which the viewer receives frames, unless it uses the tutorial's.
+    pub(in crate::web) fn kind(&self) -> ViewerKind {
+        if self.has_headers { ViewerKind::Porthole } else { ViewerKind::Bare }
     }
 
-    /// What completes the handshake.
-    pub(in crate::web) fn answer(&self) -> String {
-        let protocol = if self.with_headers {
+    /// The answer that completes the handshake (section 4.2.2).
+    pub(super) fn answer(&self) -> String {
+        let protocol = if self.has_headers {
             format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n")
         } else {
             String::new()
@@ -92,27 +95,27 @@ mod tests {
     ];
 
     #[test]
-    fn the_handshake_of_the_rfc_is_answered_as_in_the_rfc() {
+    fn the_example_of_the_rfc_is_answered_as_in_the_rfc() {
         let handshake = Handshake::read(&headers(&GOOD)).unwrap();
         assert!(handshake.answer().contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
-        assert_eq!(handshake.kind(), Kind::Bare);
+        assert_eq!(handshake.kind(), ViewerKind::Bare);
         let with = [&GOOD[..], &[("sec-websocket-protocol", "chat, porthole.v1")]].concat();
         let handshake = Handshake::read(&headers(&with)).unwrap();
-        assert_eq!(handshake.kind(), Kind::Porthole);
+        assert_eq!(handshake.kind(), ViewerKind::Porthole);
         assert!(handshake.answer().contains("Sec-WebSocket-Protocol: porthole.v1\r\n"));
     }
 
     #[test]
-    fn bad_handshakes_are_told_what_is_wrong() {
+    fn invalid_handshakes_are_told_what_is_wrong() {
         let with = |name: &'static str, value: &'static str| {
             let mut all = headers(&GOOD);
             all.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
             Handshake::read(&all).unwrap_err()
         };
-        assert_eq!(with("upgrade", "h2c"), Refusal::NotAsked);
-        assert_eq!(with("connection", "close"), Refusal::NotAsked);
-        assert_eq!(with("sec-websocket-version", "8"), Refusal::Version);
-        assert_eq!(with("sec-websocket-key", "c2hvcnQ="), Refusal::Key);
-        assert_eq!(with("sec-websocket-key", "not base64, not at all!!"), Refusal::Key);
+        assert_eq!(with("upgrade", "h2c"), HandshakeError::NotWebSocket);
+        assert_eq!(with("connection", "close"), HandshakeError::NotWebSocket);
+        assert_eq!(with("sec-websocket-version", "8"), HandshakeError::Version);
+        assert_eq!(with("sec-websocket-key", "c2hvcnQ="), HandshakeError::Key);
+        assert_eq!(with("sec-websocket-key", "not base64, not at all!!"), HandshakeError::Key);
     }
 }

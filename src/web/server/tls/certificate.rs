@@ -1,4 +1,4 @@
-//! Certificates and keys in files: PEM, as every tool writes it.
+//! Certificates and private keys in PEM files.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
@@ -10,35 +10,35 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::TlsError;
+use super::error::TlsError;
 
-/// Most bytes of a file. Chains are a few thousand.
-const MOST: u64 = 256 * 1024;
+/// Most bytes that are read of a file. Chains take a few thousand.
+const MAX_BYTES: u64 = 256 * 1024;
 
-/// A certificate, with those that vouch for it behind it, and its key.
+/// A certificate chain and its private key.
 #[derive(Debug)]
-pub(in crate::web) struct Pair {
-    pub(in crate::web) chain: Vec<CertificateDer<'static>>,
-    pub(in crate::web) key: PrivateKeyDer<'static>,
-    /// When it must be made again, in seconds of the Unix epoch, if it is made here.
-    pub(in crate::web) renew_at: Option<u64>,
+pub(super) struct Certificate {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+    /// When a self-signed certificate must be renewed, in seconds since the Unix epoch.
+    pub(super) renew_at: Option<u64>,
 }
 
-impl Pair {
+impl Certificate {
     /// The SHA-256 of the certificate, as browsers show it.
-    pub(in crate::web) fn fingerprint(&self) -> String {
+    pub(super) fn fingerprint(&self) -> String {
         let certificate = self.chain.first().map(|der| der.as_ref()).unwrap_or_default();
         let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
         digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
     }
 }
 
-/// What tells that a file is another one, or has been written to.
+/// Device, inode, time and size of files, which differ once a file is replaced or written to.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::web) struct Stamp(Vec<Option<[i128; 5]>>);
+pub(super) struct FileStamps(Vec<Option<[i128; 5]>>);
 
-impl Stamp {
-    pub(in crate::web) fn of(paths: &[&Path]) -> Self {
+impl FileStamps {
+    pub(super) fn of(paths: &[&Path]) -> Self {
         let one = |path: &&Path| {
             let meta = fs::metadata(path).ok()?;
             Some([
@@ -53,44 +53,44 @@ impl Stamp {
     }
 }
 
-/// Now, in seconds of the Unix epoch.
-pub(in crate::web) fn now() -> u64 {
+/// The current time, in seconds since the Unix epoch.
+pub(super) fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Reads a certificate and its key, which may be in one file.
-pub(in crate::web) fn read(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
+pub(super) fn read(certificate: &Path, key: &Path) -> Result<Certificate, TlsError> {
     let bad = |path: &Path, why: String| TlsError::File { path: path.into(), why };
-    let text = bytes(certificate).map_err(|error| bad(certificate, error.to_string()))?;
+    let text = read_file(certificate).map_err(|error| bad(certificate, error.to_string()))?;
     let chain = chain(&text).map_err(|why| bad(certificate, why))?;
-    let text = bytes(key).map_err(|error| bad(key, error.to_string()))?;
+    let text = read_file(key).map_err(|error| bad(key, error.to_string()))?;
     let key = self::key(&text).map_err(|why| bad(key, why))?;
-    Ok(Pair { chain, key, renew_at: None })
+    Ok(Certificate { chain, key, renew_at: None })
 }
 
-/// All of a file, if it is one and not too large.
-pub(in crate::web) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // Asked first: to open a pipe may wait for ever.
+/// Reads a regular file, up to [`MAX_BYTES`].
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Checked first, as opening a pipe may block.
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("is no file"));
+        return Err(io::Error::other("is not a regular file"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(MOST).read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// The certificates in a PEM text.
-pub(in crate::web) fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         Ok(_) => Err("holds no certificate; it must be PEM, with a line BEGIN CERTIFICATE".into()),
-        Err(error) => Err(format!("is no sound PEM: {error}")),
+        Err(error) => Err(format!("is not valid PEM: {error}")),
     }
 }
 
 /// The first private key in a PEM text.
-pub(in crate::web) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+pub(super) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(text).map_err(|_| {
         "holds no private key; it must be PEM, with a line BEGIN PRIVATE KEY and without a password".into()
     })
