@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::report::ValueOrigin;
 use crate::led::Role;
-use crate::web::HandedError;
+use crate::web::SocketActivationError;
 
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ pub enum ConfigError {
     },
     /// The service manager passes something that is not a socket to serve.
     #[error(transparent)]
-    Handed(#[from] HandedError),
+    Handed(#[from] SocketActivationError),
     /// A value that is not right.
     #[error("{origin} = {value}: {message}", origin = .0.origin_and_key(), value = .0.value, message = .0.message)]
     Value(Box<InvalidValue>),

@@ -40,7 +40,7 @@ pub struct Config {
     /// The machine this runs on.
     pub board: Board,
     /// For the web stage.
-    pub web: crate::web::Settings,
+    pub web: crate::web::WebSettings,
     /// For the capture threads, at least one.
     pub cameras: Vec<crate::camera::Settings>,
     /// For the LEDs; none unless they are listed.
