@@ -2,11 +2,11 @@
 //! completions are made of the same.
 #![forbid(unsafe_code)]
 
+use crate::config::Flags;
+use crate::led::Role;
+use crate::web::Role as PasswordRole;
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
-use porthole::config::Flags;
-use porthole::led::Role;
-use porthole::web::Role as PasswordRole;
 
 /// What stands below the flags.
 const AFTER: &str = "\
@@ -29,20 +29,23 @@ Exit codes: 0 stopped as told, 1 configuration wrong, 2 could not start, 3 stopp
 #[derive(Parser)]
 #[command(name = "porthole", version, about, long_about = None, propagate_version = true)]
 #[command(after_help = AFTER)]
-pub(crate) struct Command {
+pub struct Command {
+    /// What to do; [`Verb::Run`] if nothing is said.
     #[command(subcommand)]
-    pub(crate) verb: Option<Verb>,
+    pub verb: Option<Verb>,
 
+    /// What the command line configures.
     #[command(flatten)]
-    pub(crate) flags: Flags,
+    pub flags: Flags,
 
     /// How much to log: off, error, warn, info, debug or trace; PORTHOLE_LOG does the same
     #[arg(long, value_name = "LEVEL", global = true)]
-    pub(crate) log: Option<LevelFilter>,
+    pub log: Option<LevelFilter>,
 }
 
+/// What the program can do.
 #[derive(Subcommand)]
-pub(crate) enum Verb {
+pub enum Verb {
     /// Serve the camera (the default)
     Run,
     /// List cameras with their stable names, formats, sizes, rates and controls

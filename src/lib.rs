@@ -21,6 +21,8 @@
 //! | room | what belongs there |
 //! |---|---|
 //! | [`manual`] | chapters for users; no code |
+//! | [`command`] | the command line as clap knows it |
+//! | [`testing`] | what tests use beside the public interface |
 //! | [`logging`] | one line an event, and how few of them |
 //! | [`service`] | the composition root: builds the stages, runs them, stops them in reverse |
 //! | [`config`] | from what the operator wrote to each stage's checked settings |
@@ -60,6 +62,7 @@
 //! - Nothing that a peer, a camera, a file or an operator sends is worth a panic.
 pub mod board;
 pub mod camera;
+pub mod command;
 pub mod config;
 mod document;
 pub mod failpoint;
@@ -71,4 +74,6 @@ pub mod manual;
 pub mod ring;
 pub mod service;
 pub mod status;
+#[doc(hidden)]
+pub mod testing;
 pub mod web;

@@ -1,7 +1,6 @@
 //! The `porthole` command: command line, logging, signals, exit codes. No logic.
 #![forbid(unsafe_code)]
 
-mod command;
 mod passwd;
 
 use std::io::{self, Write};
@@ -12,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use command::{Command, Verb};
 use log::{error, info, warn};
+use porthole::command::{Command, Verb};
 use porthole::config::{self, Flags};
 use porthole::led::{Role, Signal, StatusLeds};
 use porthole::service::{Fault, Service};

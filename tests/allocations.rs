@@ -2,9 +2,6 @@
 //! few, neither the camera's thread nor the one that serves asks the allocator for anything.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-#[path = "support/mod.rs"]
-mod support;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;

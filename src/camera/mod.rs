@@ -18,7 +18,7 @@ mod listing;
 mod locate;
 mod negotiate;
 mod pattern;
-mod splitter;
+pub(crate) mod splitter;
 mod stage;
 mod still;
 mod v4l2;

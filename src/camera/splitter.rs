@@ -12,7 +12,7 @@ use memchr::{memchr, memmem};
 const SOI: [u8; 3] = [0xff, 0xd8, 0xff];
 
 /// Collects a stream and gives it back in pieces.
-pub(super) struct Splitter {
+pub struct Splitter {
     /// Allocated once; what lies in `held` is not yet given back.
     buffer: Box<[u8]>,
     held: Range<usize>,
@@ -34,7 +34,7 @@ enum Part {
 
 /// What a stream gave.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub enum Piece<'a> {
     /// From one SOI to its EOI, or to where the next picture begins.
     Picture(&'a [u8]),
     /// A picture that does not fit was left out.
@@ -45,12 +45,12 @@ pub(super) enum Piece<'a> {
 
 impl Splitter {
     /// A splitter for pictures of up to `bytes`.
-    pub(super) fn new(bytes: usize) -> Self {
+    pub fn new(bytes: usize) -> Self {
         Self { buffer: vec![0; bytes].into(), held: 0..0, at: 0, part: Part::Outside }
     }
 
     /// Reads once. Returns how many bytes came; 0 at the end of the stream.
-    pub(super) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         // Starting over at the front whenever possible keeps the pages in use few.
         if self.held.is_empty() || self.held.end == self.buffer.len() {
             self.buffer.copy_within(self.held.clone(), 0);
@@ -63,7 +63,7 @@ impl Splitter {
     }
 
     /// The next piece of what has been read. Never leaves the buffer full, so there is always room to read more.
-    pub(super) fn next(&mut self) -> Piece<'_> {
+    pub fn next(&mut self) -> Piece<'_> {
         match self.walk() {
             Some(end) => {
                 let piece = self.held.start..end;
@@ -81,7 +81,7 @@ impl Splitter {
     }
 
     /// Drops what has been read, as when a stream starts anew.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         (self.held, self.at, self.part) = (0..0, 0, Part::Outside);
     }
 

@@ -25,7 +25,7 @@ mod tls;
 mod transport;
 mod viewer;
 mod window;
-mod wire;
+pub(crate) mod wire;
 mod ws;
 
 use std::io;

@@ -13,54 +13,54 @@ const MAX_HEADER: usize = 10;
 /// Longest header a client sends: the same and a mask.
 const MAX_CLIENT_HEADER: usize = 14;
 /// Longest payload of a control frame (section 5.5).
-pub(super) const MAX_CONTROL: usize = 125;
+pub const MAX_CONTROL: usize = 125;
 
 /// Close codes, section 7.4.1.
-pub(super) mod close {
+pub mod close {
     /// All is well, and over.
-    pub(in crate::web) const NORMAL: u16 = 1000;
+    pub const NORMAL: u16 = 1000;
     /// The server goes down.
-    pub(in crate::web) const GOING_AWAY: u16 = 1001;
+    pub const GOING_AWAY: u16 = 1001;
     /// The peer broke the protocol.
-    pub(in crate::web) const PROTOCOL: u16 = 1002;
+    pub const PROTOCOL: u16 = 1002;
     /// Text that is no UTF-8.
-    pub(in crate::web) const NOT_TEXT: u16 = 1007;
+    pub const NOT_TEXT: u16 = 1007;
     /// The peer does not do its part.
-    pub(in crate::web) const POLICY: u16 = 1008;
+    pub const POLICY: u16 = 1008;
     /// A message larger than any that means something here.
-    pub(in crate::web) const TOO_BIG: u16 = 1009;
+    pub const TOO_BIG: u16 = 1009;
 }
 
 /// A frame header, ready to be sent before its payload.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Header {
+pub struct Header {
     bytes: [u8; MAX_HEADER],
     len: usize,
 }
 
 impl Header {
     /// Of a binary message in one frame.
-    pub(super) fn binary(payload: usize) -> Self {
+    pub fn binary(payload: usize) -> Self {
         Self::of(OpCode::Data(Data::Binary), payload)
     }
 
     /// Of a text message in one frame.
-    pub(super) fn text(payload: usize) -> Self {
+    pub fn text(payload: usize) -> Self {
         Self::of(OpCode::Data(Data::Text), payload)
     }
 
     /// Of a ping.
-    pub(super) fn ping(payload: usize) -> Self {
+    pub fn ping(payload: usize) -> Self {
         Self::of(OpCode::Control(Control::Ping), payload)
     }
 
     /// Of a pong.
-    pub(super) fn pong(payload: usize) -> Self {
+    pub fn pong(payload: usize) -> Self {
         Self::of(OpCode::Control(Control::Pong), payload)
     }
 
     /// Of a close frame.
-    pub(super) fn close(payload: usize) -> Self {
+    pub fn close(payload: usize) -> Self {
         Self::of(OpCode::Control(Control::Close), payload)
     }
 
@@ -73,36 +73,44 @@ impl Header {
         Self { bytes, len }
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    /// The bytes to send.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
 
 /// What a peer said.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Message<'a> {
+pub enum Message<'a> {
+    /// A text message.
     Text(&'a str),
+    /// A binary message.
     Binary(&'a [u8]),
+    /// A ping with its payload, which the pong repeats.
     Ping(&'a [u8]),
+    /// A pong.
     Pong,
-    /// With the code it gave, if any.
+    /// A close frame, with the code it gave, if any.
     Close(Option<u16>),
 }
 
 /// Why a peer cannot be talked to any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Violation {
+pub enum Violation {
+    /// Against RFC 6455, and how.
     #[error("{0}")]
     Protocol(&'static str),
+    /// A text message that is not UTF-8.
     #[error("text that is not UTF-8")]
     NotText,
+    /// A message beyond the limit, in bytes.
     #[error("a message of more than {0} bytes")]
     TooBig(usize),
 }
 
 impl Violation {
     /// The close code that says so.
-    pub(super) fn code(self) -> u16 {
+    pub fn code(self) -> u16 {
         match self {
             Self::Protocol(_) => close::PROTOCOL,
             Self::NotText => close::NOT_TEXT,
@@ -113,7 +121,7 @@ impl Violation {
 
 /// Collects what a peer sends and gives it back as messages. Holds one message at most.
 #[derive(Debug)]
-pub(super) struct Inbound {
+pub struct Inbound {
     limit: usize,
     /// Room for one frame of the largest size, header included.
     buffer: Box<[u8]>,
@@ -128,7 +136,7 @@ impl Inbound {
     ///
     /// # Errors
     /// When more came than a client may send before the handshake is answered.
-    pub(super) fn new(limit: usize, read_ahead: &[u8]) -> Result<Self, Violation> {
+    pub fn new(limit: usize, read_ahead: &[u8]) -> Result<Self, Violation> {
         let mut buffer = vec![0; limit.max(MAX_CONTROL) + MAX_CLIENT_HEADER].into_boxed_slice();
         let room = buffer.get_mut(..read_ahead.len()).ok_or(Violation::TooBig(limit))?;
         room.copy_from_slice(read_ahead);
@@ -136,7 +144,7 @@ impl Inbound {
     }
 
     /// Room to read into, never empty after [`Inbound::next`] asked for more. Say what came with [`Inbound::came`].
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub fn room(&mut self) -> &mut [u8] {
         if self.held.start > 0 {
             self.buffer.copy_within(self.held.clone(), 0);
             self.held = 0..self.held.len();
@@ -145,7 +153,7 @@ impl Inbound {
     }
 
     /// `n` bytes were read into [`Inbound::room`].
-    pub(super) fn came(&mut self, n: usize) {
+    pub fn came(&mut self, n: usize) {
         self.held.end += n;
     }
 
@@ -153,7 +161,7 @@ impl Inbound {
     ///
     /// # Errors
     /// [`Violation`]; nothing sensible can come after that.
-    pub(super) fn next(&mut self) -> Result<Option<Message<'_>>, Violation> {
+    pub fn next(&mut self) -> Result<Option<Message<'_>>, Violation> {
         loop {
             let Some(frame) = self.frame()? else { return Ok(None) };
             let payload = frame.payload;

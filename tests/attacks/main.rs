@@ -4,9 +4,6 @@
 //! counts; of several tries the best one, as this machine may be busy. In a program of its own, one attack at a time.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};

@@ -5,8 +5,6 @@
 //! `expected.toml`, with the reason wherever that is not the suite's OK.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-#[path = "../support/mod.rs"]
-mod support;
 mod web;
 
 use std::collections::BTreeMap;

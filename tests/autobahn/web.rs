@@ -1,15 +1,11 @@
 //! An echo, on the program's own framing: what comes in through its [`Inbound`] goes out with its [`Header`].
 
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../src/web/wire.rs"]
-mod wire;
-
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use porthole::testing::wire::{Header, Inbound, Message, close};
 use tungstenite::handshake::derive_accept_key;
-use wire::{Header, Inbound, Message, close};
 
 /// A peer that says nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(60);

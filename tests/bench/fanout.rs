@@ -6,9 +6,6 @@
 
 #[path = "readers.rs"]
 mod readers;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;

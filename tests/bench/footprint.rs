@@ -2,9 +2,6 @@
 //! to the first frame served. Printed, not asserted: machines differ.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
 use support::http::Multipart;

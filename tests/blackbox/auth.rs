@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::http::{Response, get, post, request};
-use crate::support::prometheus::Exposition;
-use crate::support::tools::program;
-use crate::support::{Porthole, Scratch, finish, porthole, proc_status, run, until};
+use support::http::{Response, get, post, request};
+use support::prometheus::Exposition;
+use support::tools::program;
+use support::{Porthole, Scratch, finish, porthole, proc_status, run, until};
 
 pub const VIEWER: &str = "only for looking";
 pub const ADMIN: &str = "for looking & more";
@@ -304,7 +304,7 @@ fn no_address_but_loopback_is_served_openly_unless_that_is_said() {
     }
     // The same in earnest, over both protocols.
     if TcpListener::bind("[::1]:0").is_err() {
-        return crate::support::tools::missing("there is no IPv6 here");
+        return support::tools::missing("there is no IPv6 here");
     }
     let state = scratch.path("state");
     let mut command = porthole();

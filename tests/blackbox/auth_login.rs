@@ -4,9 +4,9 @@ use serde_json::json;
 
 use crate::auth::{ADMIN, VIEWER, with_passwords, with_state};
 use crate::page::until_words;
-use crate::support::browser::Browser;
-use crate::support::http::{Response, get, post, request};
-use crate::support::{Porthole, Scratch, porthole, until};
+use support::browser::Browser;
+use support::http::{Response, get, post, request};
+use support::{Porthole, Scratch, porthole, until};
 
 const BROWSER: (&str, &str) = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8");
 

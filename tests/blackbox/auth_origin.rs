@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use crate::support::browser::Browser;
-use crate::support::http::{get, raw, request, send, upgrade};
-use crate::support::prometheus::Exposition;
-use crate::support::{Porthole, Scratch, porthole};
+use support::browser::Browser;
+use support::http::{get, raw, request, send, upgrade};
+use support::prometheus::Exposition;
+use support::{Porthole, Scratch, porthole};
 
 const SMALL: [&str; 4] = ["--source", "pattern", "--size", "320x240"];
 

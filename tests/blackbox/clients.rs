@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::fakecam::{Camera, Counter, Table};
-use crate::support::http::{Multipart, get, request};
-use crate::support::picture::decode;
-use crate::support::tools::{missing, program};
-use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, finish, porthole, source_tree, until};
+use support::fakecam::{Camera, Counter, Table};
+use support::http::{Multipart, get, request};
+use support::picture::decode;
+use support::tools::{missing, program};
+use support::ws::Client;
+use support::{Porthole, Scratch, finish, porthole, source_tree, until};
 
 const SMALL: [&str; 6] = ["--source", "pattern", "--size", "320x240", "--fps", "30"];
 /// Bytes of a picture of that size as I420.

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{Porthole, Scratch, finish, porthole, run};
+use support::{Porthole, Scratch, finish, porthole, run};
 
 /// Runs with a configuration file; the exit code and the one line it ends with.
 #[track_caller]
@@ -233,7 +233,7 @@ fn leds_that_cannot_be_had_are_reported_and_the_camera_runs_unless_they_are_requ
         )
     };
     let service = Porthole::configured(&scratch, &config(false));
-    crate::support::ws::Client::porthole(service.address, "/ws").acknowledged();
+    support::ws::Client::porthole(service.address, "/ws").acknowledged();
     let led = service.state()["leds"][0].clone();
     assert_eq!((led["role"].as_str(), led["line"].as_str()), (Some("on-air"), Some("led:no-such")));
     let pattern = led["pattern"].as_str().unwrap();
@@ -306,7 +306,7 @@ fn a_state_directory_that_cannot_be_written_is_named() {
 
 #[test]
 fn beyond_loopback_the_token_is_asked_for_unless_it_is_waived() {
-    use crate::support::http::{get, request};
+    use support::http::{get, request};
     let scratch = Scratch::new();
     let state = scratch.path("state");
     let start = |more: &[&str]| {

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::fakecam::{Camera, Counter, Knob, Table, hang};
-use crate::support::http::{get, put};
-use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, until};
+use support::fakecam::{Camera, Counter, Knob, Table, hang};
+use support::http::{get, put};
+use support::ws::Client;
+use support::{Porthole, Scratch, until};
 
 const NODE: &str = "/dev/video90";
 const BRIGHTNESS: u32 = 0x98_0900;

@@ -8,23 +8,23 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::support::http::{Multipart, get, request, send};
-use crate::support::picture::decode;
-use crate::support::prometheus::Exposition;
-use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, proc_status, until};
+use support::http::{Multipart, get, request, send};
+use support::picture::decode;
+use support::prometheus::Exposition;
+use support::ws::Client;
+use support::{Porthole, Scratch, proc_status, until};
 
 const PATTERN: [&str; 6] = ["--source", "pattern", "--size", "320x240", "--fps", "60"];
 
 fn microseconds() -> u64 {
-    crate::support::fakecam::now_ns() / 1000
+    support::fakecam::now_ns() / 1000
 }
 
 #[test]
 fn porthole_v1_frames_carry_their_facts() {
     let service = Porthole::start(&PATTERN);
     let mut client = Client::porthole(service.address, "/ws");
-    let mut last: Option<crate::support::ws::Frame> = None;
+    let mut last: Option<support::ws::Frame> = None;
     // Pictures that a busy machine came too late to make have numbers too.
     let mut missed = 0;
     for _ in 0..30 {
@@ -352,7 +352,7 @@ fn other_methods_are_answered() {
 fn a_connection_serves_many_requests_and_then_a_stream() {
     let service = Porthole::start(&PATTERN);
     let mut stream = std::net::TcpStream::connect(service.address).unwrap();
-    stream.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
+    stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
     let mut buffer = Vec::new();
     let mut chunk = [0; 4096];
     for _ in 0..5 {

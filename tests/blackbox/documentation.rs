@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::http::{Multipart, get};
-use crate::support::{Porthole, source_tree};
+use support::http::{Multipart, get};
+use support::{Porthole, source_tree};
 
 /// A Markdown file, as far as its links go.
 struct Document {

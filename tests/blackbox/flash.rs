@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::tools::program;
-use crate::support::{Scratch, fake_disk, finish, source_tree, until};
+use support::tools::program;
+use support::{Scratch, fake_disk, finish, source_tree, until};
 
 const PASSPHRASE: &str = "radio \"waves\" \\ more";
 const PASSWORD: &str = "for eyes that look";

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::support::http::{get, request, send};
-use crate::support::prometheus::Exposition;
-use crate::support::ws::Client;
-use crate::support::{DEADLINE, Porthole, Scratch, until};
+use support::http::{get, request, send};
+use support::prometheus::Exposition;
+use support::ws::Client;
+use support::{DEADLINE, Porthole, Scratch, until};
 
 /// Serves a test picture with these limits.
 fn limited(scratch: &Scratch, limits: &str) -> Porthole {

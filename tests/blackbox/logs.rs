@@ -6,10 +6,10 @@ use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use crate::support::fakecam::{Camera, Knob, Table};
-use crate::support::http::get;
-use crate::support::ws::Client;
-use crate::support::{DEADLINE, Porthole, Scratch, finish, porthole};
+use support::fakecam::{Camera, Knob, Table};
+use support::http::get;
+use support::ws::Client;
+use support::{DEADLINE, Porthole, Scratch, finish, porthole};
 
 const SMALL: [&str; 4] = ["--source", "pattern", "--size", "320x240"];
 

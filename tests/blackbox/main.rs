@@ -1,9 +1,6 @@
 //! The real program, from outside, as its users meet it.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod auth;
 mod auth_login;
 mod auth_origin;

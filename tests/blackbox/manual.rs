@@ -4,15 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::tools::program;
-use crate::support::{Scratch, finish, run};
+use support::tools::program;
+use support::{Scratch, finish, run, source_tree};
 
-/// What the generator writes, which `cargo test` builds beside this test.
+/// The folder that `scripts/manual` has written. Where the generator is not built yet it is built: that may take longer
+/// than a test waits for other programs.
 fn generate(scratch: &Scratch) -> PathBuf {
-    let generator = std::env::current_exe().unwrap().with_file_name("../examples/manual");
     let folder = scratch.path("manual");
-    let (code, _, error) = finish(Command::new(generator).arg(&folder));
-    assert_eq!(code, 0, "{error}");
+    let made = Command::new(source_tree().join("scripts/manual")).arg(&folder).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     folder
 }
 

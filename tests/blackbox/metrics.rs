@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::fakecam::{Camera, Knob, Table};
-use crate::support::http::{Multipart, get, request, send};
-use crate::support::prometheus::Exposition;
-use crate::support::tools::program;
-use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, descriptors, until};
+use support::fakecam::{Camera, Knob, Table};
+use support::http::{Multipart, get, request, send};
+use support::prometheus::Exposition;
+use support::tools::program;
+use support::ws::Client;
+use support::{Porthole, Scratch, descriptors, until};
 
 const SMALL: [&str; 6] = ["--source", "pattern", "--size", "320x240", "--fps", "30"];
 const CAMERA: (&str, &str) = ("camera", "camera");
@@ -172,7 +172,7 @@ fn requests_without_the_token_are_counted() {
     let scratch = Scratch::new();
     let state = scratch.path("state");
     let listen = ["--listen", "0.0.0.0:0", "--state-dir", state.to_str().unwrap()];
-    let service = Porthole::spawn(crate::support::porthole().args(SMALL).args(listen));
+    let service = Porthole::spawn(support::porthole().args(SMALL).args(listen));
     let token = service.url.split("token=").nth(1).unwrap().to_owned();
     assert_eq!(get(service.address, "/metrics").status, 401);
     let bearer = format!("Bearer {token}");
@@ -186,12 +186,12 @@ fn requests_without_the_token_are_counted() {
 fn the_process_is_described_by_the_common_names() {
     let service = Porthole::start(&SMALL);
     let metrics = metrics(&service);
-    let rss = crate::support::proc_status(service.pid(), "VmRSS") as f64 * 1024.0;
+    let rss = support::proc_status(service.pid(), "VmRSS") as f64 * 1024.0;
     let told = metrics.value("process_resident_memory_bytes", &[]);
     assert!((told / rss - 1.0).abs() < 0.2, "{told} bytes, the kernel says {rss}");
     let fds = metrics.value("process_open_fds", &[]);
     assert!((fds - descriptors(service.pid()) as f64).abs() <= 2.0, "{fds} descriptors");
-    let threads = crate::support::proc_status(service.pid(), "Threads") as f64;
+    let threads = support::proc_status(service.pid(), "Threads") as f64;
     assert_eq!(metrics.value("process_threads", &[]), threads);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     let age = now - metrics.value("process_start_time_seconds", &[]);

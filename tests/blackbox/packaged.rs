@@ -4,8 +4,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::tools::program;
-use crate::support::{Scratch, finish, run, source_tree};
+use support::tools::program;
+use support::{Scratch, finish, run, source_tree};
 
 /// The unit as it is packaged, but for the path of the program, which is not installed here.
 fn unit(scratch: &Scratch) -> String {

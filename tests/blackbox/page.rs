@@ -4,9 +4,9 @@ use std::io::{BufRead, Read, Write};
 
 use serde_json::{Value, json};
 
-use crate::support::browser::Browser;
-use crate::support::http::{get, request};
-use crate::support::{Porthole, until};
+use support::browser::Browser;
+use support::http::{get, request};
+use support::{Porthole, until};
 
 /// Bytes of everything the page loads before its first picture. A phone on a poor link has that in a second.
 const MOST_BYTES: u64 = 40 * 1024;

@@ -1,10 +1,10 @@
 //! The camera's controls, moved in the page and seen in the camera.
 
 use crate::page::until_words;
-use crate::support::browser::Browser;
-use crate::support::fakecam::{Camera, Counter, Knob, Table};
-use crate::support::http::put;
-use crate::support::{Porthole, Scratch, until};
+use support::browser::Browser;
+use support::fakecam::{Camera, Counter, Knob, Table};
+use support::http::put;
+use support::{Porthole, Scratch, until};
 
 const BRIGHTNESS: u32 = 0x98_0900;
 const WHITE_BALANCE: u32 = 0x98_090c;

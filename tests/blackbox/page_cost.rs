@@ -6,10 +6,10 @@ use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use crate::page::until_words;
-use crate::support::browser::Browser;
-use crate::support::picture::decode;
-use crate::support::ws::Client;
-use crate::support::{Porthole, until};
+use support::browser::Browser;
+use support::picture::decode;
+use support::ws::Client;
+use support::{Porthole, until};
 
 /// JavaScript, before the page: counts the messages that hold frames.
 const COUNT_FRAMES: &str = "window.frames_taken = 0; window.WebSocket = class extends WebSocket {
@@ -117,8 +117,7 @@ fn held(browser: &mut Browser) -> (u64, u64) {
     let used = metrics.as_array().unwrap().iter().find(|metric| metric["name"] == "JSHeapUsedSize").unwrap();
     let processes = browser.on_browser("SystemInfo.getProcessInfo", &json!({}))["processInfo"].take();
     let renderers = processes.as_array().unwrap().iter().filter(|process| process["type"] == "renderer");
-    let resident =
-        |process: &Value| crate::support::proc_status(process["id"].as_u64().unwrap() as u32, "VmRSS");
+    let resident = |process: &Value| support::proc_status(process["id"].as_u64().unwrap() as u32, "VmRSS");
     (used["value"].as_f64().unwrap() as u64, renderers.map(resident).sum())
 }
 

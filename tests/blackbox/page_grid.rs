@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::page::until_words;
-use crate::support::browser::Browser;
-use crate::support::{Porthole, Scratch, until};
+use support::browser::Browser;
+use support::{Porthole, Scratch, until};
 
 const TWO: &str = "[[camera]]\nname = \"front\"\nsource = \"pattern\"\nwidth = 320\nheight = 240\nlinger_s = 0\n\
      [[camera]]\nname = \"back\"\nsource = \"pattern\"\nwidth = 640\nheight = 480\nlinger_s = 0\n";

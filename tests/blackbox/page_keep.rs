@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::page::{number, until_words};
-use crate::support::browser::Browser;
-use crate::support::picture::{decode, try_decode};
-use crate::support::{Porthole, finish, until};
+use support::browser::Browser;
+use support::picture::{decode, try_decode};
+use support::{Porthole, finish, until};
 
 /// Waits for a download whose name ends so.
 #[track_caller]

@@ -7,9 +7,9 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::page::{number, until_words};
-use crate::support::browser::Browser;
-use crate::support::fakecam::{Camera, Table};
-use crate::support::{Porthole, Scratch, finish, source_tree, until};
+use support::browser::Browser;
+use support::fakecam::{Camera, Table};
+use support::{Porthole, Scratch, finish, source_tree, until};
 
 /// The checker of accessibility, by its exact version and content.
 const AXE: &str = "axe-core@4.14.1";

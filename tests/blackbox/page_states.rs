@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::page::{number, until_words};
-use crate::support::browser::Browser;
-use crate::support::fakecam::{Camera, Knob, Table};
-use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, porthole, until};
+use support::browser::Browser;
+use support::fakecam::{Camera, Knob, Table};
+use support::ws::Client;
+use support::{Porthole, Scratch, porthole, until};
 
 /// JavaScript: the state as a word for programs.
 const STATE: &str = "document.getElementById('status').dataset.state";

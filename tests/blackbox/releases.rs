@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::tools::program;
-use crate::support::{Porthole, Scratch, finish, porthole};
+use support::tools::program;
+use support::{Porthole, Scratch, finish, porthole};
 
 /// An appliance that is switched off.
 struct Appliance {

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::http::request;
-use crate::support::{Porthole, Scratch, fake_disk, finish, porthole, source_tree};
+use support::http::request;
+use support::{Porthole, Scratch, fake_disk, finish, porthole, source_tree};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIILBDFfrirOnMyArsZETkAF5kJWaoaWk8WSyH7g9ngch me@laptop";

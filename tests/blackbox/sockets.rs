@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 
 use tungstenite::{Message, WebSocket};
 
-use crate::support::http::get;
-use crate::support::picture::decode;
-use crate::support::tools::program;
-use crate::support::ws::Client;
-use crate::support::{DEADLINE, Porthole, Scratch, finish, porthole, run, until};
+use support::http::get;
+use support::picture::decode;
+use support::tools::program;
+use support::ws::Client;
+use support::{DEADLINE, Porthole, Scratch, finish, porthole, run, until};
 
 const PATTERN: [&str; 6] = ["--source", "pattern", "--size", "320x240", "--fps", "60"];
 

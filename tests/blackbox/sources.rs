@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::http::get;
-use crate::support::picture::decode;
-use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, fakecam, until};
+use support::http::get;
+use support::picture::decode;
+use support::ws::Client;
+use support::{Porthole, Scratch, fakecam, until};
 
 /// Distinct pictures: their luma grows from one to the next.
 fn clip(frames: u8) -> Vec<u8> {

@@ -5,14 +5,14 @@ use std::process::Command;
 use data_encoding::BASE64;
 use serde_json::json;
 
-use crate::support::browser::Browser;
-use crate::support::fakecam::{Camera, Counter, Knob, Table};
-use crate::support::http::{Response, get, request};
-use crate::support::picture::decode;
-use crate::support::prometheus::Exposition;
-use crate::support::tools::{missing, program};
-use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, finish, until};
+use support::browser::Browser;
+use support::fakecam::{Camera, Counter, Knob, Table};
+use support::http::{Response, get, request};
+use support::picture::decode;
+use support::prometheus::Exposition;
+use support::tools::{missing, program};
+use support::ws::Client;
+use support::{Porthole, Scratch, finish, until};
 
 const NODE: &str = "/dev/video90";
 const STILL: &str = "/snapshot?size=max";

@@ -3,8 +3,8 @@
 #[cfg(not(feature = "tls"))]
 #[test]
 fn one_built_without_tls_says_so_and_serves_without() {
-    use crate::support::http::get;
-    use crate::support::{Porthole, Scratch, run};
+    use support::http::get;
+    use support::{Porthole, Scratch, run};
     let scratch = Scratch::new();
     for (config, key) in [
         ("[tls]\nself_signed = true\n", "self_signed = true"),
@@ -35,14 +35,14 @@ mod built_with {
     use std::process::{Command, Stdio};
 
     use crate::page::until_words;
-    use crate::support::browser::Browser;
-    use crate::support::http::{Multipart, request};
-    use crate::support::picture::decode;
-    use crate::support::prometheus::Exposition;
-    use crate::support::tls::{Wire, encrypted, plain};
-    use crate::support::tools::program;
-    use crate::support::ws::Client;
-    use crate::support::{DEADLINE, Porthole, Scratch, finish, porthole, until};
+    use support::browser::Browser;
+    use support::http::{Multipart, request};
+    use support::picture::decode;
+    use support::prometheus::Exposition;
+    use support::tls::{Wire, encrypted, plain};
+    use support::tools::program;
+    use support::ws::Client;
+    use support::{DEADLINE, Porthole, Scratch, finish, porthole, until};
 
     const PATTERN: [&str; 6] = ["--source", "pattern", "--size", "320x240", "--fps", "60"];
 
@@ -381,10 +381,10 @@ mod built_with {
         ] {
             let file = scratch.file("porthole.toml", config);
             let file = file.to_str().unwrap();
-            let (code, _, error) = crate::support::run(&["check", "--config", file]);
+            let (code, _, error) = support::run(&["check", "--config", file]);
             assert_eq!((code, error.replace(file, "FILE")), (1, format!("porthole: error: {expected}\n")));
         }
-        let (code, _, error) = crate::support::run(&["check", "--tls", "yes"]);
+        let (code, _, error) = support::run(&["check", "--tls", "yes"]);
         assert_eq!(code, 1);
         assert_eq!(error, "porthole: error: --tls = \"yes\": must be \"self-signed\" or \"none\"\n");
     }

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::support::fakecam::{Camera, Counter, Knob, Table, environment, hang};
-use crate::support::http::get;
-use crate::support::picture::decode;
-use crate::support::ws::Client;
-use crate::support::{Porthole, Scratch, descriptors, finish, porthole, proc_status, until};
+use support::fakecam::{Camera, Counter, Knob, Table, environment, hang};
+use support::http::get;
+use support::picture::decode;
+use support::ws::Client;
+use support::{Porthole, Scratch, descriptors, finish, porthole, proc_status, until};
 
 const NODE: &str = "/dev/video90";
 
@@ -567,7 +567,7 @@ fn cameras_are_listed_with_all_they_can_do() {
     let fake = fake(WEBCAM);
     let table = Table::create(fake._scratch.path("second")).unwrap();
     let metadata = Camera::new("/dev/video91", &table).with("kind", "metadata");
-    let environment = environment(&[fake.camera.clone(), metadata]).unwrap();
+    let environment = environment(&[fake.camera.clone(), metadata]);
     let (code, out, error) = finish(porthole().arg("cameras").envs(environment));
     assert_eq!((code, error.as_str()), (0, ""));
     for line in [

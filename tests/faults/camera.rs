@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tungstenite::{Error, Message};
 
-use crate::support::fakecam::{Camera, Counter, Knob, Table, hang, now_ns};
-use crate::support::http::get;
-use crate::support::picture::decode;
-use crate::support::prometheus::Exposition;
-use crate::support::ws::{Client, Frame};
-use crate::support::{Porthole, Scratch, proc_status, until};
+use support::fakecam::{Camera, Counter, Knob, Table, hang, now_ns};
+use support::http::get;
+use support::picture::decode;
+use support::prometheus::Exposition;
+use support::ws::{Client, Frame};
+use support::{Porthole, Scratch, proc_status, until};
 
 /// How long faults are played, unless the environment says otherwise.
 const SECONDS: u64 = 60;

@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::Scratch;
-use crate::support::fakecam::{Camera, environment};
+use support::fakecam::{Camera, environment};
+use support::{Scratch, library};
 
 pub const ROLES: [&str; 4] = ["power", "camera", "on-air", "fault"];
 
@@ -35,11 +35,9 @@ impl Machine {
 
     /// Preloads it, and `cameras`, into the command.
     pub fn join(&self, command: &mut Command, cameras: &[Camera]) {
-        let mut environment = environment(cameras).unwrap();
-        let library = std::env::current_exe().unwrap().with_file_name("../examples/libfakesys.so");
-        let library = library.canonicalize().expect("cargo build --example fakesys makes it");
+        let mut environment = environment(cameras);
         environment[0].1.push(" ");
-        environment[0].1.push(library);
+        environment[0].1.push(library("fakesys"));
         command.envs(environment);
         command.env("FAKESYS_LEDS", self.path("leds")).env("FAKESYS_CLOCK", self.path("clock"));
     }

@@ -3,9 +3,6 @@
 //! In a program of its own, as it takes a minute; `PORTHOLE_FAULT_SECONDS=600` makes it ten.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod camera;
 mod machine;
 mod system;

@@ -9,11 +9,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::machine::{Machine, limit};
-use crate::support::fakecam::{Camera, Knob, Table, now_ns};
-use crate::support::http::{Multipart, get, put, request, send};
-use crate::support::prometheus::Exposition;
-use crate::support::ws::Client;
-use crate::support::{DEADLINE, Porthole, Scratch, fake_disk, finish, porthole, proc_status, until};
+use support::fakecam::{Camera, Knob, Table, now_ns};
+use support::http::{Multipart, get, put, request, send};
+use support::prometheus::Exposition;
+use support::ws::Client;
+use support::{DEADLINE, Porthole, Scratch, fake_disk, finish, porthole, proc_status, until};
 
 const NODE: &str = "/dev/video90";
 

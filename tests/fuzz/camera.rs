@@ -1,14 +1,11 @@
 //! The splitter of `exec` and `file`: however a stream is cut, the same pictures come out, in the memory it was given.
 
-#[allow(dead_code)]
-#[path = "../../src/camera/splitter.rs"]
-mod splitter;
-
 use std::io::Read;
+
+use porthole::testing::splitter::{Piece, Splitter};
 
 use crate::memory::watch;
 use crate::targets::Cuts;
-use splitter::{Piece, Splitter};
 
 /// First byte: how the stream is cut. Second: how large a picture may be. The rest: the stream.
 pub fn splitter(data: &[u8]) {

@@ -1,15 +1,12 @@
 //! What peers send: messages over WebSocket, and requests.
 
-#[allow(dead_code)]
-#[path = "../../src/web/wire.rs"]
-mod wire;
-
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use porthole::config::{Flags, resolve};
 use porthole::service::Service;
+use porthole::testing::wire::{Inbound, MAX_CONTROL, Message, Violation};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -17,7 +14,6 @@ use tokio::time::timeout;
 
 use crate::memory::watch;
 use crate::targets::Cuts;
-use wire::{Inbound, MAX_CONTROL, Message, Violation};
 
 /// Longest header of a client's frame.
 const HEADER: usize = 14;

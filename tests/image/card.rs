@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{Scratch, finish};
+use support::{Scratch, finish};
 
 /// A power of two, as the emulated reader wants it.
 const BYTES: u64 = 512 << 20;

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::pi::{PATIENCE, wait};
-use crate::support::Scratch;
-use crate::support::netns::Space;
+use support::Scratch;
+use support::netns::Space;
 
 /// Where the router is; the PC is at the same place.
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);

@@ -13,8 +13,6 @@ mod network;
 mod pi;
 mod serving;
 mod settings;
-#[path = "../support/mod.rs"]
-mod support;
 mod updates;
 mod watchdog;
 mod wifi;

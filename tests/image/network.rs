@@ -11,9 +11,9 @@ use crate::card::Card;
 use crate::lan::Lan;
 use crate::pi::{Pi, With};
 use crate::serving::CAMERA;
-use crate::support::netns::obstacle;
-use crate::support::picture::Stamp;
-use crate::support::tools::missing;
+use support::netns::obstacle;
+use support::picture::Stamp;
+use support::tools::missing;
 
 const PASSWORD: &str = "a secret of ten";
 /// What a deployment ends with: `scripts/deploy`.
@@ -64,7 +64,7 @@ pub fn it_is_found_by_its_name_and_takes_new_versions_over_ssh(lab: &Lab) {
 
 /// A card for whoever has the key, and the key.
 fn flashed_with_a_key(lab: &Lab) -> (Card, String) {
-    let scratch = crate::support::Scratch::new();
+    let scratch = support::Scratch::new();
     let key = scratch.path("key");
     let made = std::process::Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "me@pc", "-f"])

@@ -5,7 +5,7 @@ use data_encoding::BASE64;
 use crate::Lab;
 use crate::card::Card;
 use crate::pi::{PATIENCE, Pi, With, wait};
-use crate::support::picture::Stamp;
+use support::picture::Stamp;
 
 const PASSWORD: &str = "a secret of ten";
 /// The board's own LED cannot be had here: it is behind a chip that is not emulated.

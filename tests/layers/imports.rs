@@ -185,11 +185,7 @@ fn module_of(path: &str) -> (usize, Words) {
     if let Some(root) = ROOTS.iter().position(|(root, _)| *root == path) {
         return (root, Vec::new());
     }
-    let root = if path.starts_with("appliance/") {
-        2
-    } else {
-        usize::from(path == "command.rs" || path == "passwd.rs")
-    };
+    let root = if path.starts_with("appliance/") { 2 } else { usize::from(path == "passwd.rs") };
     let below = path.strip_prefix("appliance/").filter(|_| root == 2).unwrap_or(path);
     // What stands in for a folder where a feature is missing is the same module.
     let below = below.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/absent");
@@ -348,8 +344,8 @@ mod tests {
             ),
             ("a/two.rs", "pub(super) fn g() {}"),
             ("b.rs", "use crate::a::Another; pub fn h() { x! { let y = crate::a::two::z; } }"),
-            ("main.rs", "mod command; use porthole::a::One; fn main() { command::read() }"),
-            ("command.rs", "use std::fs;"),
+            ("main.rs", "mod passwd; use porthole::a::One; fn main() { passwd::read() }"),
+            ("passwd.rs", "use std::fs;"),
         ]);
         let expected = [
             pair("a/one.rs", "a/two.rs"),
@@ -357,7 +353,7 @@ mod tests {
             pair("b.rs", "a/one.rs"),
             pair("b.rs", "a/two.rs"),
             pair("main.rs", "a/one.rs"),
-            pair("main.rs", "command.rs"),
+            pair("main.rs", "passwd.rs"),
         ];
         assert_eq!(found, expected);
         let circles = circles(found.iter());

@@ -16,11 +16,12 @@ const ROOMS: [(&str, &[&str]); 1] = [(
     "",
     &[
         "main",
-        "command",
         "passwd",
         "appliance",
         "lib",
         "manual",
+        "command",
+        "testing",
         "logging",
         "service",
         "config",

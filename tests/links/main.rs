@@ -6,9 +6,6 @@
 
 mod network;
 mod stalls;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use crate::support::netns::Space;
-use crate::support::{Porthole, Scratch, porthole};
+use support::netns::Space;
+use support::{Porthole, Scratch, porthole};
 
 /// Bytes the slow cable's end keeps for later when it cannot send them: as a cheap access point, more than it should.
 const QUEUE: u32 = 400_000;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::support::fakecam::{Knob, Table};
-use crate::support::http::send;
-use crate::support::ws::{Client, Frame};
+use support::fakecam::{Knob, Table};
+use support::http::send;
+use support::ws::{Client, Frame};
 
 /// Ways to watch.
 const KINDS: u64 = 8;

@@ -7,9 +7,6 @@
 
 mod crowd;
 mod plot;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -127,7 +124,7 @@ fn main() {
     }
     let config = scratch.file("porthole.toml", config);
     let mut command = porthole();
-    command.envs(environment(&cameras).unwrap()).envs(GIVE_BACK);
+    command.envs(environment(&cameras)).envs(GIVE_BACK);
     let mut service = Porthole::spawn(command.args(["--listen", "127.0.0.1:0", "--config"]).arg(config));
 
     let (begun, over) = (Instant::now(), AtomicBool::new(false));

@@ -1,7 +1,7 @@
 //! A real browser: headless Chromium, spoken to over the Chrome DevTools Protocol.
 
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
-use super::{DEADLINE, Scratch, until};
+use super::{DEADLINE, Scratch, folder_of_tests, until};
 
 /// A browser with one page open.
 pub struct Browser {
@@ -235,7 +235,7 @@ impl Browser {
     /// Writes a screenshot where people can look at it: `target/screenshots/NAME.png`.
     #[track_caller]
     pub fn keep_screenshot(&mut self, name: &str) {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
+        let folder = folder_of_tests().join("../../screenshots");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(format!("{name}.png")), self.screenshot()).unwrap();
     }

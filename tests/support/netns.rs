@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::support::finish;
+use crate::finish;
 
 /// Why none can be made here, if so.
 pub fn obstacle() -> Option<String> {

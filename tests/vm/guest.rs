@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::machine::Machine;
-use crate::support::{DEADLINE, http, until};
 use crate::viewer::Viewer;
+use support::{DEADLINE, http, until};
 
 /// Ends a script, and begins the last line of its answer: `guest/remote`.
 const END: &str = ".\n";

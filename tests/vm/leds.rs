@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::guest::{Guest, Service, UsbCamera};
-use crate::support::http::get;
-use crate::support::until;
-use crate::support::ws::Client;
+use support::http::get;
+use support::until;
+use support::ws::Client;
 
 /// What they are wired to the profile of the board says.
 const WIRES: &str = "[[led]]\nrole = \"power\"\n[[led]]\nrole = \"camera\"\n\

@@ -1,7 +1,7 @@
 //! GPIO lines, driven inside and measured outside.
 
 use crate::guest::Guest;
-use crate::support::until;
+use support::until;
 
 /// Proof of the measurement itself, without the service: the kernel's oldest interface drives a line.
 pub fn a_line_can_be_seen_from_outside(guest: &Guest) {

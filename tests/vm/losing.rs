@@ -1,11 +1,11 @@
 //! Cameras that go, come back, come late, stall, are taken by somebody else, or are none.
 
 use crate::guest::{Guest, Service};
-use crate::support::browser::Browser;
-use crate::support::http::get;
-use crate::support::until;
-use crate::support::ws::Frame;
 use crate::viewer::Viewer;
+use support::browser::Browser;
+use support::http::get;
+use support::until;
+use support::ws::Frame;
 
 const VGA: (u16, u16) = (640, 480);
 /// From plugging in to the first frame a viewer is sent, by the guest's clock.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use crate::support::{DEADLINE, Scratch, until};
+use support::{DEADLINE, Scratch, until};
 
 /// The board. Emulated in any case: a test must not depend on what this host can do.
 const BOARD: [&str; 8] = ["-accel", "tcg,thread=multi", "-cpu", "cortex-a72", "-smp", "2", "-m", "512"];
@@ -167,7 +167,7 @@ fn device_tree(scratch: &Scratch) -> PathBuf {
 
 #[track_caller]
 fn succeed(command: &mut Command) -> String {
-    let (code, out, error) = crate::support::finish(command.stdin(Stdio::null()));
+    let (code, out, error) = support::finish(command.stdin(Stdio::null()));
     assert_eq!(code, 0, "{command:?}: {out}{error}");
     out
 }

@@ -10,8 +10,6 @@ mod lines;
 mod losing;
 mod machine;
 mod presence;
-#[path = "../support/mod.rs"]
-mod support;
 mod viewer;
 mod watching;
 

@@ -1,7 +1,7 @@
 //! Nobody watches: the camera is off. Somebody does: it is on, soon.
 
 use crate::guest::{Guest, Service};
-use crate::support::until;
+use support::until;
 
 const VGA: (u16, u16) = (640, 480);
 /// From before a viewer connects to its first frame being sent, by the guest's clock.

@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use tungstenite::Message;
 
 use crate::guest::Service;
-use crate::support::picture::try_decode;
-use crate::support::until;
-use crate::support::ws::{Client, Frame};
+use support::picture::try_decode;
+use support::until;
+use support::ws::{Client, Frame};
 
 /// Reads, checks and acknowledges every frame, from the first one on.
 pub struct Viewer {

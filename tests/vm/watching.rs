@@ -1,9 +1,9 @@
 //! Pictures from real drivers: through the service, over the network, whole and in order.
 
 use crate::guest::Guest;
-use crate::support::picture::Stamp;
-use crate::support::until;
 use crate::viewer::Viewer;
+use support::picture::Stamp;
+use support::until;
 
 pub fn vivid_is_encoded(guest: &Guest) {
     let node = guest.vivid().expect("vivid's node");

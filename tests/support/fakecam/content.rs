@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor};
 
-use crate::table::{Counter, Knob, Table, now_ns};
+use fakecam_table::{Counter, Knob, Table, now_ns};
 
 const STAMP: usize = 44;
 /// The texture repeats after so many pixels.

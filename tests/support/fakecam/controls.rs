@@ -3,9 +3,9 @@
 //! Their values live in the table, so that tests and all processes see the same camera.
 use std::ffi::c_char;
 
-use crate::interpose::{Answer, ensure};
-use crate::table::{Counter, Table};
 use crate::videodev::{self as vd, ctrl_flag as flag};
+use fakecam_table::{Counter, Table};
+use interpose::{Answer, ensure};
 
 enum Kind {
     Integer,

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use crate::device::{self, Device};
-use crate::interpose::{Answer, answer, interpose};
 use crate::stream::Handle;
 use crate::{locked, names};
+use interpose::{Answer, answer, interpose};
 
 static OPEN: Mutex<BTreeMap<c_int, Arc<Handle>>> = Mutex::new(BTreeMap::new());
 

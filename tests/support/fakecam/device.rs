@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::content::{Format, Pixel, Scene};
-use crate::interpose::{Answer, ensure};
 use crate::spec::{Mode, Spec};
 use crate::stream::Stream;
-use crate::table::{Counter, Knob, Table};
 use crate::videodev::{self as vd, cap};
 use crate::{controls, locked};
+use fakecam_table::{Counter, Knob, Table};
+use interpose::{Answer, ensure};
 
 pub(crate) struct Device {
     pub(crate) spec: Spec,

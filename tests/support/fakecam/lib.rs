@@ -6,7 +6,6 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `interpose.rs` | how a libc function is replaced |
 //! | `descriptors.rs` | libc calls on descriptors: open, ioctl, mmap, dup, ... |
 //! | `names.rs` | libc calls on paths and directories: stat, readlink, readdir, ... |
 //! | `spec.rs` | the text in `FAKECAM` that says which cameras there are |
@@ -15,7 +14,8 @@
 //! | `stream.rs` | an open descriptor: buffers, readiness, the frame thread |
 //! | `content.rs` | the pictures and their faults |
 //! | `videodev.rs` | the kernel's structs and numbers |
-//! | `table.rs` | what tests turn and read; the only file tests include |
+//!
+//! What a test sets and reads is in the crate `fakecam-table`.
 //!
 //! Not here: read() I/O, user pointers, DMABUF, events, multi-planar, sysfs, udev, and programs that do
 //! not go through libc. Unlike a driver's, a descriptor polls no POLLERR before STREAMON.
@@ -23,12 +23,10 @@ mod content;
 mod controls;
 mod descriptors;
 mod device;
-mod interpose;
 mod names;
 mod queue;
 mod spec;
 mod stream;
-mod table;
 mod videodev;
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};

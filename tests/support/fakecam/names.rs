@@ -8,8 +8,8 @@ use std::sync::Mutex;
 
 use crate::descriptors::camera;
 use crate::device::Device;
-use crate::interpose::{answer, interpose};
 use crate::{devices, locked};
+use interpose::{answer, interpose};
 
 const V4L_MAJOR: u32 = 81;
 

@@ -10,9 +10,9 @@ use std::os::unix::{fs::FileExt, net::UnixStream};
 use std::sync::Arc;
 
 use crate::content::Shot;
-use crate::interpose::{Answer, ensure};
-use crate::table::Counter;
 use crate::videodev::{self as vd, buf_flag};
+use fakecam_table::Counter;
+use interpose::{Answer, ensure};
 
 pub(crate) const MOST_BUFFERS: usize = 32;
 const PAGE: usize = 4096;

@@ -18,11 +18,11 @@ use std::thread::{self, JoinHandle};
 
 use crate::content::Scene;
 use crate::device::{Device, is_capture};
-use crate::interpose::{Answer, ensure};
 use crate::locked;
 use crate::queue::{MOST_BUFFERS, Memory, Queue};
-use crate::table::{Counter, Knob, hang, now_ns};
 use crate::videodev as vd;
+use fakecam_table::{Counter, Knob, hang, now_ns};
+use interpose::{Answer, ensure};
 
 /// No time to look again.
 const NEVER: u64 = u64::MAX;

@@ -7,10 +7,6 @@
 //! | `FAKESYS_CLOCK` | a file of eight bytes: by how many seconds CLOCK_REALTIME is off, as a native i64 |
 //!
 //! All other clocks run as they do.
-#[path = "fakecam/interpose.rs"]
-#[allow(dead_code, reason = "the fake cameras use the rest of it")]
-mod interpose;
-
 use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;

@@ -6,9 +6,6 @@
 //! | `FAKEDISK_FAIL` | `full:PATH`: nothing can be written; `read-only:PATH`: nothing can be changed; `broken:PATH`: nothing can be synced; `stuck:PATH`: a write takes for ever |
 //! | `FAKEDISK_CUT` | `N:PATH`: at the Nth change the power is cut, in the middle of it if it is a write; the process ends with 99 |
 //! | `FAKEDISK_LIE` | `PATH`: every read gives back one bit that was not written |
-#[path = "fakecam/interpose.rs"]
-mod interpose;
-
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;

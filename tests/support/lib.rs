@@ -1,10 +1,10 @@
-//! What black-box tests share: the program under test, clients of every kind, and fake cameras.
+//! What black-box tests share: the program under test, clients of every kind, and fake hardware.
 //!
-//! Nothing here sleeps to wait for something: [`until`] looks until a condition holds, and fails when its time is up.
-#![allow(dead_code, reason = "no test uses all of it")]
+//! Belongs here: what more than one test file uses. Does not belong here: what a test expects of the program.
+//! No test sleeps to wait for something: [`until`] polls until a condition holds, and fails after [`DEADLINE`].
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that fails panics, and says where")]
 
 pub mod browser;
-#[path = "fakecam/table.rs"]
 pub mod fakecam;
 pub mod http;
 pub mod netns;
@@ -79,9 +79,36 @@ impl Drop for Scratch {
     }
 }
 
-/// The program under test, with nothing of this environment that it would listen to.
+/// The folder of the running test: `target/PROFILE/deps`.
+fn folder_of_tests() -> PathBuf {
+    std::env::current_exe().unwrap().with_file_name("")
+}
+
+/// A program of the package under test. Cargo builds those before it runs an integration test or a benchmark.
+///
+/// # Panics
+/// When it is not there, as in a unit test.
+#[track_caller]
+pub fn built(name: &str) -> PathBuf {
+    let program = folder_of_tests().with_file_name(name);
+    assert!(program.is_file(), "there is no {}; build it with: cargo build --bin {name}", program.display());
+    program
+}
+
+/// A shared library to preload into the program under test. Cargo builds it as a dependency of this crate.
+///
+/// # Panics
+/// When this crate's `Cargo.toml` does not name it.
+#[track_caller]
+pub fn library(name: &str) -> PathBuf {
+    let library = folder_of_tests().join(format!("lib{name}.so"));
+    assert!(library.is_file(), "there is no {}; tests/support/Cargo.toml must name it", library.display());
+    library
+}
+
+/// The program under test. It sees nothing of this environment that would change what it does.
 pub fn porthole() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_porthole"));
+    let mut command = Command::new(built("porthole"));
     for key in
         ["PORTHOLE_LOG", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "LD_PRELOAD"]
     {
@@ -125,12 +152,9 @@ pub fn finish(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap_or(-1), out.join().unwrap(), err.join().unwrap())
 }
 
-/// Has the command's disk do what `variable` orders of what lies below `path`; `tests/support/fakedisk.rs` says what that
-/// may be.
+/// Preloads a disk that does what `variable` orders to everything below `path`; `fakedisk/lib.rs` lists the orders.
 pub fn fake_disk(command: &mut Command, variable: &str, order: &str, path: &Path) {
-    let library = std::env::current_exe().unwrap().with_file_name("../examples/libfakedisk.so");
-    let library = library.canonicalize().expect("cargo build --example fakedisk makes it");
-    command.env("LD_PRELOAD", library).env(variable, format!("{order}:{}", path.display()));
+    command.env("LD_PRELOAD", library("fakedisk")).env(variable, format!("{order}:{}", path.display()));
 }
 
 /// A running service. Killed when dropped, if it has not ended.
@@ -159,9 +183,9 @@ impl Porthole {
     /// Starts it with fake cameras.
     #[track_caller]
     pub fn with_cameras(cameras: &[fakecam::Camera], arguments: &[&str]) -> Self {
-        let environment =
-            fakecam::environment(cameras).expect("cargo build --example fakecam makes the fake camera");
-        Self::spawn(porthole().envs(environment).args(["--listen", "127.0.0.1:0"]).args(arguments))
+        Self::spawn(
+            porthole().envs(fakecam::environment(cameras)).args(["--listen", "127.0.0.1:0"]).args(arguments),
+        )
     }
 
     /// Starts a command that serves, and waits until it says where.
@@ -284,5 +308,6 @@ pub fn descriptors(pid: u32) -> usize {
 
 /// The root of the source tree.
 pub fn source_tree() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let this_crate = Path::new(env!("CARGO_MANIFEST_DIR"));
+    this_crate.ancestors().nth(2).expect("this crate is two folders below the root")
 }

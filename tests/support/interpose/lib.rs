@@ -1,17 +1,24 @@
-//! How a libc function is replaced: [`interpose!`] and the conventions of C results.
+//! How a preloaded shared library replaces functions of the C library: [`interpose!`] and the conventions of C results.
 //!
-//! The replacing functions themselves are in `descriptors.rs` and `names.rs`.
+//! The replacing functions are in the libraries: `fakecam`, `fakesys` and `fakedisk`.
 use std::ffi::c_int;
 
-/// What a call answers: a value or an errno.
-pub(crate) type Answer<T = ()> = Result<T, c_int>;
+#[doc(hidden)]
+pub use libc;
 
-pub(crate) fn ensure(holds: bool, errno: c_int) -> Answer {
+/// What a call answers: a value or an errno.
+pub type Answer<T = ()> = Result<T, c_int>;
+
+/// The condition holds, or the call fails with `errno`.
+///
+/// # Errors
+/// `errno`, when it does not hold.
+pub fn ensure(holds: bool, errno: c_int) -> Answer {
     if holds { Ok(()) } else { Err(errno) }
 }
 
-/// As C says it: -1 and errno.
-pub(crate) fn answer(result: Answer<c_int>) -> c_int {
+/// The result as C expects it: a value, or -1 and `errno`.
+pub fn answer(result: Answer<c_int>) -> c_int {
     result.unwrap_or_else(|errno| {
         // SAFETY: always a valid pointer to this thread's own errno.
         unsafe { *libc::__errno_location() = errno };
@@ -24,9 +31,10 @@ pub(crate) fn answer(result: Answer<c_int>) -> c_int {
 ///
 /// Variadic functions (open, ioctl, fcntl) are written with their one optional argument: on the ABIs of
 /// 64-bit Linux an absent one is a register nobody reads.
+#[macro_export]
 macro_rules! interpose {
     ($( fn [$($name:ident)+] $arguments:tt -> $result:ty = |$real:ident| $body:block )+) => {
-        $($( interpose!(@one $name $arguments $result, $real, $body); )+)+
+        $($( $crate::interpose!(@one $name $arguments $result, $real, $body); )+)+
     };
     (@one $name:ident ($($argument:ident: $type:ty),*) $result:ty, $real:ident, $body:block) => {
         #[unsafe(no_mangle)]
@@ -35,7 +43,7 @@ macro_rules! interpose {
             let $real = |$($argument: $type),*| {
                 let name: *const std::ffi::c_char = concat!(stringify!($name), "\0").as_ptr().cast();
                 // SAFETY: the name is a C string.
-                let hidden = *HIDDEN.get_or_init(|| unsafe { libc::dlsym(libc::RTLD_NEXT, name) } as usize);
+                let hidden = *HIDDEN.get_or_init(|| unsafe { $crate::libc::dlsym($crate::libc::RTLD_NEXT, name) } as usize);
                 // SAFETY: libc's function of this name has this type; the arguments are our caller's.
                 unsafe {
                     std::mem::transmute::<usize, unsafe extern "C" fn($($type),*) -> $result>(hidden)(
@@ -47,4 +55,3 @@ macro_rules! interpose {
         }
     };
 }
-pub(crate) use interpose;

@@ -1,12 +1,12 @@
-//! The table a test and the fake cameras share: knobs a test turns, counters and control values it reads.
+//! The table that a test and its fake cameras share: what a test sets, and the counters and control values it reads.
 //!
-//! Belongs here: the layout of the mapped file, the names in it, waking the cameras, and the few lines a
-//! test needs to describe cameras to a child process. Does not belong here: what a knob does; the library
-//! beside this file decides that. Tests include this file on its own (`#[path = ".../table.rs"] mod table;`),
-//! so it uses nothing but std and libc.
-#![allow(dead_code, reason = "the library uses one half of this file, a test the other")]
+//! Belongs here: the layout of the mapped file, the names in it, and waking the cameras. Does not belong here: what a
+//! setting does; the library `fakecam` decides that. Both sides use it, so it depends on nothing but std and libc.
+#![allow(
+    missing_docs,
+    reason = "most settings and counters are named after the call or the flag they are about"
+)]
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 /// Frames are numbered from 0 over the life of the table (dropped ones included); that number is in the
 /// picture. A knob `...Every` set to N spoils the frames whose number + 1 is a multiple of N.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Knob {
+pub enum Knob {
     /// 1: no frame, no error.
     Stall,
     /// 1: pulled out, open descriptors die for good, the node and its links are gone. 0: plugged in again.
@@ -66,16 +66,16 @@ pub(crate) enum Knob {
 }
 
 /// The values of [`Knob::HangWhere`].
-pub(crate) mod hang {
-    pub(crate) const DQBUF: u32 = 1;
-    pub(crate) const STREAMOFF: u32 = 2;
-    pub(crate) const OPEN: u32 = 3;
-    pub(crate) const STREAMON: u32 = 4;
+pub mod hang {
+    pub const DQBUF: u32 = 1;
+    pub const STREAMOFF: u32 = 2;
+    pub const OPEN: u32 = 3;
+    pub const STREAMON: u32 = 4;
 }
 
 /// What a test can read. Everything counts from the creation of the table unless it says "now".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Counter {
+pub enum Counter {
     /// Successful opens, and closes of the last descriptor of one; open now = `Opens` - `Closes`.
     Opens,
     Closes,
@@ -130,14 +130,14 @@ struct Layout {
 }
 
 /// One camera's table, mapped until the process ends.
-pub(crate) struct Table {
+pub struct Table {
     path: PathBuf,
     layout: &'static Layout,
 }
 
 impl Table {
     /// Makes a fresh table file, all zero. The file has to exist before a camera uses it.
-    pub(crate) fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
+    pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
         file.set_len(size_of::<Layout>() as u64)?;
@@ -145,7 +145,7 @@ impl Table {
     }
 
     /// Opens a table made by [`Table::create`].
-    pub(crate) fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         if file.metadata()?.len() != size_of::<Layout>() as u64 {
@@ -166,12 +166,12 @@ impl Table {
         Ok(Self { path, layout: unsafe { &*base.cast::<Layout>() } })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Turns a knob; the cameras notice at once.
-    pub(crate) fn set(&self, knob: Knob, value: u32) {
+    pub fn set(&self, knob: Knob, value: u32) {
         let (before, number) = (self.knob(knob), self.knob(Knob::Renumber));
         if knob == Knob::Unplug && before != 0 && value == 0 && number != 0 {
             self.layout.minor.store(number, SeqCst); // before the node is back
@@ -183,16 +183,16 @@ impl Table {
         self.wake();
     }
 
-    pub(crate) fn knob(&self, knob: Knob) -> u32 {
+    pub fn knob(&self, knob: Knob) -> u32 {
         self.layout.knobs[knob as usize].load(SeqCst)
     }
 
-    pub(crate) fn counter(&self, counter: Counter) -> u64 {
+    pub fn counter(&self, counter: Counter) -> u64 {
         self.layout.counters[counter as usize].load(SeqCst)
     }
 
     /// The current value of a control, write-only ones included; none before a camera used the table.
-    pub(crate) fn control(&self, id: u32) -> Option<i64> {
+    pub fn control(&self, id: u32) -> Option<i64> {
         let slot = self.layout.control_ids.iter().position(|known| known.load(SeqCst) == id)?;
         Some(self.control_value(slot))
     }
@@ -201,53 +201,53 @@ impl Table {
 /// What the library needs of the table.
 impl Table {
     /// Returns the count before.
-    pub(crate) fn add(&self, counter: Counter, by: u64) -> u64 {
+    pub fn add(&self, counter: Counter, by: u64) -> u64 {
         self.layout.counters[counter as usize].fetch_add(by, SeqCst)
     }
 
-    pub(crate) fn put(&self, counter: Counter, value: u64) {
+    pub fn put(&self, counter: Counter, value: u64) {
         self.layout.counters[counter as usize].store(value, SeqCst);
     }
 
-    pub(crate) fn minor(&self) -> u32 {
+    pub fn minor(&self) -> u32 {
         self.layout.minor.load(SeqCst)
     }
 
     /// Whether a knob `...Every` spoils this frame.
-    pub(crate) fn spoils(&self, knob: Knob, frame: u64) -> bool {
+    pub fn spoils(&self, knob: Knob, frame: u64) -> bool {
         let every = u64::from(self.knob(knob));
         every != 0 && (frame + 1).is_multiple_of(every)
     }
 
-    pub(crate) fn control_value(&self, slot: usize) -> i64 {
+    pub fn control_value(&self, slot: usize) -> i64 {
         self.layout.control_values[slot].load(SeqCst)
     }
 
-    pub(crate) fn put_control(&self, slot: usize, id: u32, value: i64) {
+    pub fn put_control(&self, slot: usize, id: u32, value: i64) {
         self.layout.control_ids[slot].store(id, SeqCst);
         self.layout.control_values[slot].store(value, SeqCst);
     }
 
     /// True once for each time the camera is plugged in: the caller then resets the controls.
-    pub(crate) fn controls_need_reset(&self) -> bool {
+    pub fn controls_need_reset(&self) -> bool {
         let life = self.counter(Counter::Unplugs) as u32 + 1;
         self.layout.controls_reset.swap(life, SeqCst) != life
     }
 
     /// Makes every [`Table::sleep`] return.
-    pub(crate) fn wake(&self) {
+    pub fn wake(&self) {
         self.layout.wakes.fetch_add(1, SeqCst);
         // SAFETY: the word is mapped for good; a wake has no further arguments.
         unsafe { libc::syscall(libc::SYS_futex, self.layout.wakes.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
     }
 
     /// Read this before the state that decides on a sleep, so that no change is slept through.
-    pub(crate) fn wakes(&self) -> u32 {
+    pub fn wakes(&self) -> u32 {
         self.layout.wakes.load(SeqCst)
     }
 
     /// Sleeps until this time on [`now_ns`]'s clock or until the next wake after `seen` was read.
-    pub(crate) fn sleep(&self, seen: u32, until: u64) {
+    pub fn sleep(&self, seen: u32, until: u64) {
         let time = libc::timespec { tv_sec: (until / NANOS) as _, tv_nsec: (until % NANOS) as _ };
         let (word, none) = (self.layout.wakes.as_ptr(), std::ptr::null::<u32>());
         let (wait, any) = (libc::FUTEX_WAIT_BITSET, libc::FUTEX_BITSET_MATCH_ANY);
@@ -259,45 +259,9 @@ impl Table {
 const NANOS: u64 = 1_000_000_000;
 
 /// CLOCK_MONOTONIC, the clock of buffer timestamps.
-pub(crate) fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: fills in the struct it is given.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * NANOS + time.tv_nsec as u64
-}
-
-/// One camera as text for the environment; the keys are listed in the library's `spec.rs`.
-#[derive(Clone, Debug)]
-pub(crate) struct Camera(String);
-
-impl Camera {
-    /// A camera at this path (`/dev/videoN`), governed by this table.
-    pub(crate) fn new(path: &str, table: &Table) -> Self {
-        Self(format!("path={path} table={}", table.path().display()))
-    }
-
-    /// Two cameras, at `/dev/video90` and `/dev/video91` and different ports, with their tables in this folder.
-    pub(crate) fn pair(folder: &Path) -> io::Result<([Table; 2], [Self; 2])> {
-        let tables = [Table::create(folder.join("table90"))?, Table::create(folder.join("table91"))?];
-        let camera = |i: usize| {
-            let camera = Self::new(&format!("/dev/video9{i}"), &tables[i]);
-            camera.with("card", format!("Camera_{i}")).with("bus", format!("usb-{i}"))
-        };
-        let cameras = [camera(0), camera(1)];
-        Ok((tables, cameras))
-    }
-
-    pub(crate) fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
-        self.0 += &format!(" {key}={value}");
-        self
-    }
-}
-
-/// The environment that makes these cameras appear in a child process, for `Command::envs`.
-///
-/// Looks for the library where `cargo test` puts it: `examples/` beside the `deps/` of the running test.
-pub(crate) fn environment(cameras: &[Camera]) -> io::Result<[(&'static str, OsString); 2]> {
-    let library = std::env::current_exe()?.with_file_name("../examples/libfakecam.so").canonicalize()?;
-    let cameras: Vec<&str> = cameras.iter().map(|camera| camera.0.as_str()).collect();
-    Ok([("LD_PRELOAD", library.into()), ("FAKECAM", cameras.join(";").into())])
 }

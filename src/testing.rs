@@ -1,0 +1,15 @@
+//! What tests and fuzz targets use beside the public interface: the parsers of what peers and cameras send.
+//!
+//! Belongs here: re-exports. Does not belong here: code. Nothing in the program imports this, and nothing here is a
+//! promise to anybody outside this repository.
+#![forbid(unsafe_code)]
+
+/// Pictures in a stream of bytes.
+pub mod splitter {
+    pub use crate::camera::splitter::{Piece, Splitter};
+}
+
+/// WebSocket framing.
+pub mod wire {
+    pub use crate::web::wire::{Header, Inbound, MAX_CONTROL, Message, Violation, close};
+}
