@@ -12,7 +12,6 @@ pub(super) mod host;
 mod login_throttle;
 pub(super) mod origin;
 pub(super) mod password;
-mod private_file;
 pub(super) mod role;
 mod session;
 pub(super) mod token;

@@ -12,9 +12,9 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use data_encoding::BASE64_NOPAD;
 use subtle::ConstantTimeEq;
 
-use super::private_file::write_private;
 use super::role::UserRole;
 use crate::document;
+use crate::storage;
 
 /// Memory of new hashes, in KiB. With [`PASSES`] it takes the least memory among the settings that OWASP's Password Storage
 /// Cheat Sheet holds to be equally strong. One hash is computed at a time, so a board with 512 MiB can spare it.
@@ -227,12 +227,13 @@ pub fn keep_passwords(state_dir: &Path, passwords: &Passwords) -> io::Result<()>
         // A hash needs no escaping in TOML. Writing to a String cannot fail.
         let _ = writeln!(text, "{} = \"{}\"", role.key(), hash.phc());
     }
-    write_private(&passwords_file(state_dir), &text)
+    storage::replace(&passwords_file(state_dir), 0o600, text.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage;
 
     /// The hash of "correct horse" by the argon2 tool of the reference implementation:
     /// `echo -n 'correct horse' | argon2 saltsaltsalt -id -m 6 -t 2 -p 1 -l 32 -e`.
