@@ -233,7 +233,6 @@ pub fn keep_passwords(state_dir: &Path, passwords: &Passwords) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage;
 
     /// The hash of "correct horse" by the argon2 tool of the reference implementation:
     /// `echo -n 'correct horse' | argon2 saltsaltsalt -id -m 6 -t 2 -p 1 -l 32 -e`.
