@@ -384,9 +384,8 @@ impl Boot {
 fn changed(old: &Passwords, written: &Written) -> Passwords {
     let mut new = old.clone();
     let has_own = old.admin.is_some() && old.admin != old.viewer;
-    for (role, password) in
-        [(UserRole::Viewer, &written.password), (UserRole::Admin, &written.admin_password)]
-    {
+    let passwords = [(UserRole::Viewer, &written.password), (UserRole::Admin, &written.admin_password)];
+    for (role, password) in passwords {
         let hash = match password {
             Password::Kept => continue,
             Password::None => None,

@@ -7,7 +7,7 @@ use hyper::header::{AUTHORIZATION, COOKIE};
 
 /// The way in which a request carries its credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::web) enum CredentialKind {
+pub(crate) enum CredentialKind {
     /// It needs none.
     Unneeded,
     /// A cookie, which a browser sends by itself.
@@ -27,7 +27,7 @@ impl CredentialKind {
     }
 
     /// Its name in the `porthole-access` header.
-    pub(in crate::web) fn name(self) -> Option<&'static str> {
+    pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Self::Unneeded => None,
             Self::Cookie => Some("cookie"),

@@ -33,7 +33,7 @@ const MAX_QUEUED: u32 = 32;
 
 /// What guesses are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::web) enum ThrottleKey {
+pub(crate) enum ThrottleKey {
     /// An address, or the first one of an address group.
     Address(IpAddr),
     /// This machine.
@@ -42,7 +42,7 @@ pub(in crate::web) enum ThrottleKey {
 
 impl ThrottleKey {
     /// Of a client at `remote` that connected to the address `local` of this machine.
-    pub(in crate::web) fn of(remote: IpAddr, local: Option<IpAddr>) -> Self {
+    pub(crate) fn of(remote: IpAddr, local: Option<IpAddr>) -> Self {
         let Some(group) = address_group(remote) else { return Self::Local };
         let remote = remote.to_canonical();
         // Machines on the same link share a network. They are counted one by one.
