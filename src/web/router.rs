@@ -88,7 +88,7 @@ async fn checked(
     let operation = match &route {
         _ if request.method == Method::OPTIONS => Operation::Public,
         Ok(route) => route.endpoint.operation(&request.method, server.access.authenticator.is_open()),
-        // An address that is not valid reveals that only to those who may read.
+        // Without read access a client does not learn that its address is not valid.
         Err(_) => Operation::Read,
     };
     let grant = match server.access.check(request, client, operation).await {

@@ -73,7 +73,7 @@ enum AcceptedSecrets {
 #[derive(Clone)]
 pub(crate) struct Authenticator {
     shared: Arc<AuthState>,
-    /// The memory that passwords are hashed in. Whoever holds the lock hashes.
+    /// The memory that passwords are hashed in. Its lock makes sure that one is hashed at a time.
     hashing: Arc<tokio::sync::Mutex<HashMemory>>,
 }
 

@@ -116,7 +116,7 @@ impl AccessCheck {
             return Ok(Some(grant));
         }
         // A page of another site can make a browser send its cookies and passwords along. It cannot do so with a token
-        // in the URL or in a Bearer header: whoever wrote that knows the token.
+        // in the URL or in a Bearer header, as it does not know the token.
         if grant.credential.is_ambient() {
             self.check_origin(self.origin(request, host.as_ref(), client), operation)?;
         }

@@ -16,7 +16,7 @@ pub(crate) enum CredentialKind {
     Basic,
     /// A Bearer token, which a browser sends only for a script that knows the token.
     Bearer,
-    /// The URL, which only who knows the token can write.
+    /// The URL. A page can write it only if it knows the token.
     Url,
 }
 

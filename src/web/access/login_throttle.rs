@@ -28,7 +28,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(3600);
 const REMEMBERED_GUESSES: usize = 4;
 /// Guesses of one address that may be queued for hashing.
 const MAX_QUEUED_PER_ADDRESS: u32 = 4;
-/// Guesses that may be queued in total. Hashing one takes 50 ms or more on a small board.
+/// Guesses that may be queued in total. They are hashed one at a time.
 const MAX_QUEUED: u32 = 32;
 
 /// What guesses are counted by.
@@ -144,9 +144,7 @@ impl LoginThrottle {
         if self.records.len() >= MAX_ADDRESSES {
             let fewest = self.records.iter().min_by_key(|(_, record)| (record.wrong, record.last_wrong));
             let fewest = fewest.map(|(key, _)| *key);
-            if let Some(key) = fewest {
-                self.records.remove(&key);
-            }
+            fewest.and_then(|key| self.records.remove(&key));
         }
     }
 }

@@ -12,7 +12,7 @@ use hyper::header::{
 pub(crate) struct ResponseHeaders {
     /// Content security policy of pages and scripts.
     page_policy: HeaderValue,
-    /// Content security policy of text and JSON: only who may embed it.
+    /// Content security policy of text and JSON: only which sites may embed it.
     data_policy: HeaderValue,
     /// Whether an answer depends on the `Origin` of its request.
     varies: bool,

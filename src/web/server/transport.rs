@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::tcp_info::{self, TcpInfo};
 
-/// Bytes that may wait unsent in the kernel (TCP_NOTSENT_LOWAT). Bounds the memory that a peer who stops reading takes;
+/// Bytes that may wait unsent in the kernel (TCP_NOTSENT_LOWAT). Bounds the memory for a peer that stops reading;
 /// large enough that a frame of usual size is one system call.
 const MAX_UNSENT: u32 = 128 * 1024;
 /// Keepalive probes: time until the first, interval, and number. They find peers that vanished while nothing was sent.

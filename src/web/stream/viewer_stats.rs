@@ -1,4 +1,4 @@
-//! What is counted about each viewer, and added up for those who have left.
+//! What is counted about each viewer, and added up for those that have left.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -121,7 +121,7 @@ impl ViewerStats {
     }
 }
 
-/// The statistics of all viewers of one camera and kind, those who have left included.
+/// The statistics of all viewers of one camera and kind, those that have left included.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ViewerTotals {
     /// Viewers that ever connected.

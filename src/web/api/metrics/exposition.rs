@@ -1,7 +1,7 @@
 //! The text exposition format of Prometheus, version 0.0.4.
 //!
-//! Written by hand: it is 60 lines. The `prometheus` and `prometheus-client` crates keep metrics of their own, where these
-//! are read from the status, the ring and the viewers at the moment of the request.
+//! Written by hand, as it is short. The `prometheus` and `prometheus-client` crates are built around metrics that they own.
+//! These are read from the status, the ring and the viewers when they are asked for.
 #![forbid(unsafe_code)]
 
 use std::fmt::{Display, Write};
