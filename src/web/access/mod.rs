@@ -1,4 +1,4 @@
-//! Who may do what: host names, origins of pages, credentials, and the check that puts them together.
+//! Access control: host names, origins of pages, credentials, and the check that puts them together.
 //!
 //! Everything here decides and answers nothing: [`check::AccessCheck`] returns its decision, and the endpoints make an
 //! answer of it.

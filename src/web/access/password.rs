@@ -165,9 +165,9 @@ fn derive(
 /// The hash of each role's password.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passwords {
-    /// Who has this password may watch.
+    /// Of the role that may watch.
     pub viewer: Option<PasswordHash>,
-    /// Who has this password may change controls, too.
+    /// Of the role that may also change controls.
     pub admin: Option<PasswordHash>,
 }
 

@@ -31,7 +31,7 @@ struct ControlBody {
 }
 
 /// Lists all controls.
-pub(in crate::web) async fn list(camera: &Camera) -> Answer {
+pub(crate) async fn list(camera: &Camera) -> Answer {
     let camera = camera.clone();
     match call_driver(move || camera.controls()).await {
         Ok(controls) => json_answer(StatusCode::OK, &json!({ "controls": controls })),
@@ -40,7 +40,7 @@ pub(in crate::web) async fn list(camera: &Camera) -> Answer {
 }
 
 /// Sets one control to the value in `body`.
-pub(in crate::web) async fn set(camera: &Camera, name: &str, body: Incoming) -> Answer {
+pub(crate) async fn set(camera: &Camera, name: &str, body: Incoming) -> Answer {
     let setting = match setting(body).await {
         Ok(setting) => setting,
         Err(why) => return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),

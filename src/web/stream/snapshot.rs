@@ -48,7 +48,7 @@ impl AsRef<[u8]> for ViewerStill {
 
 /// Answers with the newest frame, if there is one and it is not older than `max_age`. Otherwise waits for the next one,
 /// until `fault` is ready: then the camera gives none.
-pub(in crate::web) async fn frame(
+pub(crate) async fn frame(
     camera: &Camera,
     viewer: Viewer,
     max_age: Option<Duration>,
@@ -61,7 +61,7 @@ pub(in crate::web) async fn frame(
 }
 
 /// Answers with the still that `requested` gives, or with a frame of the stream if that is as large.
-pub(in crate::web) async fn still(
+pub(crate) async fn still(
     camera: &Camera,
     viewer: Viewer,
     requested: Receiver<Taken>,
@@ -74,7 +74,7 @@ pub(in crate::web) async fn still(
 }
 
 /// Answers that the camera takes no still now.
-pub(in crate::web) fn no_still(camera: &Camera, error: StillError) -> Answer {
+pub(crate) fn no_still(camera: &Camera, error: StillError) -> Answer {
     failed(camera, &error.into())
 }
 

@@ -77,11 +77,11 @@ impl SessionEnd {
 
 /// Timeouts after which a viewer is disconnected.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::web) struct StreamTimeouts {
+pub(crate) struct StreamTimeouts {
     /// For taking data, and for acknowledging a frame.
-    pub(in crate::web) write: Duration,
+    pub(crate) write: Duration,
     /// For sending anything at all, though it is pinged.
-    pub(in crate::web) pong: Duration,
+    pub(crate) pong: Duration,
 }
 
 impl StreamTimeouts {
@@ -92,7 +92,7 @@ impl StreamTimeouts {
 }
 
 /// Serves a viewer until it leaves or exceeds a timeout, or `stop` is ready.
-pub(in crate::web) async fn serve(
+pub(crate) async fn serve(
     mut socket: ClientSocket,
     read_ahead: &[u8],
     handshake: Handshake,
