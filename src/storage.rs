@@ -62,8 +62,8 @@ pub fn write_aside(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> i
 /// A file that is written and synchronised, and has not taken its name. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Aside {
+    name: PathBuf,
     path: PathBuf,
-    aside: PathBuf,
     bytes: u64,
     is_renamed: bool,
 }
@@ -71,7 +71,7 @@ pub struct Aside {
 impl Aside {
     /// Where it is until it takes its name.
     pub fn path(&self) -> &Path {
-        &self.aside
+        &self.path
     }
 
     /// Its length in bytes.
@@ -84,10 +84,10 @@ impl Aside {
     /// # Errors
     /// As the kernel gives them.
     pub fn commit(mut self) -> io::Result<()> {
-        fs::rename(&self.aside, &self.path)?;
+        fs::rename(&self.path, &self.name)?;
         self.is_renamed = true;
-        log_step(DiskStep::Rename, &self.path);
-        sync_folder(folder_of(&self.path))
+        log_step(DiskStep::Rename, &self.name);
+        sync_folder(folder_of(&self.name))
     }
 }
 
@@ -95,7 +95,7 @@ impl Drop for Aside {
     fn drop(&mut self) {
         if !self.is_renamed {
             // It may fill the disk. Where it cannot be removed, the next write tries again.
-            let _ = fs::remove_file(&self.aside);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
@@ -128,12 +128,12 @@ pub fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<Aside> {
-    let mut name = path.to_owned().into_os_string();
-    name.push(".new");
-    let mut aside = Aside { path: path.into(), aside: name.into(), bytes: 0, is_renamed: false };
+    let mut new = path.to_owned().into_os_string();
+    new.push(".new");
     // Left by a power cut, or a link that somebody put there for root to write through.
-    unlink(&aside.aside)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&aside.aside)?;
+    unlink(Path::new(&new))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    let mut aside = Aside { name: path.into(), path: new.into(), bytes: 0, is_renamed: false };
     let mut chunk = Vec::with_capacity(CHUNK.min(usize::try_from(limit).unwrap_or(CHUNK)));
     loop {
         chunk.clear();
@@ -146,7 +146,7 @@ fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         file.write_all(&chunk)?;
-        log_step(DiskStep::Write, &aside.aside);
+        log_step(DiskStep::Write, &aside.path);
     }
     let owner = fs::metadata(folder_of(path))?;
     let own = file.metadata()?;
@@ -161,7 +161,7 @@ fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<
         file.set_permissions(Permissions::from_mode(mode))?;
     }
     file.sync_all()?;
-    log_step(DiskStep::Sync, &aside.aside);
+    log_step(DiskStep::Sync, &aside.path);
     Ok(aside)
 }
 

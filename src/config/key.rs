@@ -182,6 +182,7 @@ macro_rules! section {
         }
 
         impl $section {
+            #[allow(clippy::needless_update, reason = "most entries leave something out")]
             const KEYS: &'static [Key] = &[$(Key {
                 name: stringify!($name),
                 type_name: <$type as KeyType>::NAME,

@@ -112,7 +112,7 @@ optional_keys! {
 
 section! {
     /// Above all sections.
-    GeneralSection "", "The machine." {
+    GeneralSection "", "The machine that Porthole runs on." {
         board: String {
             default: Value("\"auto\""),
             flag: "--board",
@@ -163,7 +163,7 @@ section! {
 
 section! {
     /// `[auth]`
-    AuthSection "[auth]", "The people who may watch, and those who may change controls." {
+    AuthSection "[auth]", "Who may watch, and who may change controls." {
         mode: String {
             default: Rule("password if one is set, else none if only this machine can connect, else token"),
             accepts: OneOf(&["password", "token", "none"]),
@@ -324,14 +324,14 @@ section! {
             unit: "frames",
             help: "Frames to drop whenever the camera has been opened, while its exposure settles",
         }
+        keep_controls: bool {
+            default: Value("false"),
+            help: "Keep the controls that viewers set over a restart",
+        }
         controls: BTreeMap<String, Spanned<Setting>> {
             accepts: Form("names and values as `porthole cameras` lists them"),
             help: "Controls to set whenever the camera is opened, in a table [camera.controls]",
             example: "power_line_frequency = \"50 Hz\"",
-        }
-        keep_controls: bool {
-            default: Value("false"),
-            help: "Keep the controls that viewers set over a restart",
         }
     }
 }
