@@ -67,4 +67,5 @@ pub mod logging;
 pub mod ring;
 pub mod service;
 pub mod status;
+pub mod sync;
 pub mod web;

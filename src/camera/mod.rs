@@ -39,7 +39,7 @@ pub use still::{Still, StillError, Taken};
 
 use crate::frame::{PixelFormat, Resolution, Timestamp};
 use crate::jpeg::{self, Picture};
-use crate::ring::{FrameRing, Full, Subscription, ring};
+use crate::ring::{FrameRing, RingFull, Subscription, ring};
 use crate::status::Reporter;
 use bell::Bell;
 use desk::Desk;
@@ -210,8 +210,8 @@ impl Camera {
     /// Takes a viewer's place, for which the camera is opened if it is not.
     ///
     /// # Errors
-    /// [`Full`] when all places are taken.
-    pub fn subscribe(&self) -> Result<Subscription, Full> {
+    /// [`RingFull`] when all places are taken.
+    pub fn subscribe(&self) -> Result<Subscription, RingFull> {
         let subscription = self.ring.subscribe()?;
         self.bell.ring();
         Ok(subscription)

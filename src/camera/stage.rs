@@ -7,8 +7,9 @@ use log::debug;
 use super::Captured;
 use crate::failpoint;
 use crate::frame::Timestamp;
+use crate::frame::WrittenJpeg;
 use crate::jpeg::{self, Maker, Reject};
-use crate::ring::{FilledSlot, Publisher};
+use crate::ring::Publisher;
 use crate::status::{CameraState, Reporter};
 
 /// What became of a captured picture.
@@ -56,7 +57,7 @@ impl Stage {
             return Taken::Skipped;
         }
         let (maker, rate, reporter) = (&mut self.maker, &mut self.rate, &self.reporter);
-        let published = self.publisher.publish(|slot| {
+        let published = self.publisher.publish(captured.at, |slot| {
             let made = maker.make(&captured.picture, slot)?;
             if let Some(took) = made.encoding {
                 counters.encode.record(took);
@@ -64,7 +65,7 @@ impl Stage {
             // Before the viewers have it: what they see must not be ahead of what the status says.
             counters.frame(captured.at, rate.tick(captured.at));
             reporter.state(CameraState::Live);
-            Ok(FilledSlot { len: made.len, captured_at: captured.at, resolution: made.resolution })
+            Ok(WrittenJpeg { len: made.len, resolution: made.resolution })
         });
         match published {
             Ok(_) => Taken::Published,

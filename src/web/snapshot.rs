@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::viewer::{Held, Viewer};
 use crate::camera::{Still, StillError, Taken};
 use crate::frame::Timestamp;
-use crate::ring::Closed;
+use crate::ring::RingClosed;
 
 /// How long a snapshot may wait for its frame. A camera that has to be opened first takes one to three seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ pub(super) enum NoSnapshot {
     #[error("no frame within {} s", PATIENCE.as_secs())]
     Late,
     #[error("{0}")]
-    Closed(#[from] Closed),
+    Closed(#[from] RingClosed),
     #[error("{0}")]
     Fault(String),
     #[error("{0}")]
@@ -58,7 +58,7 @@ pub(super) async fn largest(
 ) -> Result<Sized, NoSnapshot> {
     let answer = timeout(STILL_PATIENCE, taken).await;
     let late = || NoSnapshot::Fault(format!("no answer within {} s", STILL_PATIENCE.as_secs()));
-    match answer.map_err(|_| late())?.map_err(|_| NoSnapshot::Closed(Closed))?? {
+    match answer.map_err(|_| late())?.map_err(|_| NoSnapshot::Closed(RingClosed))?? {
         Some(still) => {
             viewer.entry.tally.frame(still.captured_at, 0, still.jpeg.len());
             Ok(Sized::Large(Large { still, _viewer: viewer }))
@@ -80,7 +80,7 @@ pub(super) async fn take(
             viewer.subscription.changed().await?;
             let captured_at = viewer.subscription.lease().map(|lease| lease.frame().captured_at);
             if captured_at.is_some_and(|at| oldest.is_none_or(|oldest| at >= oldest)) {
-                return Ok::<_, Closed>(());
+                return Ok::<_, RingClosed>(());
             }
         }
     };

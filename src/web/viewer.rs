@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::listener::Peer;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
-use crate::ring::{Full, OwnedLease, Subscription};
+use crate::ring::{OwnedLease, RingFull, Subscription};
 use crate::status::{Counter, Histogram};
 
 /// The way a viewer takes its frames.
@@ -134,7 +134,7 @@ impl Tally {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoPlace {
     #[error(transparent)]
-    All(#[from] Full),
+    All(#[from] RingFull),
     #[error("your address has all of its {0} viewer places; more by limits.viewers_per_address")]
     Address(usize),
 }
@@ -216,7 +216,7 @@ impl Register {
     ) -> Result<Viewer, NoPlace> {
         let mut book = self.book();
         if book.present.len() == self.max_viewers {
-            return Err(Full { max_viewers: self.max_viewers }.into());
+            return Err(RingFull { max_viewers: self.max_viewers }.into());
         }
         let from = remote.household();
         let near = book.present.iter().filter(|other| from.is_some() && other.remote.household() == from);

@@ -24,7 +24,7 @@ use super::viewer::{Dropped, Kind, Tally, Viewer};
 use super::window::Window;
 use super::wire::{Header, Inbound, Message, Violation, close};
 use crate::frame::{Frame, Sequence, Timestamp};
-use crate::ring::{Closed, Lease, Subscription};
+use crate::ring::{Lease, RingClosed, Subscription};
 
 /// Largest message a client may send. All that mean anything are far smaller.
 const MAX_MESSAGE: usize = 4096;
@@ -48,7 +48,7 @@ enum End {
     #[error("acknowledged no frame for {0:?}")]
     Unacknowledged(Duration),
     #[error("{0}")]
-    Camera(#[from] Closed),
+    Camera(#[from] RingClosed),
     #[error("the service stops")]
     Stopping,
 }
