@@ -38,7 +38,7 @@ pub use listing::{Listing, list};
 pub use still::{Still, StillError, Taken};
 
 use crate::frame::{PixelFormat, Resolution, Timestamp};
-use crate::jpeg::{self, Picture};
+use crate::jpeg::{JpegSettings, Picture};
 use crate::ring::{FrameRing, RingFull, Subscription, ring};
 use crate::status::Reporter;
 use bell::Bell;
@@ -106,7 +106,7 @@ pub struct Settings {
     /// What the device shall send; `None` picks the cheapest it offers.
     pub format: Option<PixelFormat>,
     /// How JPEGs are made and checked.
-    pub jpeg: jpeg::Settings,
+    pub jpeg: JpegSettings,
     /// How long the source stays open after the last viewer has left.
     pub linger: Duration,
     /// Frames not to show after opening, while a camera settles its exposure.

@@ -165,7 +165,7 @@ mod tests {
             resolution,
             fps,
             format,
-            jpeg: jpeg::Settings {
+            jpeg: jpeg::JpegSettings {
                 quality: 80,
                 subsampling: Subsampling::Cs420,
                 validate: true,

@@ -12,7 +12,7 @@ use super::bell::{Bell, Wake};
 use super::error::SourceError;
 use super::{Captured, DEFAULT_RESOLUTION, Next, Opening, Settings, Sink, Source, jpeg_bytes};
 use crate::frame::{PixelFormat, Resolution, Timestamp};
-use crate::jpeg::{Picture, Raw};
+use crate::jpeg::{Picture, RawPicture};
 
 /// 100 % bars in BT.601 video range, as (Y, U, V): white, yellow, cyan, green, magenta, red, blue, black.
 const BARS: [(u8, u8, u8); 8] = [
@@ -84,7 +84,7 @@ impl Source for Pattern {
         self.sequence = self.sequence.wrapping_add(late as u32 + 1);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         canvas.draw(self.sequence, since_epoch);
-        let raw = Raw {
+        let raw = RawPicture {
             data: &canvas.pixels,
             format: PixelFormat::Yuyv,
             resolution: self.resolution,

@@ -2,13 +2,14 @@
 //! ring. When pictures are fetched, and what happens when there are none, is in [`capture`](super::capture).
 #![forbid(unsafe_code)]
 
+use std::time::Instant;
+
 use log::debug;
 
 use super::Captured;
 use crate::failpoint;
 use crate::frame::Timestamp;
-use crate::frame::WrittenJpeg;
-use crate::jpeg::{self, Maker, Reject};
+use crate::jpeg::{JpegError, JpegSettings, JpegWriter, Picture};
 use crate::ring::Publisher;
 use crate::status::{CameraState, Reporter};
 
@@ -24,18 +25,18 @@ pub(super) enum Taken {
 
 /// From a captured picture to a published frame.
 pub(super) struct Stage {
-    maker: Maker,
+    maker: JpegWriter,
     pub(super) publisher: Publisher,
     pub(super) reporter: Reporter,
     rate: Rate,
     /// Frames still to hold back while exposure settles.
     to_skip: u32,
-    pub(super) last_reject: Option<Reject>,
+    pub(super) last_reject: Option<JpegError>,
 }
 
 impl Stage {
-    pub(super) fn new(settings: jpeg::Settings, publisher: Publisher, reporter: Reporter) -> Self {
-        let maker = Maker::new(settings);
+    pub(super) fn new(settings: JpegSettings, publisher: Publisher, reporter: Reporter) -> Self {
+        let maker = JpegWriter::new(settings);
         Self { maker, publisher, reporter, rate: Rate::default(), to_skip: 0, last_reject: None }
     }
 
@@ -58,20 +59,21 @@ impl Stage {
         }
         let (maker, rate, reporter) = (&mut self.maker, &mut self.rate, &self.reporter);
         let published = self.publisher.publish(captured.at, |slot| {
-            let made = maker.make(&captured.picture, slot)?;
-            if let Some(took) = made.encoding {
-                counters.encode.record(took);
+            let started = Instant::now();
+            let jpeg = maker.write(&captured.picture, slot)?;
+            if let Picture::Raw(_) = captured.picture {
+                counters.encode.record(started.elapsed());
             }
             // Before the viewers have it: what they see must not be ahead of what the status says.
             counters.frame(captured.at, rate.tick(captured.at));
             reporter.state(CameraState::Live);
-            Ok(WrittenJpeg { len: made.len, resolution: made.resolution })
+            Ok(jpeg)
         });
         match published {
             Ok(_) => Taken::Published,
             Err(reject) => {
                 match reject {
-                    Reject::TooLarge(_) | Reject::Encode(_) => counters.dropped.add(1),
+                    JpegError::TooLarge(_) | JpegError::Encode(_) => counters.dropped.add(1),
                     _ => counters.corrupt.add(1),
                 }
                 debug!("frame held back: {reject}");

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::bell::Bell;
 use super::{Captured, Opening, Settings, Source};
 use crate::frame::{Resolution, Timestamp};
-use crate::jpeg::{Maker, Reject};
+use crate::jpeg::{JpegError, JpegWriter};
 
 /// Pictures passed over after the switch: the first ones are dark or torn until exposure follows.
 const SETTLE: u32 = 4;
@@ -133,17 +133,17 @@ pub(super) fn take(
     settings: &Settings,
 ) -> Result<Still, StillError> {
     // Its own, so that what it sets aside for a large picture goes with it.
-    let mut maker = Maker::new(settings.jpeg);
+    let mut maker = JpegWriter::new(settings.jpeg);
     let mut jpeg = vec![0; opening.frame_bytes];
     let mut to_skip = settings.skip_first.max(SETTLE);
-    let (until, mut last_reject) = (Timestamp::now().after(PATIENCE), None::<Reject>);
+    let (until, mut last_reject) = (Timestamp::now().after(PATIENCE), None::<JpegError>);
     while Timestamp::now() < until && !bell.is_stopped() {
         let mut made = None;
         let next = source.next(bell, until, &mut |captured: Captured<'_>| {
             if captured.damaged || to_skip > 0 {
                 to_skip = to_skip.saturating_sub(1);
             } else {
-                made = Some(maker.make(&captured.picture, &mut jpeg).map(|made| (made, captured.at)));
+                made = Some(maker.write(&captured.picture, &mut jpeg).map(|made| (made, captured.at)));
             }
         });
         next.map_err(|error| StillError::Camera(error.to_string()))?;

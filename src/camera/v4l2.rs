@@ -31,7 +31,7 @@ use super::locate::Located;
 use super::negotiate::{self, Extent, Mode, Offer, Size, Unmet};
 use super::{Captured, Next, Opening, Settings, Sink, Source, jpeg_bytes};
 use crate::frame::{PixelFormat, Resolution, Timestamp};
-use crate::jpeg::{Picture, Raw};
+use crate::jpeg::{Picture, RawPicture};
 
 /// Buffers to share with the driver: one being filled, one full, one being encoded, one in reserve.
 const BUFFERS: u32 = 4;
@@ -202,9 +202,12 @@ impl Open {
             let data = if damaged { &[] } else { &frame[..] };
             let picture = match self.format {
                 PixelFormat::Mjpeg => Picture::Jpeg { data, expected: Some(self.resolution) },
-                format => {
-                    Picture::Raw(Raw { data, format, resolution: self.resolution, stride: self.stride })
-                }
+                format => Picture::Raw(RawPicture {
+                    data,
+                    format,
+                    resolution: self.resolution,
+                    stride: self.stride,
+                }),
             };
             self.last_at = captured_at(stamp, facts, self.last_at);
             sink(Captured { picture, at: self.last_at, missed, damaged });

@@ -241,7 +241,7 @@ fn resolve_camera(
         resolution,
         fps,
         format,
-        jpeg: jpeg::Settings { quality, subsampling, validate, rotation },
+        jpeg: jpeg::JpegSettings { quality, subsampling, validate, rotation },
         linger,
         skip_first,
         controls,

@@ -106,7 +106,9 @@ mod tests {
         assert!(subscription.lease().is_none());
         publish(&mut publisher, 1, 8);
         assert_eq!(subscription.lease().unwrap().skipped(), 0);
-        (2..=5).for_each(|number| drop(publish(&mut publisher, number, 8)));
+        for number in 2..=5 {
+            publish(&mut publisher, number, 8);
+        }
         assert_eq!(subscription.lease().unwrap().skipped(), 3);
         let stats = frames.stats();
         assert_eq!((stats.published, stats.seen, stats.overwritten), (5, 2, 3));
