@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
 use porthole::config::Flags;
-use porthole::led::Role;
+use porthole::led::LedRole;
 use porthole::web::Role as PasswordRole;
 
 /// What stands below the flags.
@@ -55,7 +55,7 @@ pub(crate) enum Verb {
     /// Switch the LED of a role, to try out its wire
     Led {
         /// power, camera, on-air or fault
-        role: Role,
+        role: LedRole,
         /// on and blink last until Ctrl-C; off ends at once
         #[arg(value_parser = ["on", "off", "blink"])]
         what: String,

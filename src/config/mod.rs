@@ -45,7 +45,7 @@ pub struct Config {
     /// For the capture threads, at least one.
     pub cameras: Vec<camera::Settings>,
     /// For the LEDs; none unless they are asked for.
-    pub leds: Vec<led::Settings>,
+    pub leds: Vec<led::LedSettings>,
     /// Whose text is a warning for as long as it is there.
     pub warning_file: Option<PathBuf>,
     /// Every value with where it came from.
@@ -293,12 +293,12 @@ fn resolve_led(
     pick: &mut Picker<'_>,
     raw: raw::Led,
     board: &Board,
-    before: &[led::Settings],
-) -> Result<led::Settings, ConfigError> {
+    before: &[led::LedSettings],
+) -> Result<led::LedSettings, ConfigError> {
     pick.table("[[led]]");
     let has_line = raw.line.is_some();
     let role = pick.value("role", "", None, Some(raw.role), String::new()).check(|text| {
-        let role: led::Role = text.parse()?;
+        let role: led::LedRole = text.parse()?;
         if before.iter().any(|led| led.role == role) {
             return Err("has an LED already".into());
         }
@@ -331,7 +331,7 @@ fn resolve_led(
     }
     let active_low = pick.value("active_low", "", None, raw.active_low, false).take();
     let required = pick.value("required", "", None, raw.required, false).take();
-    Ok(led::Settings { role, lines, active_low, required })
+    Ok(led::LedSettings { role, lines, active_low, required })
 }
 
 /// The state directory when nobody says: systemd's, the user's, or the system's.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::raw::Several;
 use crate::camera::{Setting, without_passwords};
 use crate::document::{self, Spanned, Value, line_of};
-use crate::led::Role;
+use crate::led::LedRole;
 use crate::web::HandedError;
 
 /// What is wrong with the configuration.
@@ -51,11 +51,11 @@ pub enum ConfigError {
     #[error("[[led]] {role}: {line} is the line of {other} already; give one of them another line")]
     Led {
         /// The role that comes too late.
-        role: Role,
+        role: LedRole,
         /// What both want.
         line: String,
         /// The role that has it.
-        other: Role,
+        other: LedRole,
     },
     /// What the service manager hands over is no socket to serve on.
     #[error(transparent)]

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::camera::{self, CaptureThread, Ended};
 use crate::config::Config;
 use crate::failpoint;
-use crate::led::{LedError, Role, StatusLeds, StatusLedsThread};
+use crate::led::{LedError, LedRole, StatusLeds, StatusLedsThread};
 use crate::status::{Phase, PhaseReporter, Watcher, status};
 use crate::web::{Address, Web, WebError};
 
@@ -33,7 +33,7 @@ pub enum StartError {
     #[error("led {role}: {source}; or set required = false to run without it")]
     Led {
         /// What it is for.
-        role: Role,
+        role: LedRole,
         /// Why it cannot be had.
         #[source]
         source: LedError,

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use porthole::config::{self, Config, Flags};
-use porthole::led::Role;
+use porthole::led::LedRole;
 use porthole::web::{Encryption, Passwords};
 use toml::{Table, Value};
 
@@ -57,8 +57,9 @@ pub(super) fn complete(path: &Path, text: &str, given: &Given<'_>) -> Result<Eff
         server.entry("listen").or_insert_with(listen);
     }
     table.entry("led").or_insert_with(|| {
-        let wired = Role::ALL.into_iter().filter(|role| !written.board.led(*role).is_empty());
-        let led = |role: Role| Value::from(Table::from_iter([("role".to_owned(), Value::from(role.name()))]));
+        let wired = LedRole::ALL.into_iter().filter(|role| !written.board.led(*role).is_empty());
+        let led =
+            |role: LedRole| Value::from(Table::from_iter([("role".to_owned(), Value::from(role.name()))]));
         Value::Array(wired.map(led).collect())
     });
     for (key, hash) in [("viewer_password", &given.unkept.viewer), ("admin_password", &given.unkept.admin)] {
