@@ -21,7 +21,7 @@ pub use flags::Flags;
 pub use pick::{ConfigError, Note, Origin};
 
 use crate::board::{self, Board};
-use crate::camera::{self, Setting, SourceSpec};
+use crate::camera::{self, ControlValue, SourceSpec};
 use crate::document::Spanned;
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
@@ -43,7 +43,7 @@ pub struct Config {
     /// For the web stage.
     pub web: web::Settings,
     /// For the capture threads, at least one.
-    pub cameras: Vec<camera::Settings>,
+    pub cameras: Vec<camera::CameraSettings>,
     /// For the LEDs; none unless they are asked for.
     pub leds: Vec<led::LedSettings>,
     /// Whose text is a warning for as long as it is there.
@@ -172,8 +172,8 @@ fn resolve_camera(
     flags: &Flags,
     raw: raw::Camera,
     state_dir: &Path,
-    before: &[camera::Settings],
-) -> Result<camera::Settings, ConfigError> {
+    before: &[camera::CameraSettings],
+) -> Result<camera::CameraSettings, ConfigError> {
     pick.table("[[camera]]");
     let default =
         if before.is_empty() { "camera".to_owned() } else { format!("camera-{}", before.len() + 1) };
@@ -231,11 +231,11 @@ fn resolve_camera(
         pick.table("[camera.controls]");
     }
     for (control, setting) in wanted {
-        let setting = pick.value(&control, "", None, Some(setting), Setting::Number(0)).take();
+        let setting = pick.value(&control, "", None, Some(setting), ControlValue::Number(0)).take();
         controls.insert(control, setting);
     }
     let controls_file = keep.then(|| state_dir.join(format!("controls-{name}.json")));
-    Ok(camera::Settings {
+    Ok(camera::CameraSettings {
         name,
         source,
         resolution,

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::raw::Several;
-use crate::camera::{Setting, without_passwords};
+use crate::camera::{ControlValue, without_passwords};
 use crate::document::{self, Spanned, Value, line_of};
 use crate::led::LedRole;
 use crate::web::HandedError;
@@ -217,7 +217,7 @@ impl Toml for Vec<String> {
     }
 }
 
-impl Toml for Setting {
+impl Toml for ControlValue {
     fn toml(&self) -> String {
         match self {
             Self::Switch(on) => on.toml(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
-use crate::camera::Setting;
+use crate::camera::ControlValue;
 use crate::document::{Mistake, Spanned, Table, Value, keys, unwanted};
 
 /// The whole file.
@@ -53,7 +53,7 @@ impl Value for Several {
     }
 }
 
-impl Value for Setting {
+impl Value for ControlValue {
     fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
         match value {
             DeValue::Boolean(on) => Ok(Self::Switch(on)),
@@ -130,7 +130,7 @@ keys! {
         rotate: i64,
         linger_s: f64,
         skip_first: i64,
-        controls: BTreeMap<String, Spanned<Setting>>,
+        controls: BTreeMap<String, Spanned<ControlValue>>,
         keep_controls: bool,
     }
 }

@@ -122,9 +122,9 @@ const fn fault_number(state: CameraState) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Reporter, status};
+    use crate::status::{CameraReporter, status};
 
-    fn service() -> (crate::status::PhaseReporter, Vec<Reporter>, crate::status::Watcher) {
+    fn service() -> (crate::status::ServiceReporter, Vec<CameraReporter>, crate::status::Watcher) {
         status(["front", "back"].map(|name| (name.into(), "pattern".into(), 30.0)))
     }
 

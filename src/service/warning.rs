@@ -12,7 +12,7 @@ use log::{info, warn};
 use nix::fcntl::OFlag;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::status::PhaseReporter;
+use crate::status::ServiceReporter;
 
 /// How often the file is looked for. It changes with a start of the system, or when somebody is at work on it.
 const EVERY: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const MOST: u64 = 4096;
 
 /// Tells the status what `file` says, again whenever that changes.
-pub(super) async fn watch(file: Option<PathBuf>, status: &PhaseReporter) -> Infallible {
+pub(super) async fn watch(file: Option<PathBuf>, status: &ServiceReporter) -> Infallible {
     let Some(file) = file else { return std::future::pending().await };
     let mut due = interval(EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);

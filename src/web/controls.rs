@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::http::{Answer, json_answer};
-use crate::camera::{Camera, ControlError, Setting};
+use crate::camera::{Camera, ControlError, ControlValue};
 
 /// Largest body of a request. All that mean anything are far smaller.
 const MAX_BODY: usize = 4096;
@@ -27,7 +27,7 @@ const DRIVER_TIME: Duration = Duration::from_secs(5);
 /// What is PUT.
 #[derive(Deserialize)]
 struct Body {
-    value: Setting,
+    value: ControlValue,
 }
 
 /// Lists all controls.
@@ -52,7 +52,7 @@ pub(super) async fn set(camera: &Camera, name: &str, request: Request<Incoming>)
     }
 }
 
-async fn setting(request: Request<Incoming>) -> Result<Setting, String> {
+async fn setting(request: Request<Incoming>) -> Result<ControlValue, String> {
     let body = timeout(BODY_TIME, Limited::new(request.into_body(), MAX_BODY).collect()).await;
     let body = body.map_err(|_| format!("the body did not come within {} s", BODY_TIME.as_secs()))?;
     let body = body.map_err(|error| format!("the body cannot be read: {error}"))?.to_bytes();

@@ -35,7 +35,7 @@ use super::transport::{Line, Transport};
 use super::viewer::{Kind, NoPlace, Viewer};
 use super::ws::Bounds;
 use super::{Site, controls, gate, metrics, mjpeg, page, redirect, state, ws};
-use crate::camera::{Camera, StillError, Taken};
+use crate::camera::{Camera, StillError, StillResult};
 use crate::failpoint;
 
 /// Longest request header, in bytes. The smallest that hyper allows; cookies and tokens fit many times over.
@@ -298,7 +298,7 @@ async fn still(
     site: &Arc<Site>,
     (index, camera): (usize, &Camera),
     viewer: Viewer,
-    taken: Receiver<Taken>,
+    taken: Receiver<StillResult>,
 ) -> Answer {
     match snapshot::largest(viewer, taken, site.fault(index)).await {
         Ok(Sized::Large(still)) => jpeg(Bytes::from_owner(still)),

@@ -7,7 +7,7 @@ use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
 use super::viewer::{Held, Viewer};
-use crate::camera::{Still, StillError, Taken};
+use crate::camera::{Still, StillError, StillResult};
 use crate::frame::Timestamp;
 use crate::ring::RingClosed;
 
@@ -53,7 +53,7 @@ pub(super) enum Sized {
 /// One picture as large as the camera has, which has been asked for.
 pub(super) async fn largest(
     viewer: Viewer,
-    taken: Receiver<Taken>,
+    taken: Receiver<StillResult>,
     fault: impl Future<Output = String>,
 ) -> Result<Sized, NoSnapshot> {
     let answer = timeout(STILL_PATIENCE, taken).await;

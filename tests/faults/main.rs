@@ -8,5 +8,6 @@ mod support;
 
 mod camera;
 mod machine;
+mod ppoll;
 mod system;
 mod warning;

@@ -1,7 +1,7 @@
 //! The splitter of `exec` and `file`: however a stream is cut, the same pictures come out, in the memory it was given.
 
 #[allow(dead_code)]
-#[path = "../../src/camera/splitter.rs"]
+#[path = "../../src/camera/source/splitter.rs"]
 mod splitter;
 
 use std::io::Read;
