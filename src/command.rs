@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use log::LevelFilter;
 
 use crate::config::Flags;
-use crate::led::Role;
+use crate::led::LedRole;
 use crate::web::UserRole;
 
 /// The help below the flags.
@@ -60,7 +60,7 @@ pub enum Action {
     /// Switch the LED of a role, to try its line
     Led {
         /// power, camera, on-air or fault
-        role: Role,
+        role: LedRole,
         /// on and blink last until Ctrl-C; off ends at once
         #[arg(value_name = "STATE", value_parser = ["on", "off", "blink"])]
         state: String,

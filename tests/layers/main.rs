@@ -58,9 +58,11 @@ const ROOMS: [(&str, &[&str]); 2] = [
 ];
 
 /// The files that may hold unsafe code.
-const UNSAFE: [&str; 5] = [
-    "camera/kernel/controls.rs",
-    "camera/kernel/mod.rs",
+const UNSAFE: [&str; 7] = [
+    "camera/source/process.rs",
+    "camera/v4l2/controls.rs",
+    "camera/v4l2/device_owner.rs",
+    "camera/v4l2/ioctl.rs",
     "jpeg/yuv.rs",
     "web/server/socket_activation.rs",
     "web/server/tcp_info.rs",

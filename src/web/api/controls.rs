@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::camera::{Camera, ControlError, Setting};
+use crate::camera::{Camera, ControlError, ControlValue};
 use crate::web::response::answer::{Answer, json as json_answer};
 
 /// Most bytes of a request's body. All valid ones are far smaller.
@@ -27,7 +27,7 @@ const DRIVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The body of a PUT.
 #[derive(Deserialize)]
 struct ControlBody {
-    value: Setting,
+    value: ControlValue,
 }
 
 /// Lists all controls.
@@ -52,7 +52,7 @@ pub(crate) async fn set(camera: &Camera, name: &str, body: Incoming) -> Answer {
     }
 }
 
-async fn setting(body: Incoming) -> Result<Setting, String> {
+async fn setting(body: Incoming) -> Result<ControlValue, String> {
     let body = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
     let body = body.map_err(|_| format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))?;
     let body = body.map_err(|error| format!("the body cannot be read: {error}"))?.to_bytes();

@@ -9,9 +9,9 @@ use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
 use super::viewer_registry::{LeasedFrame, Viewer};
-use crate::camera::{Camera, Still, StillError, Taken};
+use crate::camera::{Camera, Still, StillError, StillResult};
 use crate::frame::Timestamp;
-use crate::ring::Closed;
+use crate::ring::RingClosed;
 use crate::web::response::answer::{Answer, jpeg, unavailable};
 
 /// Time for the frame of a snapshot. A camera that has to be opened first takes one to three seconds.
@@ -27,7 +27,7 @@ enum SnapshotError {
     #[error("no answer within {} s", STILL_TIMEOUT.as_secs())]
     NoStill,
     #[error("{0}")]
-    Closed(#[from] Closed),
+    Closed(#[from] RingClosed),
     #[error("{0}")]
     Fault(String),
     #[error("{0}")]
@@ -64,7 +64,7 @@ pub(crate) async fn frame(
 pub(crate) async fn still(
     camera: &Camera,
     viewer: Viewer,
-    requested: Receiver<Taken>,
+    requested: Receiver<StillResult>,
     fault: impl Future<Output = String>,
 ) -> Answer {
     match take_still(viewer, requested, fault).await {
@@ -88,11 +88,11 @@ fn failed(camera: &Camera, error: &SnapshotError) -> Answer {
 
 async fn take_still(
     viewer: Viewer,
-    requested: Receiver<Taken>,
+    requested: Receiver<StillResult>,
     fault: impl Future<Output = String>,
 ) -> Result<Bytes, SnapshotError> {
     let taken = timeout(STILL_TIMEOUT, requested).await.map_err(|_| SnapshotError::NoStill)?;
-    match taken.map_err(|_| Closed)?? {
+    match taken.map_err(|_| RingClosed)?? {
         Some(still) => {
             viewer.registration.stats.frame_sent(still.captured_at, 0, still.jpeg.len());
             Ok(Bytes::from_owner(ViewerStill { still, _viewer: viewer }))
@@ -112,7 +112,7 @@ async fn take_frame(
             viewer.subscription.changed().await?;
             let captured_at = viewer.subscription.lease().map(|lease| lease.frame().captured_at);
             if captured_at.is_some_and(|at| oldest.is_none_or(|oldest| at >= oldest)) {
-                return Ok::<_, Closed>(());
+                return Ok::<_, RingClosed>(());
             }
         }
     };

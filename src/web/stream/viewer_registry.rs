@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::viewer_stats::{DropReason, TotalsByKind, ViewerKind, ViewerStats};
 use crate::camera::Camera;
-use crate::ring::{Full, OwnedLease, Subscription};
+use crate::ring::{OwnedLease, RingFull, Subscription};
 use crate::status::{Counter, Histogram};
 use crate::sync::lock;
 use crate::web::server::peer::Peer;
@@ -17,7 +17,7 @@ use crate::web::server::peer::Peer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ViewerRejected {
     #[error(transparent)]
-    Total(#[from] Full),
+    Total(#[from] RingFull),
     #[error("your address has all of its {0} viewer places; raise limits.viewers_per_address to allow more")]
     PerAddress(usize),
 }
@@ -108,7 +108,7 @@ impl ViewerRegistry {
     ) -> Result<Viewer, ViewerRejected> {
         let mut table = lock(&self.table);
         if table.connected.len() == self.max_viewers {
-            return Err(Full { max_viewers: self.max_viewers }.into());
+            return Err(RingFull { max_viewers: self.max_viewers }.into());
         }
         let group = peer.address_group();
         let in_group =

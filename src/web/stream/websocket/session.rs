@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::framing::{Message, MessageReader, ProtocolError, ServerFrameHeader, close_code};
 use super::handshake::Handshake;
 use super::messages::{TextReply, frame_header, reply, tutorial_message};
-use crate::ring::{Closed, Lease, Subscription};
+use crate::ring::{Lease, RingClosed, Subscription};
 use crate::web::server::client_socket::ClientSocket;
 use crate::web::stream::flow_control::InFlightWindow;
 use crate::web::stream::frame_pacer::{FramePacer, StreamEvent};
@@ -46,7 +46,7 @@ enum SessionEnd {
     #[error("acknowledged no frame for {0:?}")]
     Unacknowledged(Duration),
     #[error("{0}")]
-    Camera(#[from] Closed),
+    Camera(#[from] RingClosed),
     #[error("the service stops")]
     Stopping,
 }

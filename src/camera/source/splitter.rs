@@ -1,7 +1,7 @@
-//! Where one JPEG ends and the next begins in a stream of bytes that does not say.
+//! Splits a byte stream into JPEGs.
 //!
-//! Walks marker segments by their lengths, so that a thumbnail in a header is not taken for the end. Whether a
-//! piece is a sound JPEG is judged later, by [`crate::jpeg::inspect`]; here a damaged one is cut off at the next start.
+//! The splitter follows marker segments by their lengths, so a thumbnail in a header is not taken for the end of a picture.
+//! [`crate::jpeg::inspect`] checks later whether a piece is a valid JPEG; here a damaged one ends where the next begins.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -11,19 +11,19 @@ use memchr::{memchr, memmem};
 
 const SOI: [u8; 3] = [0xff, 0xd8, 0xff];
 
-/// Collects a stream and gives it back in pieces.
+/// Buffers a stream and returns its JPEGs.
 pub struct Splitter {
-    /// Allocated once; what lies in `held` is not yet given back.
+    /// Allocated once. The bytes in `pending` have not been returned yet.
     buffer: Box<[u8]>,
-    held: Range<usize>,
-    /// How far the walk has come.
+    pending: Range<usize>,
+    /// The position up to which the stream was parsed.
     at: usize,
-    part: Part,
+    state: ParseState,
 }
 
-/// What the walk is in.
+/// What is at the position.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ParseState {
     /// Between pictures.
     Outside,
     /// Between two marker segments.
@@ -32,104 +32,104 @@ enum Part {
     Scan,
 }
 
-/// What a stream gave.
+/// The next piece of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// From one SOI to its EOI, or to where the next picture begins.
+    /// A JPEG: from SOI to EOI, or to where the next picture begins.
     Picture(&'a [u8]),
-    /// A picture that does not fit was left out.
+    /// A picture that does not fit into the buffer was dropped.
     TooLarge,
-    /// Nothing whole; read more.
+    /// No complete picture; read more.
     Incomplete,
 }
 
 impl Splitter {
-    /// A splitter for pictures of up to `bytes`.
+    /// A splitter for pictures of at most `bytes`.
     pub fn new(bytes: usize) -> Self {
-        Self { buffer: vec![0; bytes].into(), held: 0..0, at: 0, part: Part::Outside }
+        Self { buffer: vec![0; bytes].into(), pending: 0..0, at: 0, state: ParseState::Outside }
     }
 
-    /// Reads once. Returns how many bytes came; 0 at the end of the stream.
+    /// Reads once. Returns the number of bytes read; 0 at the end of the stream.
     pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
-        // Starting over at the front whenever possible keeps the pages in use few.
-        if self.held.is_empty() || self.held.end == self.buffer.len() {
-            self.buffer.copy_within(self.held.clone(), 0);
-            self.at -= self.held.start;
-            self.held = 0..self.held.len();
+        // Starting at the front whenever possible keeps the number of touched pages small.
+        if self.pending.is_empty() || self.pending.end == self.buffer.len() {
+            self.buffer.copy_within(self.pending.clone(), 0);
+            self.at -= self.pending.start;
+            self.pending = 0..self.pending.len();
         }
-        let n = read(&mut self.buffer[self.held.end..])?;
-        self.held.end += n;
+        let n = read(&mut self.buffer[self.pending.end..])?;
+        self.pending.end += n;
         Ok(n)
     }
 
-    /// The next piece of what has been read. Never leaves the buffer full, so there is always room to read more.
+    /// The next piece of the data read so far. After [`Piece::Incomplete`] there is room to read more.
     pub fn next(&mut self) -> Piece<'_> {
-        match self.walk() {
+        match self.parse() {
             Some(end) => {
-                let piece = self.held.start..end;
-                self.held.start = end;
+                let piece = self.pending.start..end;
+                self.pending.start = end;
                 self.at = end;
-                self.part = Part::Outside;
+                self.state = ParseState::Outside;
                 Piece::Picture(&self.buffer[piece])
             }
-            None if self.held.len() == self.buffer.len() => {
-                self.forget();
+            None if self.pending.len() == self.buffer.len() => {
+                self.reset();
                 Piece::TooLarge
             }
             None => Piece::Incomplete,
         }
     }
 
-    /// Drops what has been read, as when a stream starts anew.
-    pub fn forget(&mut self) {
-        (self.held, self.at, self.part) = (0..0, 0, Part::Outside);
+    /// Drops the data read so far, for a stream that starts again.
+    pub fn reset(&mut self) {
+        (self.pending, self.at, self.state) = (0..0, 0, ParseState::Outside);
     }
 
-    /// Follows the structure as far as the data goes. The end of the picture, once it is there.
-    fn walk(&mut self) -> Option<usize> {
+    /// Parses the data read so far. Returns the end of the picture once it is found.
+    fn parse(&mut self) -> Option<usize> {
         loop {
-            let data = &self.buffer[..self.held.end];
+            let data = &self.buffer[..self.pending.end];
             let rest = &data[self.at..];
-            match self.part {
-                Part::Outside => {
+            match self.state {
+                ParseState::Outside => {
                     let Some(start) = memmem::find(rest, &SOI) else {
-                        // The last two bytes may be the first two of a start.
+                        // The last two bytes may be the first two of an SOI.
                         self.at += rest.len().saturating_sub(SOI.len() - 1);
-                        self.held.start = self.at;
+                        self.pending.start = self.at;
                         return None;
                     };
-                    self.held.start = self.at + start;
-                    self.at = self.held.start + 2;
-                    self.part = Part::Headers;
+                    self.pending.start = self.at + start;
+                    self.at = self.pending.start + 2;
+                    self.state = ParseState::Headers;
                 }
-                Part::Headers => match *rest {
+                ParseState::Headers => match *rest {
                     [0xff, 0xff, ..] => self.at += 1,
                     [0xff, 0xd9, ..] => return Some(self.at + 2),
-                    // A new picture, or bytes that are no header: what came before is over.
+                    // A new picture: the one before ends here.
                     [0xff, 0xd8, ..] => return Some(self.at),
                     [0xff, code, high, low, ..] => {
                         self.at += 2 + usize::from(u16::from_be_bytes([high, low]));
-                        self.part = if code == 0xda { Part::Scan } else { Part::Headers };
-                        if self.at > self.held.end {
-                            // Come back when the segment is there; a length of nonsense must not lead astray.
+                        self.state = if code == 0xda { ParseState::Scan } else { ParseState::Headers };
+                        if self.at > self.pending.end {
+                            // The segment is not complete. Parse it again when it is, as its length may be wrong.
                             self.at -= 2 + usize::from(u16::from_be_bytes([high, low]));
-                            self.part = Part::Headers;
+                            self.state = ParseState::Headers;
                             return None;
                         }
                     }
                     [0xff, ..] | [] => return None,
                     _ => return Some(self.at + 1),
                 },
-                Part::Scan => {
+                ParseState::Scan => {
                     let Some(skip) = memchr(0xff, rest) else {
-                        self.at = self.held.end;
+                        self.at = self.pending.end;
                         return None;
                     };
                     self.at += skip;
                     match rest.get(skip + 1) {
                         None => return None,
                         Some(0x00 | 0xd0..=0xd7) => self.at += 2,
-                        Some(_) => self.part = Part::Headers,
+                        Some(_) => self.state = ParseState::Headers,
                     }
                 }
             }
@@ -141,7 +141,7 @@ impl Splitter {
 mod tests {
     use super::*;
 
-    /// A picture in structure: headers, a segment that holds a thumbnail, data with stuffed bytes and restarts.
+    /// The structure of a picture: headers, a segment with a thumbnail, data with stuffed bytes and restart markers.
     fn picture(tag: u8) -> Vec<u8> {
         let thumbnail = [0xff, 0xd8, 0xff, 0xdb, 0xff, 0xd9];
         let app1 = [&[0xff, 0xe1, 0, 2 + thumbnail.len() as u8][..], &thumbnail].concat();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_come_whole_however_the_stream_is_cut() {
+    fn pictures_are_complete_however_the_stream_is_read() {
         let all = [picture(1), picture(2), picture(3)];
         let stream =
             [&b"--boundary\r\n\r\n"[..], &all[0], b"\r\nnoise\xff\xff\xd9", &all[1], &all[2]].concat();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_picture_costs_no_other() {
+    fn a_truncated_picture_does_not_affect_the_next() {
         let (whole, cut) = (picture(1), &picture(2)[..24]);
         let stream = [cut, &whole, &whole].concat();
         for step in [1, 7, 1000] {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_larger_than_the_buffer_is_left_out_and_said_so() {
+    fn a_picture_larger_than_the_buffer_is_dropped_and_reported() {
         let large = [&picture(1)[..20], &[7; 300][..], &[0xff, 0xd9]].concat();
         let stream = [&large[..], &picture(2), &picture(3)].concat();
         let (pieces, too_large) = split(&stream, 50, 128);
@@ -209,11 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn any_noise_is_survived() {
+    fn noise_is_skipped() {
         let mut seed = 1u32;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // Mostly bytes that mean something to the walk.
+            // Mostly bytes that are part of markers.
             [0xff, 0xd8, 0xff, 0xd9, 0xda, 0x00, 0xe1, (seed >> 16) as u8][(seed >> 29) as usize]
         })
         .take(200_000)

@@ -1,18 +1,19 @@
-//! A moving test picture with a clock and its frame number burnt in, drawn as YUYV so that it takes the way of a
-//! raw camera's picture through the encoder.
+//! The `pattern` source: a moving test picture, drawn as YUYV so that it is encoded like the picture of a raw camera.
 //!
-//! Colour bars, a grey ramp, a ball that bounces, the time of day in UTC, the frame number in digits, and along the
-//! bottom edge the same number as a row of squares for programs to read: white, black, then 32 bits, the highest
-//! first, white for one. Each square is 1/34 of the width.
+//! It shows colour bars, a grey ramp, a bouncing ball, the time of day in UTC and the frame number. Along the bottom edge
+//! the frame number is also a row of squares that programs can read: white, black, then 32 bits, the highest first, white
+//! for one. Each square is 1/34 of the width.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::bell::{Bell, Wake};
-use super::error::SourceError;
-use super::{Captured, DEFAULT_RESOLUTION, Next, Opening, Settings, Sink, Source, jpeg_bytes};
+use super::source_trait::{CapturedPicture, OpenedSource, PictureSink, Source};
+use crate::camera::error::SourceError;
+use crate::camera::settings::{CameraSettings, DEFAULT_RESOLUTION, max_jpeg_bytes};
+use crate::camera::wake::{WaitResult, Waker};
 use crate::frame::{PixelFormat, Resolution, Timestamp};
-use crate::jpeg::{Picture, Raw};
+use crate::jpeg::{Picture, RawPicture};
+use crate::status::SourceInfo;
 
 /// 100 % bars in BT.601 video range, as (Y, U, V): white, yellow, cyan, green, magenta, red, blue, black.
 const BARS: [(u8, u8, u8); 8] = [
@@ -30,10 +31,10 @@ const DARK: u8 = 28;
 const WHITE: u8 = 235;
 const NO_COLOUR: u8 = 128;
 
-/// Squares in the row that programs read: two marks and 32 bits.
+/// Squares in the row for programs: two marks and 32 bits.
 const SQUARES: usize = 34;
 
-pub(super) struct Pattern {
+pub(super) struct PatternSource {
     resolution: Resolution,
     interval: Duration,
     canvas: Option<Canvas>,
@@ -42,11 +43,11 @@ pub(super) struct Pattern {
     sequence: u32,
 }
 
-impl Pattern {
-    pub(super) fn new(settings: &Settings) -> Self {
+impl PatternSource {
+    pub(super) fn new(settings: &CameraSettings) -> Self {
         let wanted = settings.resolution.unwrap_or(DEFAULT_RESOLUTION);
         Self {
-            // A pixel pair shares its colour, so there is no odd width.
+            // Two pixels share their chroma, so the width is even.
             resolution: Resolution::new(wanted.width.next_multiple_of(2), wanted.height),
             interval: Duration::from_secs_f32(1.0 / settings.fps),
             canvas: None,
@@ -56,47 +57,45 @@ impl Pattern {
     }
 }
 
-impl Source for Pattern {
-    fn open(&mut self) -> Result<Opening, SourceError> {
+impl Source for PatternSource {
+    fn open(&mut self) -> Result<OpenedSource, SourceError> {
         self.canvas = Some(Canvas::new(self.resolution));
         self.due = Timestamp::now();
-        Ok(Opening {
+        let info = SourceInfo {
             driver: "pattern".into(),
             card: "Test pattern".into(),
             path: "pattern".into(),
             format: PixelFormat::Yuyv,
             resolution: Some(self.resolution),
             fps: 1.0 / self.interval.as_secs_f32(),
-            frame_bytes: jpeg_bytes(self.resolution),
-            has_larger: false,
-        })
+            encoding: None,
+        };
+        Ok(OpenedSource { info, max_jpeg_bytes: max_jpeg_bytes(self.resolution), has_larger: false })
     }
 
-    fn next(&mut self, bell: &Bell, until: Timestamp, sink: &mut Sink<'_>) -> Result<Next, SourceError> {
-        match bell.wait(&[], Some(until.min(self.due)))? {
-            Wake::Rung => return Ok(Next::Rung),
-            _ if Timestamp::now() < self.due => return Ok(Next::TimedOut),
-            _ => {}
-        }
-        let Some(canvas) = &mut self.canvas else { return Ok(Next::TimedOut) };
+    fn next(
+        &mut self,
+        waker: &Waker,
+        deadline: Timestamp,
+        sink: &mut PictureSink<'_>,
+    ) -> Result<(), SourceError> {
+        let woken = waker.wait(&[], Some(deadline.min(self.due))) == WaitResult::Woken;
+        let Some(canvas) = self.canvas.as_mut().filter(|_| !woken && Timestamp::now() >= self.due) else {
+            return Ok(());
+        };
         let late = Timestamp::now().since(self.due).as_micros() / self.interval.as_micros().max(1);
         self.due = self.due.after(self.interval.saturating_mul(late as u32 + 1));
         self.sequence = self.sequence.wrapping_add(late as u32 + 1);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         canvas.draw(self.sequence, since_epoch);
-        let raw = Raw {
+        let raw = RawPicture {
             data: &canvas.pixels,
             format: PixelFormat::Yuyv,
             resolution: self.resolution,
             stride: canvas.stride,
         };
-        sink(Captured {
-            picture: Picture::Raw(raw),
-            at: Timestamp::now(),
-            missed: late as u32,
-            damaged: false,
-        });
-        Ok(Next::Picture)
+        sink(CapturedPicture { missed: late as u32, ..CapturedPicture::now(Picture::Raw(raw)) });
+        Ok(())
     }
 
     fn close(&mut self) {
@@ -104,14 +103,15 @@ impl Source for Pattern {
     }
 }
 
-/// A picture, and how to put right what was drawn over.
+/// The picture, and what is needed to restore its background.
 struct Canvas {
     width: usize,
     height: usize,
     stride: usize,
     pixels: Vec<u8>,
-    /// A row of each of the three zones: bars, ramp, dark.
+    /// One row of each zone: bars, ramp, dark.
     zones: [Vec<u8>; 3],
+    /// The centre of the ball.
     ball: Option<(usize, usize)>,
 }
 
@@ -136,12 +136,12 @@ impl Canvas {
         canvas
     }
 
-    /// Where the dark zone begins.
+    /// The first row of the dark zone.
     fn dark_top(&self) -> usize {
         self.height * 7 / 10
     }
 
-    /// The row that lies behind everything at height `y`.
+    /// The background of row `y`.
     fn zone(&self, y: usize) -> &[u8] {
         &self.zones[if y >= self.dark_top() { 2 } else { usize::from(y >= self.height * 6 / 10) }]
     }
@@ -149,7 +149,7 @@ impl Canvas {
     fn draw(&mut self, sequence: u32, since_epoch: Duration) {
         self.move_ball(sequence);
         let bits = self.draw_bits(sequence);
-        // Two lines of text share what the dark zone has left: the clock twice as large as the number.
+        // Two lines of text fill the dark zone: the clock, and the number at half its size.
         let (top, bottom) = (self.dark_top(), self.height - bits);
         let clock = clock(since_epoch);
         let number = format!("#{sequence:08}");
@@ -170,9 +170,9 @@ impl Canvas {
         let (right, floor) =
             (self.width.saturating_sub(radius * 2), self.dark_top().saturating_sub(radius * 2));
         if right == 0 || floor == 0 {
-            return; // no room to play
+            return; // the picture is too small for a ball
         }
-        // Not the same speed across and down, so that it comes everywhere.
+        // The speeds differ, so that the ball covers the whole area.
         let step = sequence as usize * (self.width / 160).max(1);
         let (x, y) = (radius + bounce(step, right), radius + bounce(step * 2 / 3, floor));
         for row in 0..radius * 2 {
@@ -186,7 +186,7 @@ impl Canvas {
         self.ball = Some((x, y));
     }
 
-    /// Draws the number for programs; returns the height of the row.
+    /// Draws the squares for programs; returns the height of the row.
     fn draw_bits(&mut self, sequence: u32) -> usize {
         let side = self.width / SQUARES;
         let bits = [true, false].into_iter().chain((0..32).rev().map(|bit| sequence >> bit & 1 == 1));
@@ -201,11 +201,11 @@ impl Canvas {
         rows
     }
 
-    /// Writes `text` in the middle of a line at `top`, each dot of the font `scale` pixels wide and high.
+    /// Draws `text` centred at row `top`. A dot of the font is `scale` pixels wide and high.
     fn draw_text(&mut self, top: usize, scale: usize, text: &str) {
         let (advance, line) = (scale * (GLYPH_WIDTH + 1), scale * GLYPH_HEIGHT);
         if text.len() * advance > self.width || top + line > self.height {
-            return; // a picture this small has no room for words
+            return; // the picture is too small for text
         }
         let left = (self.width - text.len() * advance) / 2;
         for y in 0..line {
@@ -220,13 +220,13 @@ impl Canvas {
     }
 }
 
-/// Goes to and fro between 0 and `limit` as `step` grows.
+/// Moves between 0 and `limit` and back as `step` grows.
 fn bounce(step: usize, limit: usize) -> usize {
     let at = step % (limit * 2);
     if at > limit { limit * 2 - at } else { at }
 }
 
-/// The time of day in UTC, to the millisecond.
+/// The time of day in UTC with milliseconds.
 fn clock(since_epoch: Duration) -> String {
     let (s, ms) = (since_epoch.as_secs() % 86_400, since_epoch.subsec_millis());
     format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600, s / 60 % 60, s % 60)
@@ -235,7 +235,7 @@ fn clock(since_epoch: Duration) -> String {
 const GLYPH_WIDTH: usize = 5;
 const GLYPH_HEIGHT: usize = 7;
 
-/// Rows of a character from the top, the leftmost dot in bit 4.
+/// The rows of a character from the top; bit 4 is the leftmost dot.
 fn glyph(character: u8) -> [u8; GLYPH_HEIGHT] {
     match character {
         b'0' => [0x0e, 0x11, 0x13, 0x15, 0x19, 0x11, 0x0e],
@@ -259,7 +259,7 @@ fn glyph(character: u8) -> [u8; GLYPH_HEIGHT] {
 mod tests {
     use super::*;
 
-    /// Reads the row of squares back.
+    /// Reads the row of squares.
     fn read_bits(canvas: &Canvas) -> (bool, bool, u32) {
         let side = canvas.width / SQUARES;
         let row = &canvas.pixels[(canvas.height - side / 2 - 1) * canvas.stride..];
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_can_be_read_at_any_size() {
+    fn the_number_is_readable_at_every_size() {
         for size in [(1920, 1080), (1280, 720), (640, 480), (320, 240), (160, 120), (102, 30)] {
             let mut canvas = Canvas::new(Resolution::new(size.0, size.1));
             for sequence in [1, 0xdead_beef, u32::MAX] {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn no_size_is_too_small_to_draw() {
+    fn every_size_can_be_drawn() {
         for (w, h) in [(2, 1), (2, 2), (4, 100), (100, 1), (34, 20), (16, 16), (2000, 3)] {
             let mut canvas = Canvas::new(Resolution::new(w, h));
             for sequence in 0..300 {
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_behind_by_what_moves() {
+    fn moving_parts_restore_the_background() {
         let resolution = Resolution::new(640, 480);
         let mut moved = Canvas::new(resolution);
         for sequence in 0..500 {

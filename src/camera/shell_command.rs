@@ -1,11 +1,11 @@
-//! A shell command as the operator writes it, with passwords in it that are for nobody else to see.
+//! A configured shell command. Passwords in it are not shown.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::fmt;
 
-/// A command for the shell. It is shown without the passwords of URLs in it: viewers see it in `/state`, and whoever
-/// reads the log.
+/// A command for the shell. It is displayed without the passwords of URLs, because viewers see it in `/state` and in the
+/// log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ShellCommand(String);
 
@@ -14,13 +14,13 @@ impl ShellCommand {
         Self(text.trim().to_owned())
     }
 
-    /// Its first word, which most often is the program.
+    /// The first word: usually the program.
     pub(super) fn program(&self) -> String {
         without_passwords(self.0.split_whitespace().next().unwrap_or_default())
     }
 
-    /// The whole of it, for the shell alone.
-    pub(super) fn for_the_shell(&self) -> &OsStr {
+    /// The complete text, with passwords. Only for the shell.
+    pub(super) fn with_passwords(&self) -> &OsStr {
         self.0.as_ref()
     }
 }
@@ -37,7 +37,7 @@ impl fmt::Debug for ShellCommand {
     }
 }
 
-/// `scheme://user:password@host` with stars for the password, wherever it stands.
+/// Replaces the password in every `scheme://user:password@host` with asterisks.
 pub fn without_passwords(text: &str) -> String {
     let mut shown = String::new();
     for (index, part) in text.split("://").enumerate() {
@@ -62,11 +62,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_not_what_the_shell_gets() {
+    fn passwords_are_for_the_shell_only() {
         let command = ShellCommand::new(" ffmpeg -i rtsp://me:secret@cam/1 - ");
         assert_eq!(command.to_string(), "ffmpeg -i rtsp://me:***@cam/1 -");
         assert_eq!(format!("{command:?}"), "`ffmpeg -i rtsp://me:***@cam/1 -`");
-        assert_eq!(command.for_the_shell(), "ffmpeg -i rtsp://me:secret@cam/1 -");
+        assert_eq!(command.with_passwords(), "ffmpeg -i rtsp://me:secret@cam/1 -");
         assert_eq!(command.program(), "ffmpeg");
     }
 }

@@ -1,4 +1,4 @@
-//! A file of JPEGs, played over and over at the wanted rate.
+//! The `file` source: plays a file of JPEGs in a loop at the configured rate.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -9,20 +9,22 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 
-use super::bell::{Bell, Wake};
-use super::error::SourceError;
+use super::source_trait::{CapturedPicture, OpenedSource, PictureSink, Source};
 use super::splitter::{Piece, Splitter};
-use super::{Captured, Next, Opening, Settings, Sink, Source};
+use crate::camera::error::SourceError;
+use crate::camera::settings::CameraSettings;
+use crate::camera::wake::{WaitResult, Waker};
 use crate::frame::{PixelFormat, Timestamp};
 use crate::jpeg::Picture;
+use crate::status::SourceInfo;
 
-/// Bytes asked for in one read: a few frames.
-const READ: usize = 256 * 1024;
+/// Bytes per read: a few frames.
+const READ_BYTES: usize = 256 * 1024;
 
-pub(super) struct File {
+pub(super) struct FileSource {
     path: PathBuf,
     interval: Duration,
-    frame_bytes: usize,
+    max_jpeg_bytes: usize,
     playing: Option<Playing>,
 }
 
@@ -31,14 +33,14 @@ struct Playing {
     splitter: Splitter,
     /// When the next frame is due.
     due: Timestamp,
-    /// A picture was found since the start of the file.
+    /// The file has had a picture since its start.
     found: bool,
 }
 
-impl File {
-    pub(super) fn new(path: PathBuf, settings: &Settings) -> Self {
+impl FileSource {
+    pub(super) fn new(path: PathBuf, settings: &CameraSettings) -> Self {
         let interval = Duration::from_secs_f32(1.0 / settings.fps);
-        Self { path, interval, frame_bytes: settings.frame_bytes(), playing: None }
+        Self { path, interval, max_jpeg_bytes: settings.max_jpeg_bytes(), playing: None }
     }
 }
 
@@ -46,9 +48,9 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> SourceError {
     move |source| SourceError::File { path: path.display().to_string(), source }
 }
 
-impl Source for File {
-    fn open(&mut self) -> Result<Opening, SourceError> {
-        // A pipe without a writer must not hold up the thread for ever.
+impl Source for FileSource {
+    fn open(&mut self) -> Result<OpenedSource, SourceError> {
+        // Opening a pipe without a writer must not block.
         let flags = (OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits();
         let open = fs::OpenOptions::new().read(true).custom_flags(flags).open(&self.path);
         let file = open.map_err(failed(&self.path))?;
@@ -56,42 +58,45 @@ impl Source for File {
         if !file.metadata().map_err(failed(&self.path))?.is_file() {
             return Err(SourceError::NoFrames { path });
         }
-        let splitter = Splitter::new(self.frame_bytes + READ);
+        let splitter = Splitter::new(self.max_jpeg_bytes + READ_BYTES);
         self.playing = Some(Playing { file, splitter, due: Timestamp::now(), found: false });
-        Ok(Opening {
+        let info = SourceInfo {
             driver: "file".into(),
             card: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             path,
             format: PixelFormat::Mjpeg,
             resolution: None,
             fps: 1.0 / self.interval.as_secs_f32(),
-            frame_bytes: self.frame_bytes,
-            has_larger: false,
-        })
+            encoding: None,
+        };
+        Ok(OpenedSource { info, max_jpeg_bytes: self.max_jpeg_bytes, has_larger: false })
     }
 
-    fn next(&mut self, bell: &Bell, until: Timestamp, sink: &mut Sink<'_>) -> Result<Next, SourceError> {
-        let Some(playing) = &mut self.playing else { return Ok(Next::TimedOut) };
-        match bell.wait(&[], Some(until.min(playing.due)))? {
-            Wake::Rung => return Ok(Next::Rung),
-            _ if Timestamp::now() < playing.due => return Ok(Next::TimedOut),
-            _ => {}
+    fn next(
+        &mut self,
+        waker: &Waker,
+        deadline: Timestamp,
+        sink: &mut PictureSink<'_>,
+    ) -> Result<(), SourceError> {
+        let Some(playing) = &mut self.playing else { return Ok(()) };
+        let woken = waker.wait(&[], Some(deadline.min(playing.due))) == WaitResult::Woken;
+        if woken || Timestamp::now() < playing.due {
+            return Ok(());
         }
         loop {
             match playing.splitter.next() {
                 Piece::Picture(data) => {
                     playing.found = true;
-                    // After a hold-up the clip goes on from where it is; it does not hurry to catch up.
+                    // After a delay the clip continues at its normal rate.
                     playing.due = playing.due.max(Timestamp::now()).after(self.interval);
-                    let picture = Picture::Jpeg { data, expected: None };
-                    sink(Captured { picture, at: Timestamp::now(), missed: 0, damaged: false });
-                    return Ok(Next::Picture);
+                    sink(CapturedPicture::now(Picture::Jpeg { data, expected: None }));
+                    return Ok(());
                 }
                 Piece::TooLarge => {}
                 Piece::Incomplete => {
                     let Playing { file, splitter, .. } = playing;
                     let read = splitter.fill(|room| {
-                        let n = room.len().min(READ);
+                        let n = room.len().min(READ_BYTES);
                         file.read(&mut room[..n])
                     });
                     let again = match read {
@@ -99,7 +104,7 @@ impl Source for File {
                             return Err(SourceError::NoFrames { path: self.path.display().to_string() });
                         }
                         Ok(0) => {
-                            playing.splitter.forget();
+                            playing.splitter.reset();
                             playing.found = false;
                             playing.file.rewind()
                         }
