@@ -202,7 +202,7 @@ fn one_file_alone_knows_rscam() {
         .filter(|source| source.words.contains("rscam"))
         .map(|source| source.path)
         .collect();
-    assert!(naming.len() == 1 && naming[0].ends_with("v4l2.rs"), "{naming:?}");
+    assert_eq!(naming, ["camera/v4l2/capture_device.rs"]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why capturing from an open source ended.
-enum SessionEnd {
+enum StreamingEnd {
     /// The service stops.
     Stopped,
     /// There has been no viewer for the linger time.
@@ -76,10 +76,10 @@ impl CaptureLoop {
                     self.take_still(source, request);
                 }
                 match self.session(source) {
-                    SessionEnd::Stopped | SessionEnd::Unwatched => break,
-                    SessionEnd::StillRequested => {}
-                    SessionEnd::Stalled(why) => self.fault(CameraState::Stalled, why, Duration::ZERO),
-                    SessionEnd::Failed(error) => {
+                    StreamingEnd::Stopped | StreamingEnd::Unwatched => break,
+                    StreamingEnd::StillRequested => {}
+                    StreamingEnd::Stalled(why) => self.fault(CameraState::Stalled, why, Duration::ZERO),
+                    StreamingEnd::Failed(error) => {
                         let retry = error.retry_after(self.failures + 1);
                         self.fault(error.state(), error.to_string(), retry);
                     }
@@ -117,7 +117,7 @@ impl CaptureLoop {
     }
 
     /// Opens the source, publishes its frames until something ends that, and closes it.
-    fn session(&mut self, source: &mut dyn Source) -> SessionEnd {
+    fn session(&mut self, source: &mut dyn Source) -> StreamingEnd {
         self.set_deadline(Timestamp::now().after(DRIVER_TIMEOUT));
         let end = match source.open() {
             Ok(opened) => {
@@ -125,7 +125,7 @@ impl CaptureLoop {
                 self.source_opened(&opened);
                 self.publish_frames(source, &opened)
             }
-            Err(error) => SessionEnd::Failed(error),
+            Err(error) => StreamingEnd::Failed(error),
         };
         self.set_deadline(Timestamp::now().after(DRIVER_TIMEOUT));
         // Before the close, which may take a while: a viewer who connects meanwhile must not get an outdated frame.
@@ -187,23 +187,23 @@ impl CaptureLoop {
         self.publish.reporter.opened(SourceInfo { encoding, ..info.clone() });
     }
 
-    fn publish_frames(&mut self, source: &mut dyn Source, opened: &OpenedSource) -> SessionEnd {
+    fn publish_frames(&mut self, source: &mut dyn Source, opened: &OpenedSource) -> StreamingEnd {
         let stall_timeout =
             STALL_TIMEOUT.max(Duration::from_secs_f32(STALL_FRAMES / opened.info.fps.max(0.001)));
         let mut stalled_at = Timestamp::now().after(FIRST_FRAME_TIMEOUT.max(stall_timeout));
         loop {
             if self.waker.is_stopped() {
-                return SessionEnd::Stopped;
+                return StreamingEnd::Stopped;
             }
             if self.stills.is_pending() {
                 if opened.has_larger {
-                    return SessionEnd::StillRequested;
+                    return StreamingEnd::StillRequested;
                 }
                 self.stills.take().into_iter().for_each(|request| request.answer(Ok(None)));
             }
             let linger_end = self.linger_end();
             if linger_end.is_some_and(|end| Timestamp::now() >= end) {
-                return SessionEnd::Unwatched;
+                return StreamingEnd::Unwatched;
             }
             let deadline = linger_end.map_or(stalled_at, |end| end.min(stalled_at));
             self.set_deadline(deadline);
@@ -212,7 +212,7 @@ impl CaptureLoop {
             let next = source
                 .next(&self.waker, deadline, &mut |captured| published = Some(publish.publish(captured)));
             if let Err(error) = next {
-                return SessionEnd::Failed(error);
+                return StreamingEnd::Failed(error);
             }
             match published {
                 Some(Published::Frame) => {
@@ -221,7 +221,7 @@ impl CaptureLoop {
                 }
                 Some(Published::Skipped) => stalled_at = Timestamp::now().after(stall_timeout),
                 Some(Published::Rejected) | None if Timestamp::now() >= stalled_at => {
-                    return SessionEnd::Stalled(self.stall_message(&opened.info.path, stall_timeout));
+                    return StreamingEnd::Stalled(self.stall_message(&opened.info.path, stall_timeout));
                 }
                 Some(Published::Rejected) | None => {}
             }

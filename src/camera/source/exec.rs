@@ -85,7 +85,7 @@ impl Source for ExecSource {
     ) -> Result<(), SourceError> {
         let Some(RunningCommand { process, splitter }) = &mut self.running else { return Ok(()) };
         loop {
-            match splitter.next() {
+            match splitter.next_piece() {
                 Piece::Picture(data) => {
                     sink(CapturedPicture::now(Picture::Jpeg { data, expected: None }));
                     return Ok(());

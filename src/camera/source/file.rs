@@ -84,7 +84,7 @@ impl Source for FileSource {
             return Ok(());
         }
         loop {
-            match playing.splitter.next() {
+            match playing.splitter.next_piece() {
                 Piece::Picture(data) => {
                     playing.found = true;
                     // After a delay the clip continues at its normal rate.

@@ -63,7 +63,7 @@ impl Splitter {
     }
 
     /// The next piece of the data read so far. After [`Piece::Incomplete`] there is room to read more.
-    pub fn next(&mut self) -> Piece<'_> {
+    pub fn next_piece(&mut self) -> Piece<'_> {
         match self.parse() {
             Some(end) => {
                 let piece = self.pending.start..end;
@@ -155,7 +155,7 @@ mod tests {
         let (mut splitter, mut source) = (Splitter::new(capacity), stream);
         let (mut pieces, mut too_large) = (Vec::new(), 0);
         loop {
-            match splitter.next() {
+            match splitter.next_piece() {
                 Piece::Picture(piece) => pieces.push(piece.to_vec()),
                 Piece::TooLarge => too_large += 1,
                 Piece::Incomplete => {

@@ -217,7 +217,7 @@ impl WebSocketSession<'_> {
     async fn answer_messages(&mut self) -> Result<bool, SessionEnd> {
         let mut has_answered = false;
         loop {
-            let reply = match self.reader.next()? {
+            let reply = match self.reader.next_message()? {
                 None => return Ok(has_answered),
                 Some(Message::Text(text)) => reply(text),
                 Some(Message::Ping(payload)) => {
