@@ -11,11 +11,11 @@ use crate::web::server::peer::Peer;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client {
     /// What its failed logins are counted with.
-    pub(crate) throttle_key: ThrottleKey,
+    pub(super) throttle_key: ThrottleKey,
     /// Whether it uses TLS.
     pub(crate) is_secure: bool,
     /// The role it has without credentials: this user and root, who could read all secrets anyway, may watch.
-    pub(crate) local_role: Option<UserRole>,
+    pub(super) local_role: Option<UserRole>,
 }
 
 impl Client {

@@ -16,7 +16,7 @@ const PRIVATE_SUFFIXES: [&str; 4] = ["local", "home.arpa", "internal", "lan"];
 
 /// Host and port of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Authority {
+pub(super) struct Authority {
     /// In lower case, without a last dot. An IPv6 address keeps its brackets.
     pub(super) host: String,
     pub(super) port: Option<u16>,

@@ -33,7 +33,7 @@ const MAX_QUEUED: u32 = 32;
 
 /// What guesses are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ThrottleKey {
+pub(super) enum ThrottleKey {
     /// An address, or the first one of an address group.
     Address(IpAddr),
     /// This machine.
