@@ -57,7 +57,7 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", global = true, help = flag_help("--state-dir"))]
     pub state_dir: Option<PathBuf>,
 
-    /// While this file is there, show its text as a warning: on the page, in /state, by the fault LED
+    /// While this file is there, show its text as a warning: page, /state, fault LED
     #[arg(long, value_name = "FILE", global = true)]
     pub warning_file: Option<PathBuf>,
 }

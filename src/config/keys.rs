@@ -116,7 +116,7 @@ section! {
         board: String {
             default: Value("\"auto\""),
             flag: "--board",
-            help: "Board profile: auto, an ID that `porthole boards` lists, or the path of a file",
+            help: "Board profile: auto, an ID of `porthole boards`, or the path of a file",
         }
     }
 }
@@ -258,7 +258,7 @@ section! {
         source: String {
             default: Value("\"auto\""),
             flag: "--source",
-            help: "Where frames come from: auto, /dev/video0, pattern, exec:COMMAND or file:PATH",
+            help: "Source of frames: auto, /dev/video0, pattern, exec:COMMAND or file:PATH",
             example: "\"/dev/video0\"",
         }
         width: i64 {
