@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use log::LevelFilter;
 
 use crate::config::Flags;
-use crate::led::Role;
-use crate::web::Role as PasswordRole;
+use crate::led::LedRole;
+use crate::web::UserRole;
 
 /// The help below the flags.
 const AFTER_HELP: &str = "\
@@ -60,7 +60,7 @@ pub enum Action {
     /// Switch the LED of a role, to try its line
     Led {
         /// power, camera, on-air or fault
-        role: Role,
+        role: LedRole,
         /// on and blink last until Ctrl-C; off ends at once
         #[arg(value_name = "STATE", value_parser = ["on", "off", "blink"])]
         state: String,
@@ -72,7 +72,7 @@ pub enum Action {
     Passwd {
         /// viewer may watch, admin may also change the camera's controls
         #[arg(default_value = "admin")]
-        role: PasswordRole,
+        role: UserRole,
         /// Print the hash for the configuration file instead of keeping it
         #[arg(long)]
         print: bool,

@@ -76,6 +76,7 @@ pub mod ring;
 pub mod service;
 pub mod status;
 pub mod storage;
+pub mod sync;
 #[doc(hidden)]
 pub mod testing;
 pub mod web;

@@ -14,7 +14,7 @@ use clap::Parser;
 use log::{error, info, warn};
 use porthole::command::{Action, Command};
 use porthole::config::{self, Flags};
-use porthole::led::{Role, Signal, StatusLeds};
+use porthole::led::{LedRole, Signal, StatusLeds};
 use porthole::service::{Fault, Service};
 use porthole::{board, camera, led, logging};
 use signal_hook::consts::SIGABRT;
@@ -139,7 +139,7 @@ fn runtime() -> Result<Runtime, Exit> {
     })
 }
 
-fn led(flags: &Flags, role: Role, state: &str) -> Exit {
+fn led(flags: &Flags, role: LedRole, state: &str) -> Exit {
     let config = match config::load(flags) {
         Ok(config) => config,
         Err(error) => return fail(&error, Exit::Configuration),
@@ -148,7 +148,7 @@ fn led(flags: &Flags, role: Role, state: &str) -> Exit {
         let why = format!("no LED is configured for {role}; add [[led]] with role = \"{role}\" and its line");
         return fail(&why, Exit::Configuration);
     };
-    let leds = match StatusLeds::open(vec![led::Settings { required: true, ..settings }]) {
+    let leds = match StatusLeds::open(vec![led::LedSettings { required: true, ..settings }]) {
         Ok(leds) => leds,
         Err((role, cause)) => return fail(&format!("led {role}: {cause}"), Exit::NotStarted),
     };

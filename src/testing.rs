@@ -6,10 +6,12 @@
 
 /// Pictures in a stream of bytes.
 pub mod splitter {
-    pub use crate::camera::splitter::{Piece, Splitter};
+    pub use crate::camera::source::splitter::{Piece, Splitter};
 }
 
 /// WebSocket framing.
-pub mod wire {
-    pub use crate::web::wire::{Header, Inbound, MAX_CONTROL, Message, Violation, close};
+pub mod framing {
+    pub use crate::web::stream::websocket::framing::{
+        MAX_CONTROL_PAYLOAD, Message, MessageReader, ProtocolError, ServerFrameHeader, close_code,
+    };
 }

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::report::ValueOrigin;
-use crate::led::Role;
-use crate::web::HandedError;
+use crate::led::LedRole;
+use crate::web::SocketActivationError;
 
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -47,15 +47,15 @@ pub enum ConfigError {
     #[error("[[led]] {role}: {line} is the line of {other} already; give one of them another line")]
     Led {
         /// The role that comes second.
-        role: Role,
+        role: LedRole,
         /// The line of both.
         line: String,
         /// The role that comes first.
-        other: Role,
+        other: LedRole,
     },
     /// The service manager passes something that is not a socket to serve.
     #[error(transparent)]
-    Handed(#[from] HandedError),
+    Handed(#[from] SocketActivationError),
     /// A value that is not right.
     #[error("{origin} = {value}: {message}", origin = .0.origin_and_key(), value = .0.value, message = .0.message)]
     Value(Box<InvalidValue>),

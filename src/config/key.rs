@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::camera::Setting;
+use crate::camera::ControlValue;
 use crate::document::{self, DocumentError, FromToml, OneOrMore, Spanned, TableReader};
 
 /// A section of the configuration file.
@@ -145,7 +145,7 @@ impl KeyType for OneOrMore {
     const NAME: &'static str = "text, or list of texts";
 }
 
-impl KeyType for BTreeMap<String, Spanned<Setting>> {
+impl KeyType for BTreeMap<String, Spanned<ControlValue>> {
     const NAME: &'static str = "table";
 }
 

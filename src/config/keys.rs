@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::key::{Accepts, DefaultValue, Field, Key, KeyType, Section, section};
-use crate::camera::Setting;
+use crate::camera::ControlValue;
 use crate::document::{DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml};
 use crate::optional_keys;
 use Accepts::{Between, Form, OneOf};
@@ -77,7 +77,7 @@ impl FromToml for ConfigFile {
     }
 }
 
-impl FromToml for Setting {
+impl FromToml for ControlValue {
     fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
         match value {
             DeValue::Boolean(on) => Ok(Self::Switch(on)),
@@ -92,7 +92,7 @@ impl FromToml for Setting {
     }
 }
 
-impl ToToml for Setting {
+impl ToToml for ControlValue {
     fn to_toml(&self) -> String {
         match self {
             Self::Switch(on) => on.to_toml(),
@@ -328,7 +328,7 @@ section! {
             default: Value("false"),
             help: "Keep the controls that viewers set over a restart",
         }
-        controls: BTreeMap<String, Spanned<Setting>> {
+        controls: BTreeMap<String, Spanned<ControlValue>> {
             accepts: Form("names and values as `porthole cameras` lists them"),
             help: "Controls to set whenever the camera is opened, in a table [camera.controls]",
             example: "power_line_frequency = \"50 Hz\"",

@@ -12,7 +12,7 @@ use super::keys::{AuthSection, LimitsSection, ServerSection, TlsSection};
 use super::report::ValueOrigin;
 use super::resolver::{Resolver, Unchecked};
 use crate::document::OneOrMore;
-use crate::web::{self, Address, Encryption, Limits};
+use crate::web::{self, ConnectionLimits, Encryption, ListenAddress, WebLimits};
 
 /// More addresses than anybody has.
 const MOST_ADDRESSES: usize = 16;
@@ -33,13 +33,13 @@ pub(super) fn resolve(
     flags: &Flags,
     sections: WebSections,
     board: &str,
-) -> Result<web::Settings, ConfigError> {
+) -> Result<web::WebSettings, ConfigError> {
     let WebSections { server, limits, tls, auth } = sections;
     resolver.report_section("[server]");
     let mut listen = addresses(resolver, flags, server.listen)?;
     listen.extend(local_socket(resolver, flags)?);
     let max_viewers = resolver.value(server.max_viewers, flags.max_viewers).number()?;
-    let patience = resolver.value(server.progress_timeout_s, None).seconds()?;
+    let write_timeout = resolver.value(server.progress_timeout_s, None).seconds()?;
     let state_dir =
         resolver.value_or(server.state_dir, flags.state_dir.clone(), default_state_dir()).accept();
     let hosts = resolver.value(server.hosts, None);
@@ -51,14 +51,14 @@ pub(super) fn resolve(
     let limits = resolve_limits(resolver, limits, max_viewers)?;
     resolver.report_section("[tls]");
     let encryption = resolve_tls(resolver, flags, tls)?;
-    let is_local = listen.iter().all(Address::is_local);
+    let is_local = listen.iter().all(ListenAddress::is_local);
     let auth = access::resolve(resolver, flags, auth, (is_local, &state_dir))?;
 
-    Ok(web::Settings {
+    Ok(web::WebSettings {
         listen,
         max_viewers,
         limits,
-        patience,
+        write_timeout,
         encryption,
         auth,
         hosts,
@@ -89,12 +89,12 @@ fn addresses(
     resolver: &mut Resolver<'_>,
     flags: &Flags,
     field: Field<OneOrMore>,
-) -> Result<Vec<Address>, ConfigError> {
-    let handed = web::handed_over()?;
-    if !handed.is_empty() {
-        let texts = handed.iter().map(Address::to_string).collect();
+) -> Result<Vec<ListenAddress>, ConfigError> {
+    let activated = web::activated_sockets()?;
+    if !activated.is_empty() {
+        let texts = activated.iter().map(ListenAddress::to_string).collect();
         resolver.report_value("listen", &OneOrMore(texts), ValueOrigin::ServiceManager);
-        return Ok(handed);
+        return Ok(activated);
     }
     let flag = Some(&flags.listen).filter(|flag| !flag.is_empty()).cloned().map(OneOrMore);
     resolver.value(field, flag).check(|OneOrMore(texts)| {
@@ -106,12 +106,12 @@ fn addresses(
 }
 
 /// The socket for this user and root, beside all other addresses.
-fn local_socket(resolver: &mut Resolver<'_>, flags: &Flags) -> Result<Option<Address>, ConfigError> {
+fn local_socket(resolver: &mut Resolver<'_>, flags: &Flags) -> Result<Option<ListenAddress>, ConfigError> {
     let Some(path) = &flags.local_socket else { return Ok(None) };
     let text = path.display().to_string();
     let address =
         Unchecked::of_flag("--local-socket", text).check(|text| match format!("unix:{text}").parse() {
-            Ok(Address::Unix(path)) => Ok(Address::Local(path)),
+            Ok(ListenAddress::Unix(path)) => Ok(ListenAddress::Local(path)),
             _ => Err("must be an absolute path of at most 107 bytes, like /run/porthole/local.sock".into()),
         })?;
     let text = format!("and, for this user and root, {address}");
@@ -123,17 +123,20 @@ fn resolve_limits(
     resolver: &mut Resolver<'_>,
     section: LimitsSection,
     max_viewers: usize,
-) -> Result<Limits, ConfigError> {
+) -> Result<WebLimits, ConfigError> {
     // At most 1000 viewers, so this is no loss.
-    let connections = max_viewers as i64 + SPARE_CONNECTIONS;
-    Ok(Limits {
-        connections: resolver.value_or(section.connections, None, connections).number()?,
-        connections_per_address: resolver.value(section.connections_per_address, None).number()?,
+    let total = max_viewers as i64 + SPARE_CONNECTIONS;
+    let connections = ConnectionLimits {
+        total: resolver.value_or(section.connections, None, total).number()?,
+        per_address: resolver.value(section.connections_per_address, None).number()?,
         waiting: resolver.value(section.waiting, None).number()?,
         waiting_per_address: resolver.value(section.waiting_per_address, None).number()?,
+    };
+    Ok(WebLimits {
+        connections,
         viewers_per_address: resolver.value(section.viewers_per_address, None).number()?,
-        request_time: resolver.value(section.request_timeout_s, None).seconds()?,
-        silence: resolver.value(section.silence_timeout_s, None).seconds()?,
+        request_timeout: resolver.value(section.request_timeout_s, None).seconds()?,
+        pong_timeout: resolver.value(section.silence_timeout_s, None).seconds()?,
     })
 }
 

@@ -44,6 +44,7 @@ fn read(root: &Path, path: PathBuf) -> Document {
     let (mut links, mut used, mut defined) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     let up_to = |rest: &str, end: char| rest.split(end).next().unwrap().to_owned();
     links.extend(text.split("](").skip(1).map(|rest| up_to(rest, ')')));
+    links.extend(text.split("<img src=\"").skip(1).map(|rest| up_to(rest, '"')));
     used.extend(text.split("][").skip(1).map(|rest| up_to(rest, ']')));
     for line in text.lines() {
         if let Some((label, target)) = line.strip_prefix('[').and_then(|rest| rest.split_once("]: ")) {

@@ -5,5 +5,6 @@
 
 mod camera;
 mod machine;
+mod ppoll;
 mod system;
 mod warning;

@@ -33,7 +33,7 @@ use clap::Args;
 use log::info;
 use porthole::storage;
 use porthole::web::{
-    Address, AuthMode, Encryption, Passwords, Role, keep_passwords, keep_token, kept_passwords,
+    AuthMode, Encryption, ListenAddress, Passwords, UserRole, keep_passwords, keep_token, kept_passwords,
     passwords_file,
 };
 
@@ -160,14 +160,16 @@ fn passwords(context: &mut Context, on_card: &OnCard) -> (Passwords, bool) {
 fn changed(old: &Passwords, on_card: &OnCard) -> Passwords {
     let mut new = old.clone();
     let has_own = old.admin.is_some() && old.admin != old.viewer;
-    for (role, password) in [(Role::Viewer, &on_card.password), (Role::Admin, &on_card.admin_password)] {
+    for (role, password) in
+        [(UserRole::Viewer, &on_card.password), (UserRole::Admin, &on_card.admin_password)]
+    {
         let hash = match password {
             Password::Kept => continue,
             Password::None => None,
             Password::New(hash) => Some(hash.clone()),
         };
-        if role == Role::Viewer && !has_own {
-            new.set(Role::Admin, hash.clone());
+        if role == UserRole::Viewer && !has_own {
+            new.set(UserRole::Admin, hash.clone());
         }
         new.set(role, hash);
     }
@@ -212,7 +214,7 @@ fn url(context: &mut Context, network: &Network, completed: &Completed) -> Strin
         _ => ("https", 443),
     };
     let mut tcp = web.listen.iter().filter_map(|address| match address {
-        Address::Tcp(address) => Some(address.port()),
+        ListenAddress::Tcp(address) => Some(address.port()),
         _ => None,
     });
     let port = tcp.next().filter(|&port| port != usual).map(|port| format!(":{port}")).unwrap_or_default();
