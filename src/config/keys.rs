@@ -116,7 +116,7 @@ section! {
         board: String {
             default: Value("\"auto\""),
             flag: "--board",
-            help: "Board profile: auto, an id that `porthole boards` lists, or the path of a profile",
+            help: "Board profile: auto, an ID of `porthole boards`, or the path of a file",
         }
     }
 }
@@ -126,9 +126,9 @@ section! {
     ServerSection "[server]", "The addresses that are served, and the sites and names that may use them." {
         listen: OneOrMore {
             default: Value("\"127.0.0.1:8080\""),
-            accepts: Form("ADDRESS:PORT or unix:PATH, up to 16 of them"),
+            accepts: Form("up to 16; address 0.0.0.0 is any network, port 0 is any free port"),
             flag: "--listen",
-            help: "Where to serve: 0.0.0.0:8080 is any network, port 0 any free port, unix:PATH a socket; repeatable",
+            help: "Where to serve: ADDRESS:PORT or unix:PATH; several are possible",
             example: "\"0.0.0.0:8080\"",
         }
         max_viewers: i64 {
@@ -258,7 +258,7 @@ section! {
         source: String {
             default: Value("\"auto\""),
             flag: "--source",
-            help: "Where frames come from: auto, /dev/video0, pattern, exec:COMMAND or file:PATH",
+            help: "Source of frames: auto, /dev/video0, pattern, exec:COMMAND or file:PATH",
             example: "\"/dev/video0\"",
         }
         width: i64 {
@@ -287,7 +287,7 @@ section! {
         format: String {
             default: Value("\"auto\""),
             flag: "--format",
-            help: "Pixel format to ask the camera for: auto, mjpeg, yuyv, ...; `porthole cameras` lists them",
+            help: "Pixel format to ask the camera for: auto, mjpeg, yuyv, ...",
         }
         quality: i64 {
             default: Value("80"),
@@ -316,7 +316,7 @@ section! {
             accepts: Between(0.0, 86_400.0),
             unit: "seconds",
             flag: "--linger",
-            help: "Time that the camera stays open after the last viewer has left",
+            help: "Time that the camera stays open without viewers",
         }
         skip_first: i64 {
             default: Value("0"),
