@@ -16,7 +16,7 @@ use command::{Command, Verb};
 use log::{error, info, warn};
 use porthole::config::{self, Flags};
 use porthole::led::{LedRole, Signal, StatusLeds};
-use porthole::service::{Fault, Service};
+use porthole::service::{RunError, Service};
 use porthole::{board, camera, led, logging};
 use signal_hook::consts::SIGABRT;
 use signal_hook::flag::register_conditional_shutdown;
@@ -98,7 +98,7 @@ fn run(flags: &Flags) -> Exit {
         }
         tokio::select! {
             ended = service.run(async { told.first().await }) => {
-                ended.map_err(|fault: Fault| fail(&fault, Exit::Fault))
+                ended.map_err(|error: RunError| fail(&error, Exit::Fault))
             }
             // The service is dropped where it is, and with it its LEDs go dark; nothing else is waited for.
             () = again.second() => Err(Exit::Fault),
