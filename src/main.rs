@@ -15,7 +15,7 @@ use log::{error, info, warn};
 use porthole::command::{Action, Command};
 use porthole::config::{self, Flags};
 use porthole::led::{LedRole, Signal, StatusLeds};
-use porthole::service::{Fault, Service};
+use porthole::service::{RunError, Service};
 use porthole::{board, camera, led, logging};
 use signal_hook::consts::SIGABRT;
 use signal_hook::flag::register_conditional_shutdown;
@@ -97,7 +97,7 @@ fn run(flags: &Flags) -> Exit {
         }
         tokio::select! {
             ended = service.run(stop.first()) => {
-                ended.map_err(|fault: Fault| fail(&fault, Exit::Fault))
+                ended.map_err(|error: RunError| fail(&error, Exit::Fault))
             }
             // The service is dropped as it is, which turns its LEDs off; nothing else is waited for.
             () = stop_now.second() => Err(Exit::Fault),

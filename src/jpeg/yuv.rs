@@ -241,7 +241,7 @@ fn scalar<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut RowPair<'_>, done:
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::RowPair;
+    use crate::jpeg::yuv::RowPair;
 
     /// Unpacks pairs in groups of eight; returns the number of pairs.
     #[target_feature(enable = "sse2")]
@@ -319,7 +319,7 @@ mod x86 {
 mod arm {
     use std::arch::aarch64::*;
 
-    use super::RowPair;
+    use crate::jpeg::yuv::RowPair;
 
     /// Unpacks pairs in groups of sixteen; returns the number of pairs.
     #[target_feature(enable = "neon")]

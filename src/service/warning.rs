@@ -46,7 +46,7 @@ pub(super) async fn watch(file: Option<PathBuf>, status: &ServiceReporter) -> In
         if status.warning(warning.clone()) {
             match warning {
                 Some(warning) => warn!("{warning}"),
-                None => info!("{}: is gone, and with it what it warned of", file.display()),
+                None => info!("{} was removed; its warning is over", file.display()),
             }
         }
         folder.changed(file.file_name()).await;
@@ -60,7 +60,7 @@ fn read(file: &Path) -> Option<String> {
         // Opening a FIFO without a writer must not wait for one.
         let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file)?;
         if !opened.metadata()?.is_file() {
-            return Err(io::Error::other("is no file"));
+            return Err(io::Error::other("not a file"));
         }
         let mut bytes = Vec::new();
         opened.take(MAX_BYTES).read_to_end(&mut bytes)?;
@@ -68,11 +68,11 @@ fn read(file: &Path) -> Option<String> {
     };
     match text() {
         Ok(text) if text.is_empty() => {
-            Some(format!("{} warns of something, and does not say what", file.display()))
+            Some(format!("{} is empty; it should hold the text of a warning", file.display()))
         }
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => Some(format!("{}: {error}; what it warns of is not known", file.display())),
+        Err(error) => Some(format!("{}: {error}; its warning cannot be shown", file.display())),
     }
 }
 

@@ -48,7 +48,7 @@ fn a_warning_is_told_by_the_led_the_state_and_the_log_while_its_file_is_there() 
     until_warning(serde_json::Value::Null);
     assert_eq!(led(), "off");
     until_fault_led_is(&machine, false);
-    service.until_logged(&format!("porthole: info: {}: is gone, and with it what", file.display()));
+    service.until_logged(&format!("porthole: info: {} was removed; its warning is over", file.display()));
     let log = service.log();
     let said =
         "porthole: warn: network.toml:3: ssid = \"\": must be of 1 to 32 bytes; porthole.toml: is gone";
@@ -65,10 +65,10 @@ fn whatever_lies_where_the_warning_should_be_is_told_and_waited_for_by_nobody() 
         until(&expected, || (service.state()["warning"] == expected.as_str()).then_some(()));
     };
     fs::write(&file, "\n").unwrap();
-    until_told(format!("{path} warns of something, and does not say what"));
+    until_told(format!("{path} is empty; it should hold the text of a warning"));
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    until_told(format!("{path}: is no file; what it warns of is not known"));
+    until_told(format!("{path}: not a file; its warning cannot be shown"));
     fs::remove_dir(&file).unwrap();
     // Nobody writes to it: to open it would take for ever.
     let fifo = std::ffi::CString::new(file.to_str().unwrap()).unwrap();
@@ -77,7 +77,7 @@ fn whatever_lies_where_the_warning_should_be_is_told_and_waited_for_by_nobody() 
     until("a FIFO takes the place", || fs::metadata(&file).is_ok().then_some(()));
     let before = service.state()["uptime_s"].as_f64().unwrap();
     until("it looked since", || (service.state()["uptime_s"].as_f64().unwrap() > before + 2.0).then_some(()));
-    until_told(format!("{path}: is no file; what it warns of is not known"));
+    until_told(format!("{path}: not a file; its warning cannot be shown"));
     fs::remove_file(&file).unwrap();
     fs::write(&file, [&b"x\xff"[..], &[b'y'; 10_000]].concat()).unwrap();
     until_told(format!("x\u{fffd}{}", "y".repeat(4094)));

@@ -85,7 +85,7 @@ const FLAG_NEXT_CTRL: u32 = 0x8000_0000;
 const MAX_MENU_ITEMS: i64 = 256;
 
 mod calls {
-    use super::{RawControls, RawMenuItem, RawQueryControl};
+    use crate::camera::v4l2::controls::{RawControls, RawMenuItem, RawQueryControl};
     nix::ioctl_readwrite!(querymenu, b'V', 37, RawMenuItem);
     nix::ioctl_readwrite!(g_ext_ctrls, b'V', 71, RawControls);
     nix::ioctl_readwrite!(s_ext_ctrls, b'V', 72, RawControls);

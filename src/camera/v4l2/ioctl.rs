@@ -192,7 +192,7 @@ pub(in crate::camera) struct BufferInfo {
 }
 
 mod calls {
-    use super::{RawBuffer, RawCapability, RawFormat, RawStreamParm};
+    use crate::camera::v4l2::ioctl::{RawBuffer, RawCapability, RawFormat, RawStreamParm};
     nix::ioctl_read!(querycap, b'V', 0, RawCapability);
     nix::ioctl_readwrite!(g_fmt, b'V', 4, RawFormat);
     nix::ioctl_readwrite!(s_fmt, b'V', 5, RawFormat);
