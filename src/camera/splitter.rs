@@ -63,6 +63,7 @@ impl Splitter {
     }
 
     /// The next piece of what has been read. Never leaves the buffer full, so there is always room to read more.
+    #[allow(clippy::should_implement_trait, reason = "what it returns is borrowed from itself")]
     pub fn next(&mut self) -> Piece<'_> {
         match self.walk() {
             Some(end) => {

@@ -161,6 +161,7 @@ impl Inbound {
     ///
     /// # Errors
     /// [`Violation`]; nothing sensible can come after that.
+    #[allow(clippy::should_implement_trait, reason = "what it returns is borrowed from itself")]
     pub fn next(&mut self) -> Result<Option<Message<'_>>, Violation> {
         loop {
             let Some(frame) = self.frame()? else { return Ok(None) };

@@ -48,6 +48,12 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 /// A folder of its own for one test, gone when the test is over.
 pub struct Scratch(PathBuf);
 
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Scratch {
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -104,6 +110,19 @@ pub fn library(name: &str) -> PathBuf {
     let library = folder_of_tests().join(format!("lib{name}.so"));
     assert!(library.is_file(), "there is no {}; tests/support/Cargo.toml must name it", library.display());
     library
+}
+
+/// A script of `scripts/`, which may call Cargo. It does not see what Cargo tells this test about its package: build
+/// scripts would see that too, and Cargo would build their packages again, in the script and in the next test.
+pub fn script(name: &str) -> Command {
+    let mut command = Command::new(source_tree().join("scripts").join(name));
+    let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
+    for (key, _) in std::env::vars_os() {
+        if key.to_str().is_some_and(|key| of_package.iter().any(|start| key.starts_with(start))) {
+            command.env_remove(key);
+        }
+    }
+    command
 }
 
 /// The program under test. It sees nothing of this environment that would change what it does.
