@@ -2,7 +2,7 @@
 //! of the same form elsewhere can be named instead.
 //!
 //! A profile knows pins, lines and names. It drives nothing: LEDs are lit only if the configuration asks for them, and
-//! a profile then says where they are open_line if the configuration does not.
+//! a profile then says which lines they are on, unless the configuration does.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -10,9 +10,7 @@ use std::fmt;
 use std::fs;
 use std::ops::Range;
 
-use toml::de::DeValue;
-
-use crate::document::{self, Mistake, Table, Value, unwanted};
+use crate::document::{self, DeValue, DocumentError, FromToml, OneOrMore, TableReader};
 use crate::led::{LedLine, Role};
 
 /// Every profile: its id and the text of its file.
@@ -51,19 +49,19 @@ struct Profile {
     onboard: Option<Onboard>,
 }
 
-impl Value for Profile {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
-        let mut table = Table::of(value, span)?;
+impl FromToml for Profile {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        let mut table = TableReader::new(value, span)?;
         let profile = Self {
-            name: table.need("name")?,
-            compatible: table.take("compatible")?.unwrap_or_default(),
-            target: table.take("target")?,
-            camera: table.take("camera")?,
-            gpio: table.take("gpio")?,
-            leds: table.take("leds")?.unwrap_or_default(),
-            onboard: table.take("onboard")?,
+            name: table.required("name")?,
+            compatible: table.optional("compatible")?.unwrap_or_default(),
+            target: table.optional("target")?,
+            camera: table.optional("camera")?,
+            gpio: table.optional("gpio")?,
+            leds: table.optional("leds")?.unwrap_or_default(),
+            onboard: table.optional("onboard")?,
         };
-        table.end()?;
+        table.finish()?;
         Ok(profile)
     }
 }
@@ -76,11 +74,11 @@ struct Gpio {
     header: BTreeMap<String, String>,
 }
 
-impl Value for Gpio {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
-        let mut table = Table::of(value, span)?;
-        let gpio = Self { chip: table.need("chip")?, header: table.need("header")? };
-        table.end()?;
+impl FromToml for Gpio {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        let mut table = TableReader::new(value, span)?;
+        let gpio = Self { chip: table.required("chip")?, header: table.required("header")? };
+        table.finish()?;
         Ok(gpio)
     }
 }
@@ -93,49 +91,24 @@ struct Onboard {
     watchdog: Option<String>,
 }
 
-impl Value for Onboard {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
-        let mut table = Table::of(value, span)?;
-        let onboard = Self { led: table.take("led")?, watchdog: table.take("watchdog")? };
-        table.end()?;
+impl FromToml for Onboard {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        let mut table = TableReader::new(value, span)?;
+        let onboard = Self { led: table.optional("led")?, watchdog: table.optional("watchdog")? };
+        table.finish()?;
         Ok(onboard)
-    }
-}
-
-#[derive(Clone, Debug)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
-}
-
-impl Value for OneOrMore {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
-        match value {
-            DeValue::String(one) => Ok(Self::One(one.into_owned())),
-            DeValue::Array(_) => Vec::read(value, span).map(Self::More),
-            other => Err(unwanted(&other, &span, "text in quotes, or a list of such")),
-        }
-    }
-}
-
-impl OneOrMore {
-    fn all(&self) -> &[String] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::More(all) => all,
-        }
     }
 }
 
 impl Board {
     fn parse(id: &str, text: &str) -> Result<Self, String> {
-        let profile: Profile = document::parse(text)
-            .map_err(|mistake| format!("line {}: {}", mistake.line(text), mistake.message))?;
+        let profile: Profile =
+            document::parse(text).map_err(|error| format!("line {}: {}", error.line(text), error.message))?;
         let mut leds = BTreeMap::new();
         for (role, lines) in &profile.leds {
             let parsed: Result<Role, String> = role.parse();
             let role = parsed.map_err(|why| format!("[leds] {role}: {why}"))?;
-            let lines: Result<Vec<LedLine>, String> = lines.all().iter().map(|line| line.parse()).collect();
+            let lines: Result<Vec<LedLine>, String> = lines.0.iter().map(|line| line.parse()).collect();
             leds.insert(role, lines.map_err(|why| format!("[leds] {role}: {why}"))?);
         }
         Ok(Self { id: id.to_owned(), profile, leds })
@@ -151,7 +124,7 @@ impl Board {
         &self.profile.name
     }
 
-    /// What the LED of a role may be open_line to where the configuration does not say, most likely first.
+    /// The lines that the LED of a role may be on where the configuration names none, most likely first.
     pub fn led(&self, role: Role) -> &[LedLine] {
         self.leds.get(&role).map_or(&[], Vec::as_slice)
     }
@@ -224,7 +197,7 @@ impl fmt::Display for Board {
         }
         if let Some(Onboard { led, watchdog }) = onboard {
             if let Some(led) = led {
-                writeln!(f, "  on-board LED   {}", led.all().join(" or "))?;
+                writeln!(f, "  on-board LED   {}", led.0.join(" or "))?;
             }
             if let Some(watchdog) = watchdog {
                 writeln!(f, "  watchdog       {watchdog}")?;
@@ -235,7 +208,7 @@ impl fmt::Display for Board {
             writeln!(f, "  LED {role:9}  {}", lines.join(" or "))?;
         }
         if let Some(Gpio { chip, header }) = gpio {
-            writeln!(f, "  GPIO lines on {}, by pin of the header:", chip.all().join(", "))?;
+            writeln!(f, "  GPIO lines on {}, by pin of the header:", chip.0.join(", "))?;
             let mut pins: Vec<_> = header.iter().collect();
             pins.sort_by_key(|(pin, _)| (pin.parse::<u32>().unwrap_or(u32::MAX), pin.as_str()));
             for (pin, line) in pins {
@@ -343,9 +316,9 @@ mod tests {
             read("name = \"Mine\"\n\ncolour = 1\n").unwrap_err().starts_with("line 3: unknown key `colour`")
         );
         assert!(
-            read("name = \"Mine\"\n[leds]\nlamp = \"x\"\n")
+            read("name = \"Mine\"\n[leds]\ndisco = \"x\"\n")
                 .unwrap_err()
-                .starts_with("[leds] output: must be one of")
+                .starts_with("[leds] disco: must be one of")
         );
         fs::remove_file(&path).unwrap();
         assert!(find(path.to_str().unwrap()).unwrap_err().starts_with("cannot be read: "));

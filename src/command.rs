@@ -4,7 +4,7 @@
 
 use crate::config::Flags;
 use crate::led::Role;
-use crate::web::Role as PasswordRole;
+use crate::web::UserRole;
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
 
@@ -70,7 +70,7 @@ pub enum Verb {
     Passwd {
         /// viewer sees, admin changes the camera's controls too
         #[arg(default_value = "admin")]
-        role: PasswordRole,
+        role: UserRole,
         /// Print the hash for the configuration file, and keep nothing
         #[arg(long)]
         print: bool,

@@ -1,188 +1,317 @@
-//! TOML files, read key by key: what is wrong in one is told with its place, in words for whoever wrote it.
+//! TOML files, read key by key. Errors say where the mistake is and what would be right.
 //!
-//! The parser is the crate `toml`; what is here is the way from its tree to types. Serde would do the same with code
-//! made anew for each struct and key, a tenth of the program. What keys there are belongs to the rooms that have them.
+//! Every TOML file is read here: the configuration, the board profiles, the passwords, and `network.toml` on an SD card.
+//! The crate `toml` parses; this module turns its tree into types. It takes the place of serde's derive, which generates
+//! code for each struct and key: read with serde, the configuration alone makes the program SIZE larger (measured on
+//! x86-64, stripped). Which keys there are belongs to the rooms that have them.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-pub(crate) use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+pub use toml::Spanned;
+pub use toml::de::DeValue;
 
-/// What is wrong with a document, and at which byte.
+use toml::de::DeTable;
+
+/// A mistake in a document, and the byte where it is.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Mistake {
-    pub(crate) at: usize,
-    pub(crate) message: String,
+pub struct DocumentError {
+    offset: usize,
+    /// The mistake, and what would be right.
+    pub message: String,
 }
 
-impl Mistake {
-    /// The line it is in, from 1.
-    pub(crate) fn line(&self, text: &str) -> usize {
-        line_of(text, self.at)
+impl DocumentError {
+    /// The line of the mistake, from 1.
+    pub fn line(&self, text: &str) -> usize {
+        line_of(text, self.offset)
     }
 
-    fn missing(key: &str, at: usize) -> Self {
-        Self { at, message: format!("the key `{key}` is missing") }
+    /// A `value` that is not what is `expected` at `span`.
+    pub fn unexpected(value: &DeValue<'_>, span: &Range<usize>, expected: &str) -> Self {
+        let found = match value {
+            DeValue::String(text) => format!("text {text:?}"),
+            DeValue::Integer(number) => format!("number {number}"),
+            DeValue::Float(number) => format!("number {number}"),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(_) => "a date or time".into(),
+            DeValue::Array(_) => "a list".into(),
+            DeValue::Table(_) => "a table".into(),
+        };
+        Self::new(span, format!("is {found}, expected {expected}"))
+    }
+
+    /// A mistake at `span`.
+    pub fn new(span: &Range<usize>, message: String) -> Self {
+        Self { offset: span.start, message }
     }
 }
 
 /// The line that holds the byte at `offset`, from 1.
-pub(crate) fn line_of(text: &str, offset: usize) -> usize {
+pub fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|&b| b == b'\n').count()
 }
 
-/// The document that `text` is.
-pub(crate) fn parse<T: Value>(text: &str) -> Result<T, Mistake> {
-    let tree = DeTable::parse(text).map_err(|error| Mistake {
-        at: error.span().map_or(0, |span| span.start),
-        message: error.message().trim().replace('\n', ", "),
-    })?;
+/// Reads a whole document.
+///
+/// # Errors
+/// [`DocumentError`] for the first mistake.
+pub fn parse<T: FromToml>(text: &str) -> Result<T, DocumentError> {
+    let tree = DeTable::parse(text).map_err(not_toml)?;
     let span = tree.span();
-    T::read(DeValue::Table(tree.into_inner()), span)
+    T::from_toml(DeValue::Table(tree.into_inner()), span)
 }
 
-/// What can stand behind a key.
-pub(crate) trait Value: Sized {
-    /// What is made of `value`, which stands at `span`.
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake>;
+/// Reads a single value.
+///
+/// # Errors
+/// [`DocumentError`] for another type, or a mistake in it.
+pub fn parse_value<T: FromToml>(text: &str) -> Result<T, DocumentError> {
+    from_spanned(DeValue::parse(text).map_err(not_toml)?)
 }
 
-/// That `value` is not what is `wanted` there.
-pub(crate) fn unwanted(value: &DeValue<'_>, span: &Range<usize>, wanted: &str) -> Mistake {
-    let is = match value {
-        DeValue::String(text) => format!("text {text:?}"),
-        DeValue::Integer(number) => format!("number {number}"),
-        DeValue::Float(number) => format!("number {number}"),
-        DeValue::Boolean(value) => value.to_string(),
-        DeValue::Datetime(_) => "a date or time".into(),
-        DeValue::Array(_) => "a list".into(),
-        DeValue::Table(_) => "a table".into(),
-    };
-    Mistake { at: span.start, message: format!("is {is}, expected {wanted}") }
+fn not_toml(error: toml::de::Error) -> DocumentError {
+    DocumentError::new(&error.span().unwrap_or_default(), error.message().trim().replace('\n', ", "))
 }
 
-impl Value for bool {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
-        value.as_bool().ok_or_else(|| unwanted(&value, &span, "true or false"))
+/// Types that a value of a document can become.
+pub trait FromToml: Sized {
+    /// Reads `value`, which stands at `span`.
+    ///
+    /// # Errors
+    /// [`DocumentError`] for a value of another type.
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError>;
+}
+
+impl FromToml for bool {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        value.as_bool().ok_or_else(|| DocumentError::unexpected(&value, &span, "true or false"))
     }
 }
 
-impl Value for i64 {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+impl FromToml for i64 {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
         let number = value.as_integer().and_then(|n| Self::from_str_radix(n.as_str(), n.radix()).ok());
-        number.ok_or_else(|| unwanted(&value, &span, "a whole number"))
+        number.ok_or_else(|| DocumentError::unexpected(&value, &span, "a whole number"))
     }
 }
 
-impl Value for f64 {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+impl FromToml for f64 {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
         let number = match &value {
-            DeValue::Integer(_) => i64::read(value.clone(), span.clone()).ok().map(|n| n as Self),
+            DeValue::Integer(_) => i64::from_toml(value.clone(), span.clone()).ok().map(|n| n as Self),
             DeValue::Float(number) => number.as_str().parse().ok(),
             _ => None,
         };
-        number.ok_or_else(|| unwanted(&value, &span, "a number"))
+        number.ok_or_else(|| DocumentError::unexpected(&value, &span, "a number"))
     }
 }
 
-impl Value for String {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+impl FromToml for String {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
         match value {
             DeValue::String(text) => Ok(text.into_owned()),
-            other => Err(unwanted(&other, &span, "text in quotes")),
+            other => Err(DocumentError::unexpected(&other, &span, "text in quotes")),
         }
     }
 }
 
-impl Value for PathBuf {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
+impl FromToml for PathBuf {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
         match value {
             DeValue::String(text) => Ok(text.into_owned().into()),
-            other => Err(unwanted(&other, &span, "a path in quotes")),
+            other => Err(DocumentError::unexpected(&other, &span, "a path in quotes")),
         }
     }
 }
 
-impl<T: Value> Value for Spanned<T> {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
-        Ok(Self::new(span.clone(), T::read(value, span)?))
+impl<T: FromToml> FromToml for Spanned<T> {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        Ok(Self::new(span.clone(), T::from_toml(value, span)?))
     }
 }
 
-impl<T: Value> Value for Vec<T> {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
-        let DeValue::Array(list) = value else { return Err(unwanted(&value, &span, "a list")) };
-        list.into_iter().map(|one| T::read_here(one)).collect()
+impl<T: FromToml> FromToml for Vec<T> {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        match value {
+            DeValue::Array(list) => list.into_iter().map(from_spanned).collect(),
+            other => Err(DocumentError::unexpected(&other, &span, "a list")),
+        }
     }
 }
 
-/// Any keys, all with the same kind of value.
-impl<T: Value> Value for BTreeMap<String, T> {
-    fn read(value: DeValue<'_>, span: Range<usize>) -> Result<Self, Mistake> {
-        let DeValue::Table(table) = value else { return Err(unwanted(&value, &span, "a table")) };
+/// One text, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneOrMore(pub Vec<String>);
+
+impl FromToml for OneOrMore {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        match value {
+            DeValue::String(text) => Ok(Self(vec![text.into_owned()])),
+            DeValue::Array(_) => Vec::from_toml(value, span).map(Self),
+            other => Err(DocumentError::unexpected(&other, &span, "text in quotes, or a list of such")),
+        }
+    }
+}
+
+/// A table with any keys, whose values are of one type.
+impl<T: FromToml> FromToml for BTreeMap<String, T> {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        let entries = match value {
+            DeValue::Table(entries) => entries,
+            other => return Err(DocumentError::unexpected(&other, &span, "a table")),
+        };
         let read = |(key, value): (Spanned<_>, _)| {
             let key: std::borrow::Cow<'_, str> = key.into_inner();
-            Ok((key.into_owned(), T::read_here(value)?))
+            Ok((key.into_owned(), from_spanned(value)?))
         };
-        table.into_iter().map(read).collect()
+        entries.into_iter().map(read).collect()
     }
 }
 
-/// With the place that the parser found it at.
-trait Here: Value {
-    fn read_here(value: Spanned<DeValue<'_>>) -> Result<Self, Mistake> {
-        let span = value.span();
-        Self::read(value.into_inner(), span)
-    }
+fn from_spanned<T: FromToml>(value: Spanned<DeValue<'_>>) -> Result<T, DocumentError> {
+    let span = value.span();
+    T::from_toml(value.into_inner(), span)
 }
 
-impl<T: Value> Here for T {}
-
-/// A table, from which keys are taken one after the other. What is left in the end is unknown.
-pub(crate) struct Table<'t> {
-    keys: DeTable<'t>,
-    at: usize,
+/// A table with fixed keys. Each is read once; a key that is left over is unknown.
+pub struct TableReader<'t> {
+    entries: DeTable<'t>,
+    span: Range<usize>,
     known: Vec<&'static str>,
 }
 
-impl<'t> Table<'t> {
+impl<'t> TableReader<'t> {
     /// The table that `value` is.
-    pub(crate) fn of(value: DeValue<'t>, span: Range<usize>) -> Result<Self, Mistake> {
+    ///
+    /// # Errors
+    /// [`DocumentError`] for a value of another type.
+    pub fn new(value: DeValue<'t>, span: Range<usize>) -> Result<Self, DocumentError> {
         match value {
-            DeValue::Table(keys) => Ok(Self { keys, at: span.start, known: Vec::new() }),
-            other => Err(unwanted(&other, &span, "a table")),
+            DeValue::Table(entries) => Ok(Self { entries, span, known: Vec::new() }),
+            other => Err(DocumentError::unexpected(&other, &span, "a table")),
         }
     }
 
     /// The value of `key`, if it is there.
-    pub(crate) fn take<T: Value>(&mut self, key: &'static str) -> Result<Option<T>, Mistake> {
+    ///
+    /// # Errors
+    /// [`DocumentError`] for a value of another type.
+    pub fn optional<T: FromToml>(&mut self, key: &'static str) -> Result<Option<T>, DocumentError> {
         self.known.push(key);
-        self.keys.remove(key).map(T::read_here).transpose()
+        self.entries.remove(key).map(from_spanned).transpose()
     }
 
-    /// The value of `key`, which must be there.
-    pub(crate) fn need<T: Value>(&mut self, key: &'static str) -> Result<T, Mistake> {
-        self.take(key)?.ok_or_else(|| Mistake::missing(key, self.at))
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// [`DocumentError`] for a key that is missing, or a value of another type.
+    pub fn required<T: FromToml>(&mut self, key: &'static str) -> Result<T, DocumentError> {
+        let value = self.optional(key)?;
+        value.ok_or_else(|| DocumentError::new(&self.span, format!("the key `{key}` is missing")))
     }
 
-    /// Looks whether all keys were taken.
-    pub(crate) fn end(self) -> Result<(), Mistake> {
-        let Some(key) = self.keys.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
+    /// Ends the table.
+    ///
+    /// # Errors
+    /// [`DocumentError`] for the first key that was not read, with those that were.
+    pub fn finish(self) -> Result<(), DocumentError> {
+        let Some(key) = self.entries.keys().min_by_key(|key| key.span().start) else { return Ok(()) };
         let known: Vec<String> = self.known.iter().map(|key| format!("`{key}`")).collect();
         let expected = match &known[..] {
             [only] => only.clone(),
             all => format!("one of {}", all.join(", ")),
         };
-        let message = format!("unknown key `{}`, expected {expected}", key.get_ref());
-        Err(Mistake { at: key.span().start, message })
+        Err(DocumentError::new(&key.span(), format!("unknown key `{}`, expected {expected}", key.get_ref())))
     }
 }
 
-/// Makes a struct of keys that may each be missing, and how it is read from a table.
-macro_rules! keys {
+/// Types that can be written as a value of a document.
+pub trait ToToml {
+    /// The value as it stands in a document.
+    fn to_toml(&self) -> String;
+}
+
+impl ToToml for bool {
+    fn to_toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl ToToml for i64 {
+    fn to_toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl ToToml for f64 {
+    /// With a point, without which it would be a whole number.
+    fn to_toml(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl ToToml for str {
+    /// A basic string.
+    fn to_toml(&self) -> String {
+        let mut text = String::from('"');
+        for c in self.chars() {
+            match c {
+                '"' | '\\' => text.extend(['\\', c]),
+                c if c.is_control() => text.push_str(&format!("\\u{:04X}", u32::from(c))),
+                c => text.push(c),
+            }
+        }
+        text.push('"');
+        text
+    }
+}
+
+impl ToToml for String {
+    fn to_toml(&self) -> String {
+        self.as_str().to_toml()
+    }
+}
+
+impl ToToml for PathBuf {
+    fn to_toml(&self) -> String {
+        self.to_string_lossy().to_toml()
+    }
+}
+
+impl<T: ToToml> ToToml for [T] {
+    fn to_toml(&self) -> String {
+        format!("[{}]", self.iter().map(T::to_toml).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl<T: ToToml> ToToml for Vec<T> {
+    fn to_toml(&self) -> String {
+        self.as_slice().to_toml()
+    }
+}
+
+impl ToToml for OneOrMore {
+    fn to_toml(&self) -> String {
+        match &self.0[..] {
+            [one] => one.to_toml(),
+            more => more.to_toml(),
+        }
+    }
+}
+
+/// A key as it stands in a document: in quotes where it is more than letters, digits, `-` and `_`.
+pub fn key_to_toml(key: &str) -> String {
+    let is_bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !key.is_empty() && key.bytes().all(is_bare) { key.to_owned() } else { key.to_toml() }
+}
+
+/// Makes a struct of keys that may each be missing, and reads it from a table.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! optional_keys {
     ($(#[$about:meta])* $visible:vis struct $name:ident { $($key:ident: $kind:ty,)* }) => {
         $(#[$about])*
         #[derive(Debug, Default)]
@@ -190,26 +319,25 @@ macro_rules! keys {
             $($visible $key: Option<$crate::document::Spanned<$kind>>,)*
         }
 
-        impl $crate::document::Value for $name {
-            fn read(
-                value: toml::de::DeValue<'_>,
+        impl $crate::document::FromToml for $name {
+            fn from_toml(
+                value: $crate::document::DeValue<'_>,
                 span: std::ops::Range<usize>,
-            ) -> Result<Self, $crate::document::Mistake> {
-                let mut table = $crate::document::Table::of(value, span)?;
-                let read = Self { $($key: table.take(stringify!($key))?,)* };
-                table.end()?;
+            ) -> Result<Self, $crate::document::DocumentError> {
+                let mut table = $crate::document::TableReader::new(value, span)?;
+                let read = Self { $($key: table.optional(stringify!($key))?,)* };
+                table.finish()?;
                 Ok(read)
             }
         }
     };
 }
-pub(crate) use keys;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    keys! {
+    optional_keys! {
         /// Some keys.
         struct Keys { whole: i64, number: f64, text: String, switch: bool, list: Vec<String>, any: BTreeMap<String, i64>, }
     }
@@ -222,7 +350,7 @@ mod tests {
     #[test]
     fn values_are_read_with_their_place() {
         let text = "whole = -0x1F\n\nnumber = 3\ntext = 'a'\nlist = ['b', \"c\"]\n[any]\nd = 4_000\n";
-        // A sign before another radix is no TOML.
+        // TOML has no sign before another radix.
         assert!(parse::<Keys>(text).is_err());
         let keys: Keys = parse(&text.replace('-', "")).unwrap();
         assert_eq!(*keys.whole.unwrap().get_ref(), 31);
@@ -249,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
+    fn mistakes_are_reported_with_their_line() {
         for (text, line, message) in [
             ("whole = 1.5", 1, "is number 1.5, expected a whole number"),
             ("\nwhole = 9223372036854775808", 2, "is number 9223372036854775808, expected a whole number"),
@@ -266,6 +394,23 @@ mod tests {
         ] {
             let (found, said) = mistake(text);
             assert!(found == line && said.starts_with(message), "{text:?} gave {found}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        for text in ["a \"b\" \\ \n\t\u{7f}\u{85}", "", "ü 'x' #"] {
+            let line = format!("text = {}\nlist = {}", text.to_toml(), vec![text.to_owned(); 2].to_toml());
+            let keys: Keys = parse(&line).unwrap();
+            assert_eq!(
+                (keys.text.unwrap().get_ref().as_str(), keys.list.unwrap().get_ref().len()),
+                (text, 2)
+            );
+        }
+        assert_eq!("a \"b\" \\ \n".to_toml(), r#""a \"b\" \\ \u000A""#);
+        for (key, written) in [("gain_1-a", "gain_1-a"), ("a b", "\"a b\""), ("", "\"\""), ("a.b", "\"a.b\"")]
+        {
+            assert_eq!(key_to_toml(key), written);
         }
     }
 

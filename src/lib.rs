@@ -3,6 +3,8 @@
 //! The command is in `src/main.rs`; everything it does is here. A second one, `porthole-appliance` in `src/appliance/`, does
 //! what an SD-card image needs around it, and is on such images only.
 //!
+//! The chapters for users, from installation to the threat model, are in [`manual`].
+//!
 //! # How a frame travels
 //! ```text
 //! V4L2 mmap queue ─▶ capture thread ─▶ jpeg (pass through | encode) ─▶ ring ─▶ viewer tasks ─▶ sockets
@@ -18,6 +20,7 @@
 //!
 //! | room | what belongs there |
 //! |---|---|
+//! | [`manual`] | chapters for users; no code |
 //! | [`command`] | the command line as clap knows it |
 //! | [`testing`] | what tests use beside the public interface |
 //! | [`logging`] | one line an event, and how few of them |
@@ -31,6 +34,7 @@
 //! | [`ring`] | the fixed set of slots between a camera and its viewers |
 //! | [`status`] | what the service does, as plain data for observers |
 //! | [`document`] | TOML files, read key by key |
+//! | [`storage`] | files that survive a power cut |
 //! | [`failpoint`] | where a test can make it panic; nothing in a release |
 //! | [`frame`] | the vocabulary: what a frame is, how big, in which format, when |
 //!
@@ -61,15 +65,18 @@ pub mod board;
 pub mod camera;
 pub mod command;
 pub mod config;
-mod document;
+pub mod document;
 pub mod failpoint;
 pub mod frame;
 pub mod jpeg;
 pub mod led;
 pub mod logging;
+pub mod manual;
 pub mod ring;
 pub mod service;
 pub mod status;
+pub mod storage;
+pub mod sync;
 #[doc(hidden)]
 pub mod testing;
 pub mod web;

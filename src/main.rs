@@ -218,7 +218,7 @@ impl ToldToStop {
 fn check(flags: &Flags) -> Exit {
     match config::load(flags) {
         Ok(config) => print(|out| {
-            config.notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
+            config.report.iter().try_for_each(|line| writeln!(out, "{line}"))?;
             writeln!(out, "\n# The configuration is good.")
         }),
         Err(wrong) => fail(&wrong, Exit::Configuration),

@@ -5,10 +5,10 @@ use std::io::{self, BufRead};
 use std::path::Path;
 
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
-use porthole::web::{PasswordHash, Role, keep_passwords, kept_passwords, passwords_file};
+use porthole::web::{PasswordHash, UserRole, keep_passwords, kept_passwords, passwords_file};
 
 /// Sets the password of a role; what to tell whoever did.
-pub(crate) fn set(state_dir: &Path, role: Role, only_print: bool) -> Result<String, String> {
+pub(crate) fn set(state_dir: &Path, role: UserRole, only_print: bool) -> Result<String, String> {
     let hash = PasswordHash::make(&new_password(role)?)?;
     if only_print {
         return Ok(format!("{} = \"{}\"", role.key(), hash.phc()));
@@ -24,7 +24,7 @@ pub(crate) fn set(state_dir: &Path, role: Role, only_print: bool) -> Result<Stri
 }
 
 /// A new password: asked for twice on a terminal that shows nothing of it, else one line of standard input.
-fn new_password(role: Role) -> Result<String, String> {
+fn new_password(role: UserRole) -> Result<String, String> {
     let input = io::stdin();
     let line = || {
         let mut line = String::new();

@@ -10,6 +10,8 @@ pub mod splitter {
 }
 
 /// WebSocket framing.
-pub mod wire {
-    pub use crate::web::wire::{Header, Inbound, MAX_CONTROL, Message, Violation, close};
+pub mod framing {
+    pub use crate::web::stream::websocket::framing::{
+        MAX_CONTROL_PAYLOAD, Message, MessageReader, ProtocolError, ServerFrameHeader, close_code,
+    };
 }

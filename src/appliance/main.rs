@@ -1,8 +1,9 @@
-//! The `porthole-appliance` command: what an SD-card image does around the service. Command line and exit codes; each
-//! verb is a room of its own.
+//! The `porthole-appliance` command: what an SD-card image does around the service. The command line and exit codes are
+//! here; each subcommand is a room of its own.
 #![forbid(unsafe_code)]
 
-mod disk;
+#[cfg(test)]
+mod power_cut;
 mod release;
 mod settings;
 
@@ -12,12 +13,12 @@ use clap::{Parser, Subcommand};
 use log::{LevelFilter, error};
 use porthole::logging;
 
-/// What an SD-card image does around Porthole.
+/// Settings and updates of Porthole on an SD-card image.
 #[derive(Parser)]
 #[command(name = "porthole-appliance", version, about, long_about = None, propagate_version = true)]
 struct Command {
     #[command(subcommand)]
-    verb: Verb,
+    subcommand: Room,
 
     /// How much to log: off, error, warn, info, debug or trace; PORTHOLE_LOG does the same
     #[arg(long, value_name = "LEVEL", global = true)]
@@ -25,24 +26,24 @@ struct Command {
 }
 
 #[derive(Subcommand)]
-enum Verb {
-    /// Which program serves: the factory's, or one that was brought later
+enum Room {
+    /// Choose the program that serves: that of the image, or one that was installed later
     Release(release::Arguments),
     /// Apply the settings that are on the card
     Settings(settings::Arguments),
 }
 
 fn main() -> ExitCode {
-    let Command { verb, log } = Command::parse();
+    let Command { subcommand, log } = Command::parse();
     logging::start(log);
-    let done = match verb {
-        Verb::Release(arguments) => release::run(arguments).map_err(|why| why.to_string()),
-        Verb::Settings(arguments) => settings::run(arguments).map_err(|why| why.to_string()),
+    let done = match subcommand {
+        Room::Release(arguments) => release::run(arguments).map_err(|error| error.to_string()),
+        Room::Settings(arguments) => settings::run(arguments).map_err(|error| error.to_string()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            error!("{why}");
+        Err(message) => {
+            error!("{message}");
             ExitCode::FAILURE
         }
     }

@@ -23,7 +23,7 @@ use crate::frame::{PixelFormat, Timestamp};
 use crate::ring::Publisher;
 use crate::status::{CameraState, Encoding, Opened, Reporter};
 
-// What a user notices of these times, and of `retry_after` of a `SourceError`, is in the README's chapter on reliability.
+// What users notice of these times, and of `retry_after` of a `SourceError`, is in src/manual/reliability.md.
 
 /// No frame for this long is a stall, at any rate above 2.5 a second. USB cameras hiccup for several hundred
 /// milliseconds when exposure or focus changes; more than this and viewers see a frozen picture.

@@ -1,69 +1,63 @@
-//! What can be said on the command line instead of in the file. As typed; checked in [`super::resolve`].
+//! Flags of the command line that override the configuration file, as typed. The room's other files check them. A flag
+//! that sets a key has its help from the table of keys.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 
+use super::keys::flag_help;
+
 /// Flags that override the configuration file. Those about a camera concern the first one.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Configuration")]
+#[allow(missing_docs, reason = "the help of each flag says what it is")]
 pub struct Flags {
     /// Configuration file [default: /etc/porthole/porthole.toml, if there is one]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
-    /// Board profile, as `porthole boards` lists them
-    #[arg(long, value_name = "ID", global = true)]
+    #[arg(long, value_name = "ID", global = true, help = flag_help("--board"))]
     pub board: Option<String>,
 
-    /// Where frames come from: auto, /dev/video0, pattern, exec:COMMAND or file:PATH
-    #[arg(long, value_name = "SPEC", global = true)]
+    #[arg(long, value_name = "SPEC", global = true, help = flag_help("--source"))]
     pub source: Option<String>,
 
-    /// Picture size; without it 1280x720, or what the camera has nearest to that
+    /// Picture size [default: 1280x720, or the nearest that the camera has]
     #[arg(long, value_name = "WxH", global = true)]
     pub size: Option<String>,
 
-    /// Frames a second
-    #[arg(long, value_name = "N", global = true, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", global = true, allow_negative_numbers = true, help = flag_help("--fps"))]
     pub fps: Option<f64>,
 
-    /// What the camera shall send: auto, mjpeg, yuyv, ...
-    #[arg(long, value_name = "FORMAT", global = true)]
+    #[arg(long, value_name = "FORMAT", global = true, help = flag_help("--format"))]
     pub format: Option<String>,
 
-    /// JPEG quality where pictures are encoded here, 1 to 100
-    #[arg(long, value_name = "N", global = true, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", global = true, allow_negative_numbers = true, help = flag_help("--quality"))]
     pub quality: Option<i64>,
 
-    /// Seconds to keep the camera open after the last viewer has left
-    #[arg(long, value_name = "SECONDS", global = true, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", global = true, allow_negative_numbers = true, help = flag_help("--linger"))]
     pub linger: Option<f64>,
 
-    /// Where to serve: 0.0.0.0:8080 is any network, port 0 any free one, or unix:PATH; repeatable
-    #[arg(long, value_name = "ADDR:PORT", global = true)]
+    #[arg(long, value_name = "ADDR:PORT", global = true, help = flag_help("--listen"))]
     pub listen: Vec<String>,
 
-    /// Let this user and root watch by this UNIX socket too, whatever others are asked for
+    /// Serve this user and root at this UNIX socket too, without authentication
     #[arg(long, value_name = "PATH", global = true)]
     pub local_socket: Option<PathBuf>,
 
-    /// Serve HTTPS: self-signed (a certificate made here) or none; a configuration can name files
+    /// Serve HTTPS: self-signed (a certificate made here) or none; a configuration file can name certificates
     #[arg(long, value_name = "MODE", global = true)]
     pub tls: Option<String>,
 
-    /// Most viewers at a time
-    #[arg(long, value_name = "N", global = true, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", global = true, allow_negative_numbers = true, help = flag_help("--max-viewers"))]
     pub max_viewers: Option<i64>,
 
-    /// Who may watch: token (whoever has the printed URL), password or none (everybody)
-    #[arg(long, value_name = "MODE", global = true)]
+    #[arg(long, value_name = "MODE", global = true, help = flag_help("--auth"))]
     pub auth: Option<String>,
 
-    /// Where the service keeps what must survive a restart
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, help = flag_help("--state-dir"))]
     pub state_dir: Option<PathBuf>,
 
-    /// Warn of what this file says, while it is there: on the page, in /state, by the fault LED
+    /// While this file is there, show its text as a warning on the page, in /state and by the fault LED
     #[arg(long, value_name = "FILE", global = true)]
     pub warning_file: Option<PathBuf>,
 }

@@ -1,34 +1,103 @@
-//! What the operator says about the network.
+//! Validation of `[server]`, `[limits]` and `[tls]`.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
-use super::pick::{ConfigError, Origin, Picked, Picker};
-use super::raw::{self, Several};
-use super::{Flags, seconds, whole};
-use crate::document::Spanned;
-use crate::web::{self, Address, Encryption, Limits};
+use super::access;
+use super::error::ConfigError;
+use super::flags::Flags;
+use super::key::Field;
+use super::keys::{AuthSection, LimitsSection, ServerSection, TlsSection};
+use super::report::ValueOrigin;
+use super::resolver::{Resolver, Unchecked};
+use crate::document::OneOrMore;
+use crate::web::{self, ConnectionLimits, Encryption, ListenAddress, WebLimits};
 
-/// Where the service listens when nobody says: for this machine alone.
-const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// More addresses than anybody has.
 const MOST_ADDRESSES: usize = 16;
+/// Connections besides those of viewers, where the file does not say: for pages, figures, and clients that just came.
+const SPARE_CONNECTIONS: i64 = 64;
 
-/// Where to listen. What the service manager hands over comes before what is configured: a socket unit says where.
-pub(super) fn listen(
-    pick: &mut Picker<'_>,
+/// The sections that concern the web.
+pub(super) struct WebSections {
+    pub(super) server: ServerSection,
+    pub(super) limits: LimitsSection,
+    pub(super) tls: TlsSection,
+    pub(super) auth: AuthSection,
+}
+
+/// Resolves everything that concerns the web.
+pub(super) fn resolve(
+    resolver: &mut Resolver<'_>,
     flags: &Flags,
-    file: Option<Spanned<Several>>,
-) -> Result<Vec<Address>, ConfigError> {
-    let handed = web::handed_over()?;
-    if !handed.is_empty() {
-        let texts = handed.iter().map(Address::to_string).collect();
-        pick.note("listen", &Several(texts), Origin::ServiceManager);
-        return Ok(handed);
+    sections: WebSections,
+    board: &str,
+) -> Result<web::WebSettings, ConfigError> {
+    let WebSections { server, limits, tls, auth } = sections;
+    resolver.report_section("[server]");
+    let mut listen = addresses(resolver, flags, server.listen)?;
+    listen.extend(local_socket(resolver, flags)?);
+    let max_viewers = resolver.value(server.max_viewers, flags.max_viewers).number()?;
+    let write_timeout = resolver.value(server.progress_timeout_s, None).seconds()?;
+    let state_dir =
+        resolver.value_or(server.state_dir, flags.state_dir.clone(), default_state_dir()).accept();
+    let hosts = resolver.value(server.hosts, None);
+    let hosts = hosts.check(|all| all.iter().map(|one| web::host(one)).collect())?;
+    let origins = resolver.value(server.allow_origins, None);
+    let allow_origins = origins.check(|all| all.iter().map(|one| web::origin(one)).collect())?;
+
+    resolver.report_section("[limits]");
+    let limits = resolve_limits(resolver, limits, max_viewers)?;
+    resolver.report_section("[tls]");
+    let encryption = resolve_tls(resolver, flags, tls)?;
+    let is_local = listen.iter().all(ListenAddress::is_local);
+    let auth = access::resolve(resolver, flags, auth, (is_local, &state_dir))?;
+
+    Ok(web::WebSettings {
+        listen,
+        max_viewers,
+        limits,
+        write_timeout,
+        encryption,
+        auth,
+        hosts,
+        allow_origins,
+        state_dir,
+        board: board.to_owned(),
+        leds: vec![],
+    })
+}
+
+/// Where the state is kept, from `given` of the file: without the rest of the configuration, which may be wrong.
+pub(super) fn state_dir(flags: &Flags, given: Option<PathBuf>) -> PathBuf {
+    flags.state_dir.clone().or(given).unwrap_or_else(default_state_dir)
+}
+
+/// systemd's state directory, else the user's, else the system's.
+fn default_state_dir() -> PathBuf {
+    let under =
+        |key: &str, rest: &str| Some(Path::new(&env::var_os(key).filter(|v| !v.is_empty())?).join(rest));
+    under("STATE_DIRECTORY", "")
+        .or_else(|| under("XDG_STATE_HOME", "porthole"))
+        .or_else(|| under("HOME", ".local/state/porthole"))
+        .unwrap_or_else(|| "/var/lib/porthole".into())
+}
+
+/// The addresses to listen on. Sockets from the service manager take the place of those that are configured.
+fn addresses(
+    resolver: &mut Resolver<'_>,
+    flags: &Flags,
+    field: Field<OneOrMore>,
+) -> Result<Vec<ListenAddress>, ConfigError> {
+    let activated = web::activated_sockets()?;
+    if !activated.is_empty() {
+        let texts = activated.iter().map(ListenAddress::to_string).collect();
+        resolver.report_value("listen", &OneOrMore(texts), ValueOrigin::ServiceManager);
+        return Ok(activated);
     }
-    let given = Some(&flags.listen).filter(|given| !given.is_empty()).cloned().map(Several);
-    let picked = pick.value("listen", "--listen", given, file, Several(vec![DEFAULT_LISTEN.into()]));
-    picked.check(|Several(texts)| {
+    let flag = Some(&flags.listen).filter(|flag| !flag.is_empty()).cloned().map(OneOrMore);
+    resolver.value(field, flag).check(|OneOrMore(texts)| {
         if !(1..=MOST_ADDRESSES).contains(&texts.len()) {
             return Err(format!("must be 1 to {MOST_ADDRESSES} addresses"));
         }
@@ -36,97 +105,87 @@ pub(super) fn listen(
     })
 }
 
-/// Where it listens for this user and root alone, if anywhere; beside all others, whoever says which those are.
-pub(super) fn local_socket(pick: &mut Picker<'_>, flags: &Flags) -> Result<Option<Address>, ConfigError> {
+/// The socket for this user and root, beside all other addresses.
+fn local_socket(resolver: &mut Resolver<'_>, flags: &Flags) -> Result<Option<ListenAddress>, ConfigError> {
     let Some(path) = &flags.local_socket else { return Ok(None) };
     let text = path.display().to_string();
-    let address = Picked::of_flag("local_socket", "--local-socket", text).check(|text| {
-        match format!("unix:{text}").parse() {
-            Ok(Address::Unix(path)) => Ok(Address::Local(path)),
-            _ => Err("must be a whole path of at most 107 bytes, like /run/porthole/local.sock".into()),
-        }
-    })?;
-    pick.remark(format!("and, for this user and root, {address}"), Origin::Flag("--local-socket"));
+    let address =
+        Unchecked::of_flag("--local-socket", text).check(|text| match format!("unix:{text}").parse() {
+            Ok(ListenAddress::Unix(path)) => Ok(ListenAddress::Local(path)),
+            _ => Err("must be an absolute path of at most 107 bytes, like /run/porthole/local.sock".into()),
+        })?;
+    let text = format!("and, for this user and root, {address}");
+    resolver.report_comment(text, ValueOrigin::Flag("--local-socket"));
     Ok(Some(address))
 }
 
-/// Whether, and with which certificate, HTTPS is spoken.
-pub(super) fn tls(pick: &mut Picker<'_>, flags: &Flags, file: raw::Tls) -> Result<Encryption, ConfigError> {
-    let possible = || match cfg!(feature = "tls") {
-        true => Ok(()),
-        false => {
-            Err("this porthole was built without TLS (its feature tls): take one with it, or let a web \
-                      server in front of it speak HTTPS"
-                .to_owned())
-        }
+fn resolve_limits(
+    resolver: &mut Resolver<'_>,
+    section: LimitsSection,
+    max_viewers: usize,
+) -> Result<WebLimits, ConfigError> {
+    // At most 1000 viewers, so this is no loss.
+    let total = max_viewers as i64 + SPARE_CONNECTIONS;
+    let connections = ConnectionLimits {
+        total: resolver.value_or(section.connections, None, total).number()?,
+        per_address: resolver.value(section.connections_per_address, None).number()?,
+        waiting: resolver.value(section.waiting, None).number()?,
+        waiting_per_address: resolver.value(section.waiting_per_address, None).number()?,
     };
-    if let Some(mode) = &flags.tls {
-        let self_signed =
-            Picked::of_flag("tls", "--tls", mode.clone()).check(|mode| match mode.as_str() {
-                "self-signed" => possible().map(|()| true),
-                "none" => Ok(false),
-                _ => Err("must be \"self-signed\" or \"none\"".into()),
-            })?;
-        pick.note("self_signed", &self_signed, Origin::Flag("--tls"));
-        return Ok(if self_signed { Encryption::SelfSigned } else { Encryption::None });
-    }
-    let has_files = file.certificate.is_some() || file.key.is_some();
-    let self_signed = pick.value("self_signed", "", None, file.self_signed, false).check(|&wanted| {
-        if wanted && has_files {
-            return Err("cannot be beside certificate and key: leave out one or the other".into());
-        }
-        if wanted { possible().map(|()| true) } else { Ok(false) }
-    })?;
-    if self_signed {
-        return Ok(Encryption::SelfSigned);
-    }
-    let (has_certificate, has_key) = (file.certificate.is_some(), file.key.is_some());
-    let mut path = |key: &str, path: Option<Spanned<_>>, (other, has_other): (&str, bool)| {
-        let Some(path) = path else { return Ok(None) };
-        let picked = pick.value(key, "", None, Some(path), Default::default());
-        picked.check(|path: &PathBuf| {
-            possible()?;
-            if has_other { Ok(Some(path.clone())) } else { Err(format!("needs {other} beside it")) }
-        })
-    };
-    let certificate = path("certificate", file.certificate, ("key", has_key))?;
-    let key = path("key", file.key, ("certificate", has_certificate))?;
-    Ok(match (certificate, key) {
-        (Some(certificate), Some(key)) => Encryption::Files { certificate, key },
-        _ => Encryption::None,
+    Ok(WebLimits {
+        connections,
+        viewers_per_address: resolver.value(section.viewers_per_address, None).number()?,
+        request_timeout: resolver.value(section.request_timeout_s, None).seconds()?,
+        pong_timeout: resolver.value(section.silence_timeout_s, None).seconds()?,
     })
 }
 
-/// Connections besides those of viewers: pages, states, and whoever has just come.
-const SPARE_CONNECTIONS: usize = 64;
-/// More connections than one process may have descriptors.
-const MOST_CONNECTIONS: i64 = 100_000;
-
-/// How much of everything there may be.
-pub(super) fn limits(
-    pick: &mut Picker<'_>,
-    file: raw::Limits,
-    max_viewers: usize,
-) -> Result<Limits, ConfigError> {
-    let mut number = |key, value, default: usize| {
-        pick.value(key, "", None, value, default as i64).check(|&n| whole(n, 1..=MOST_CONNECTIONS))
+/// HTTPS, and its certificate.
+fn resolve_tls(
+    resolver: &mut Resolver<'_>,
+    flags: &Flags,
+    section: TlsSection,
+) -> Result<Encryption, ConfigError> {
+    if let Some(mode) = &flags.tls {
+        let self_signed = Unchecked::of_flag("--tls", mode.clone()).check(|mode| match mode.as_str() {
+            "self-signed" => check_built_with_tls().map(|()| true),
+            "none" => Ok(false),
+            _ => Err("must be \"self-signed\" or \"none\"".into()),
+        })?;
+        resolver.report_value("self_signed", &self_signed, ValueOrigin::Flag("--tls"));
+        return Ok(if self_signed { Encryption::SelfSigned } else { Encryption::None });
+    }
+    let has_files = section.certificate.value.is_some() || section.key.value.is_some();
+    let self_signed =
+        resolver.value(section.self_signed, None).check(|&self_signed| match (self_signed, has_files) {
+            (false, _) => Ok(false),
+            (true, true) => Err("cannot be beside certificate and key: leave out one or the other".into()),
+            (true, false) => check_built_with_tls().map(|()| true),
+        })?;
+    if self_signed {
+        return Ok(Encryption::SelfSigned);
+    }
+    let path = |file: Unchecked<PathBuf>, other: Option<&str>| {
+        file.check(|path| match other {
+            Some(other) => Err(format!("needs {other} beside it")),
+            None => check_built_with_tls().map(|()| path.clone()),
+        })
     };
-    let connections = number("connections", file.connections, max_viewers + SPARE_CONNECTIONS)?;
-    let connections_per_address = number("connections_per_address", file.connections_per_address, 64)?;
-    let waiting = number("waiting", file.waiting, SPARE_CONNECTIONS)?;
-    let waiting_per_address = number("waiting_per_address", file.waiting_per_address, 16)?;
-    let viewers_per_address = number("viewers_per_address", file.viewers_per_address, 32)?;
-    let request = pick.value("request_timeout_s", "", None, file.request_timeout_s, 10.0);
-    let request_time = request.check(|&s| seconds(s, 1.0..=600.0))?;
-    let silence = pick.value("silence_timeout_s", "", None, file.silence_timeout_s, 50.0);
-    let silence = silence.check(|&s| seconds(s, 2.0..=3600.0))?;
-    Ok(Limits {
-        connections,
-        connections_per_address,
-        waiting,
-        waiting_per_address,
-        viewers_per_address,
-        request_time,
-        silence,
+    Ok(match (resolver.given(section.certificate), resolver.given(section.key)) {
+        (None, None) => Encryption::None,
+        (Some(certificate), Some(key)) => {
+            Encryption::Files { certificate: path(certificate, None)?, key: path(key, None)? }
+        }
+        (Some(certificate), None) => path(certificate, Some("key")).map(|_| Encryption::None)?,
+        (None, Some(key)) => path(key, Some("certificate")).map(|_| Encryption::None)?,
     })
+}
+
+fn check_built_with_tls() -> Result<(), String> {
+    if cfg!(feature = "tls") {
+        return Ok(());
+    }
+    Err("this porthole was built without TLS (its feature tls): take one with it, or let a web server in front of it \
+         speak HTTPS"
+        .into())
 }

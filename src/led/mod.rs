@@ -171,7 +171,7 @@ pub fn signal(role: Role, status: &Status) -> Signal {
     }
 }
 
-/// How many flashes stand for a fault; the smaller is shown where there are several. The table is in the README.
+/// How many flashes stand for a fault; the smaller is shown where there are several. The table is in src/manual/leds.md.
 const fn fault_number(state: CameraState) -> Option<u8> {
     match state {
         CameraState::Lost => Some(1),

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::failpoint;
 use crate::led::{LedError, Role, StatusLeds, StatusLedsThread};
 use crate::status::{Phase, PhaseReporter, Watcher, status};
-use crate::web::{Address, Web, WebError};
+use crate::web::{ListenAddress, Web, WebError};
 
 /// From the request to stop to the end of the process. Short enough that no supervisor loses its patience, long
 /// enough for a camera to finish a frame and for a child to be asked before it is killed.
@@ -131,7 +131,7 @@ impl Service {
     ///
     /// # Errors
     /// When the kernel does not tell.
-    pub fn addresses(&self) -> io::Result<Vec<Address>> {
+    pub fn addresses(&self) -> io::Result<Vec<ListenAddress>> {
         self.web.addresses()
     }
 

@@ -1,33 +1,46 @@
-//! What a URL asks for. Pure: names what is wanted, fetches nothing.
+//! Parses the path and query of a request into the endpoint that it is for. Pure.
 //!
-//! Existing programs have their own ways to write the same thing, and all of them come here: mjpg-streamer's
-//! `?action=` on any path, cache-busting keys without a value, several cameras by name.
+//! Existing programs write the same address in ways of their own, and all of them are parsed here: `?action=` of
+//! mjpg-streamer on any path, keys without a value against caches, cameras by name.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-/// What is wanted.
+use hyper::Method;
+
+use super::access::check::Operation;
+
+/// Files that the login page needs, and that reveal nothing of the cameras.
+const PUBLIC_FILES: [&str; 3] = ["/style.css", "/icon.svg", "/favicon.ico"];
+
+/// What answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Want<'a> {
+pub(super) enum Endpoint<'a> {
     /// A file of the page.
     Page(&'a str),
-    /// The page of a camera, by an address that lacks its last slash: what the page loads is named beside it.
+    /// A file of the page that needs no credentials.
+    PublicFile(&'a str),
+    /// The page of a camera without the last slash of its address, which its files are relative to.
     PageWithoutSlash,
+    /// The login page, and the form that it sends.
+    Login,
+    /// The form that logs out.
+    Logout,
     /// Frames over WebSocket.
-    Socket,
-    /// Frames over WebSocket, as the tutorial's page takes them.
-    TutorialSocket,
-    /// Frames as multipart.
+    WebSocket,
+    /// Frames over WebSocket in the tutorial's format.
+    TutorialWebSocket,
+    /// Frames as multipart MJPEG.
     Stream,
-    /// One frame, captured after the request minus `max_age` if that is given.
+    /// One frame, at most `max_age` old when the request came.
     Snapshot { max_age: Option<Duration> },
-    /// One picture of the largest size the camera has.
+    /// One picture of the largest size that the camera has.
     Still,
-    /// The state of the service.
+    /// The state of the service as JSON.
     State,
-    /// The same in figures, for Prometheus.
+    /// Metrics for Prometheus.
     Metrics,
-    /// Whether it can serve.
+    /// Whether the service can give frames.
     Health,
     /// The controls of the camera.
     Controls,
@@ -35,46 +48,96 @@ pub(super) enum Want<'a> {
     Control(&'a str),
 }
 
-/// A request target taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
-    /// The camera by name; `None` for the first.
-    pub(super) camera: Option<&'a str>,
-    /// What is wanted of it.
-    pub(super) want: Want<'a>,
-}
-
-/// Takes a path and query apart. Query keys that mean nothing here are passed over.
-pub(super) fn target<'a>(path: &'a str, query: Option<&str>) -> Result<Target<'a>, String> {
-    let (camera, rest) = match path.strip_prefix("/cameras/").filter(|rest| !rest.is_empty()) {
-        Some(rest) => {
-            let (name, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            (Some(name), rest)
+impl Endpoint<'_> {
+    /// The methods it has.
+    pub(super) fn methods(&self) -> &'static str {
+        match self {
+            Self::Control(_) => "PUT, OPTIONS",
+            Self::Login => "GET, HEAD, POST, OPTIONS",
+            Self::Logout => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
         }
-        None => (None, path),
-    };
-    let query = Query::read(query.unwrap_or_default())?;
-    let want = match query.action.as_deref() {
-        Some("stream") => Want::Stream,
-        Some("snapshot") => query.snapshot()?,
-        _ => match rest.trim_end_matches('/') {
-            "/ws" => Want::Socket,
-            "/ws/some-path1" => Want::TutorialSocket,
-            "/stream" => Want::Stream,
-            "/snapshot" | "/snapshot.jpg" => query.snapshot()?,
-            "" if rest.is_empty() => Want::PageWithoutSlash,
-            "" => Want::Page("/"),
-            "/state" if camera.is_none() => Want::State,
-            "/metrics" if camera.is_none() => Want::Metrics,
-            "/healthz" if camera.is_none() => Want::Health,
-            "/controls" => Want::Controls,
-            other => other.strip_prefix("/controls/").map_or(Want::Page(other), Want::Control),
-        },
-    };
-    Ok(Target { camera, want })
+    }
+
+    /// Whether it has this method.
+    pub(super) fn allows(&self, method: &Method) -> bool {
+        self.methods().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    /// Whether it logs in or out.
+    pub(super) fn is_login(&self) -> bool {
+        matches!(self, Self::Login | Self::Logout)
+    }
+
+    /// What a request by `method` does, as far as access to it goes. `is_open` says that no credentials are asked for.
+    pub(super) fn operation(&self, method: &Method, is_open: bool) -> Operation {
+        match self {
+            Self::Login | Self::Logout if *method == Method::POST && !is_open => Operation::LogIn,
+            Self::Login | Self::Logout => Operation::Public,
+            _ if !self.allows(method) => Operation::Read,
+            Self::PublicFile(_) => Operation::Public,
+            Self::WebSocket => Operation::OpenWebSocket,
+            Self::TutorialWebSocket => Operation::OpenTutorialWebSocket,
+            Self::Control(_) => Operation::ChangeControl,
+            _ => Operation::Read,
+        }
+    }
 }
 
-/// The keys of a query that mean something here.
+/// An endpoint, and the camera it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route<'a> {
+    /// The name of the camera; `None` for the first one.
+    pub(super) camera: Option<&'a str>,
+    pub(super) endpoint: Endpoint<'a>,
+}
+
+impl<'a> Route<'a> {
+    /// Parses a path and query. Unknown keys of the query are ignored.
+    ///
+    /// # Errors
+    /// When the value of a known key is not valid.
+    pub(super) fn parse(path: &'a str, query: Option<&str>) -> Result<Self, String> {
+        // Before the query, so that a login does not depend on it.
+        let without_query = match path.trim_end_matches('/') {
+            "/login" => Some(Endpoint::Login),
+            "/logout" => Some(Endpoint::Logout),
+            path if PUBLIC_FILES.contains(&path) => Some(Endpoint::PublicFile(path)),
+            _ => None,
+        };
+        if let Some(endpoint) = without_query {
+            return Ok(Self { camera: None, endpoint });
+        }
+        let (camera, rest) = match path.strip_prefix("/cameras/").filter(|rest| !rest.is_empty()) {
+            Some(rest) => {
+                let (name, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                (Some(name), rest)
+            }
+            None => (None, path),
+        };
+        let query = Query::parse(query.unwrap_or_default())?;
+        let endpoint = match query.action.as_deref() {
+            Some("stream") => Endpoint::Stream,
+            Some("snapshot") => query.snapshot()?,
+            _ => match rest.trim_end_matches('/') {
+                "/ws" => Endpoint::WebSocket,
+                "/ws/some-path1" => Endpoint::TutorialWebSocket,
+                "/stream" => Endpoint::Stream,
+                "/snapshot" | "/snapshot.jpg" => query.snapshot()?,
+                "" if rest.is_empty() => Endpoint::PageWithoutSlash,
+                "" => Endpoint::Page("/"),
+                "/state" if camera.is_none() => Endpoint::State,
+                "/metrics" if camera.is_none() => Endpoint::Metrics,
+                "/healthz" if camera.is_none() => Endpoint::Health,
+                "/controls" => Endpoint::Controls,
+                other => other.strip_prefix("/controls/").map_or(Endpoint::Page(other), Endpoint::Control),
+            },
+        };
+        Ok(Self { camera, endpoint })
+    }
+}
+
+/// The known keys of a query.
 #[derive(Default)]
 struct Query {
     action: Option<String>,
@@ -83,18 +146,18 @@ struct Query {
 }
 
 impl Query {
-    /// The kind of snapshot that is asked for.
-    fn snapshot(&self) -> Result<Want<'static>, String> {
+    /// The kind of snapshot.
+    fn snapshot(&self) -> Result<Endpoint<'static>, String> {
         match self.size.as_deref() {
-            None => Ok(Want::Snapshot { max_age: self.max_age }),
-            Some("max") => Ok(Want::Still),
+            None => Ok(Endpoint::Snapshot { max_age: self.max_age }),
+            Some("max") => Ok(Endpoint::Still),
             Some(other) => Err(format!(
-                "size {other:?} is not known; size=max gives the largest there is, and without it the picture is as large as the stream"
+                "size {other:?} is not known; use size=max for the largest picture, or leave it out for one as large as the stream"
             )),
         }
     }
 
-    fn read(query: &str) -> Result<Self, String> {
+    fn parse(query: &str) -> Result<Self, String> {
         let mut all = Self::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
@@ -117,13 +180,13 @@ impl Query {
 mod tests {
     use super::*;
 
-    fn want(url: &'static str) -> Want<'static> {
+    fn endpoint(url: &'static str) -> Endpoint<'static> {
         let (path, query) = url.split_once('?').map_or((url, None), |(p, q)| (p, Some(q)));
-        target(path, query).unwrap().want
+        Route::parse(path, query).unwrap().endpoint
     }
 
     #[test]
-    fn every_way_to_ask_for_a_stream() {
+    fn every_address_of_a_stream_is_known() {
         for url in [
             "/stream",
             "/stream/",
@@ -135,47 +198,68 @@ mod tests {
             "/cameras/front/stream",
             "/cameras/front/?action=stream",
         ] {
-            assert_eq!(want(url), Want::Stream, "{url}");
+            assert_eq!(endpoint(url), Endpoint::Stream, "{url}");
         }
     }
 
     #[test]
-    fn every_way_to_ask_for_a_snapshot() {
+    fn every_address_of_a_snapshot_is_known() {
         for url in
             ["/snapshot", "/snapshot.jpg", "/?action=snapshot", "/x/y?action=snapshot&t=1", "/snapshot?1"]
         {
-            assert_eq!(want(url), Want::Snapshot { max_age: None }, "{url}");
+            assert_eq!(endpoint(url), Endpoint::Snapshot { max_age: None }, "{url}");
         }
-        let aged = Want::Snapshot { max_age: Some(Duration::from_millis(250)) };
-        assert_eq!(want("/snapshot?max_age=250"), aged);
-        assert_eq!(want("/snapshot?size=max"), Want::Still);
-        assert_eq!(want("/x?action=snapshot&size=max&1"), Want::Still);
-        assert_eq!(want("/stream?size=640x480"), Want::Stream, "somebody else's key");
-        assert!(target("/snapshot", Some("size=big")).unwrap_err().contains("\"big\""));
-        assert!(target("/snapshot", Some("max_age=soon")).unwrap_err().contains("\"soon\""));
+        let aged = Endpoint::Snapshot { max_age: Some(Duration::from_millis(250)) };
+        assert_eq!(endpoint("/snapshot?max_age=250"), aged);
+        assert_eq!(endpoint("/snapshot?size=max"), Endpoint::Still);
+        assert_eq!(endpoint("/x?action=snapshot&size=max&1"), Endpoint::Still);
+        assert_eq!(endpoint("/stream?size=640x480"), Endpoint::Stream, "a key of another endpoint");
+        assert!(Route::parse("/snapshot", Some("size=big")).unwrap_err().contains("\"big\""));
+        assert!(Route::parse("/snapshot", Some("max_age=soon")).unwrap_err().contains("\"soon\""));
     }
 
     #[test]
     fn cameras_have_their_own_urls() {
-        let front = |want| Target { camera: Some("front"), want };
-        assert_eq!(target("/cameras/front/ws", None), Ok(front(Want::Socket)));
-        assert_eq!(target("/cameras/front/ws/some-path1/", None), Ok(front(Want::TutorialSocket)));
-        assert_eq!(target("/cameras/front/state", None), Ok(front(Want::Page("/state"))));
-        assert_eq!(target("/cameras/front", None), Ok(front(Want::PageWithoutSlash)));
-        assert_eq!(target("/cameras/front/", None), Ok(front(Want::Page("/"))));
-        assert_eq!(target("/cameras/front/app.js", None), Ok(front(Want::Page("/app.js"))));
+        let front = |endpoint| Route { camera: Some("front"), endpoint };
+        assert_eq!(Route::parse("/cameras/front/ws", None), Ok(front(Endpoint::WebSocket)));
+        assert_eq!(
+            Route::parse("/cameras/front/ws/some-path1/", None),
+            Ok(front(Endpoint::TutorialWebSocket))
+        );
+        assert_eq!(Route::parse("/cameras/front/state", None), Ok(front(Endpoint::Page("/state"))));
+        assert_eq!(Route::parse("/cameras/front", None), Ok(front(Endpoint::PageWithoutSlash)));
+        assert_eq!(Route::parse("/cameras/front/", None), Ok(front(Endpoint::Page("/"))));
+        assert_eq!(Route::parse("/cameras/front/app.js", None), Ok(front(Endpoint::Page("/app.js"))));
     }
 
     #[test]
-    fn the_rest_is_the_page_or_nothing() {
-        assert_eq!(want("/"), Want::Page("/"));
-        assert_eq!(want("/?token=x"), Want::Page("/"));
-        assert_eq!(want("/app.js"), Want::Page("/app.js"));
-        assert_eq!(want("/state"), Want::State);
-        assert_eq!(want("/controls"), Want::Controls);
-        assert_eq!(want("/controls/gain"), Want::Control("gain"));
-        assert_eq!(want("/healthz"), Want::Health);
-        assert_eq!(want("/metrics"), Want::Metrics);
-        assert_eq!(want("/ws/some-path1/"), Want::TutorialSocket);
+    fn other_addresses_are_endpoints_or_files_of_the_page() {
+        assert_eq!(endpoint("/"), Endpoint::Page("/"));
+        assert_eq!(endpoint("/?token=x"), Endpoint::Page("/"));
+        assert_eq!(endpoint("/app.js"), Endpoint::Page("/app.js"));
+        assert_eq!(endpoint("/style.css/"), Endpoint::PublicFile("/style.css"));
+        assert_eq!(endpoint("/login/?max_age=x"), Endpoint::Login);
+        assert_eq!(endpoint("/state"), Endpoint::State);
+        assert_eq!(endpoint("/controls"), Endpoint::Controls);
+        assert_eq!(endpoint("/controls/gain"), Endpoint::Control("gain"));
+        assert_eq!(endpoint("/healthz"), Endpoint::Health);
+        assert_eq!(endpoint("/metrics"), Endpoint::Metrics);
+        assert_eq!(endpoint("/ws/some-path1/"), Endpoint::TutorialWebSocket);
+    }
+
+    #[test]
+    fn operations_depend_on_endpoint_and_method() {
+        let operation = |url: &'static str, method: Method| endpoint(url).operation(&method, false);
+        assert_eq!(operation("/state", Method::GET), Operation::Read);
+        assert_eq!(operation("/ws", Method::GET), Operation::OpenWebSocket);
+        assert_eq!(operation("/controls/gain", Method::PUT), Operation::ChangeControl);
+        assert_eq!(operation("/controls/gain", Method::GET), Operation::Read, "answered with the methods");
+        assert_eq!(operation("/style.css", Method::HEAD), Operation::Public);
+        assert_eq!(operation("/style.css", Method::PUT), Operation::Read, "answered with the methods");
+        assert_eq!(operation("/cameras/front/style.css", Method::GET), Operation::Read);
+        assert_eq!(operation("/login", Method::GET), Operation::Public);
+        assert_eq!(operation("/login", Method::POST), Operation::LogIn);
+        assert_eq!(operation("/logout", Method::POST), Operation::LogIn);
+        assert_eq!(endpoint("/login").operation(&Method::POST, true), Operation::Public);
     }
 }

@@ -1,10 +1,10 @@
-//! An echo, on the program's own framing: what comes in through its [`Inbound`] goes out with its [`Header`].
+//! An echo, on the program's own framing: what comes in through its [`MessageReader`] goes out with its [`ServerFrameHeader`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use porthole::testing::wire::{Header, Inbound, Message, close};
+use porthole::testing::framing::{Message, MessageReader, ServerFrameHeader, close_code};
 use tungstenite::handshake::derive_accept_key;
 
 /// A peer that says nothing for so long is gone.
@@ -29,19 +29,19 @@ fn serve(mut stream: TcpStream, limit: usize) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     shake_hands(&mut stream)?;
     // The suite does not speak before it is answered, so nothing was read ahead.
-    let mut inbound = Inbound::new(limit, &[]).map_err(io::Error::other)?;
+    let mut inbound = MessageReader::new(limit, &[]).map_err(io::Error::other)?;
     let code = loop {
         let (header, payload) = match inbound.next() {
-            Ok(Some(Message::Text(text))) => (Header::text(text.len()), text.as_bytes()),
-            Ok(Some(Message::Binary(bytes))) => (Header::binary(bytes.len()), bytes),
-            Ok(Some(Message::Ping(bytes))) => (Header::pong(bytes.len()), bytes),
+            Ok(Some(Message::Text(text))) => (ServerFrameHeader::text(text.len()), text.as_bytes()),
+            Ok(Some(Message::Binary(bytes))) => (ServerFrameHeader::binary(bytes.len()), bytes),
+            Ok(Some(Message::Ping(bytes))) => (ServerFrameHeader::pong(bytes.len()), bytes),
             Ok(Some(Message::Pong)) => continue,
-            Ok(Some(Message::Close(_))) => break close::NORMAL,
+            Ok(Some(Message::Close(_))) => break close_code::NORMAL,
             Err(violation) => break violation.code(),
             Ok(None) => {
-                match stream.read(inbound.room())? {
+                match stream.read(inbound.unfilled())? {
                     0 => return Ok(()),
-                    n => inbound.came(n),
+                    n => inbound.advance(n),
                 }
                 continue;
             }
@@ -49,7 +49,7 @@ fn serve(mut stream: TcpStream, limit: usize) -> io::Result<()> {
         stream.write_all(header.as_bytes())?;
         stream.write_all(payload)?;
     };
-    stream.write_all(Header::close(2).as_bytes())?;
+    stream.write_all(ServerFrameHeader::close(2).as_bytes())?;
     stream.write_all(&code.to_be_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     // What is still under way is taken, or closing would look like an abort to the peer.

@@ -240,7 +240,7 @@ fn passwords_in_the_configuration_are_hashes_and_are_not_repeated() {
     for (config, expected) in [
         (
             "[auth]\nadmin_password = \"hunter2-hunter2\"\n",
-            ":2: admin_password = ***: must be an argon2id hash and no password itself: run `porthole passwd`",
+            ":2: admin_password = ***: must be an argon2id hash, not the password itself: run `porthole passwd`",
         ),
         (
             "[auth]\nmode = \"token\"\nviewer_password = \"hunter2-hunter2\"\n",

@@ -1,5 +1,5 @@
 //! The programs people already have, each run against the service and judged by the pictures it decoded; and the lines
-//! that the README gives for them, each run as it stands there.
+//! that the manual gives for them, each run as it stands there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -228,20 +228,26 @@ fn a_dashboard_that_reconnects_and_probes_is_answered_every_time() {
     assert_eq!(answer.status, 204);
 }
 
-/// The host that stands in the README for anybody's own.
+/// The host that the documentation writes for the reader's own.
 const HOST: &str = "http://kitchen-pi.local:8080";
 
-/// The chapter of the README, from its heading to the next of the same depth.
-fn works_with() -> String {
+/// The manual's chapter on clients.
+fn chapter() -> String {
+    fs::read_to_string(source_tree().join("src/manual/clients.md")).unwrap()
+}
+
+/// The part of the README on clients, up to the next heading.
+fn readme() -> String {
     let text = fs::read_to_string(source_tree().join("README.md")).unwrap();
-    let chapter = text.split("\n### Works with\n").nth(1).expect("a chapter \"Works with\"");
-    chapter.split("\n### ").next().unwrap().split("\n## ").next().unwrap().to_owned()
+    let part = text.split("\n### Use it from other programs\n").nth(1).expect("a part on other programs");
+    part.split("\n### ").next().unwrap().split("\n## ").next().unwrap().to_owned()
 }
 
 #[test]
-fn every_address_in_the_readme_gives_what_it_says() {
+fn every_documented_address_gives_what_it_says() {
     let service = Porthole::start(&SMALL);
-    let chapter = works_with();
+    let (readme, manual) = (readme(), chapter());
+    let chapter = format!("{readme}{manual}");
     let end = |c: char| c.is_whitespace() || "\"'`<>|)".contains(c);
     let urls: BTreeSet<&str> = chapter
         .match_indices(HOST)
@@ -257,19 +263,22 @@ fn every_address_in_the_readme_gives_what_it_says() {
             assert_eq!(get(service.address, url).status, 200, "{url}");
         }
     }
-    // What Prometheus is told apart from an address.
-    assert!(chapter.contains("targets: [\"kitchen-pi.local:8080\"]"));
+    // Prometheus takes host and port, not a URL.
+    assert!(manual.contains("targets: [\"kitchen-pi.local:8080\"]"));
     for name in ["OctoPrint", "Mainsail", "Fluidd", "Home Assistant", "go2rtc", "Prometheus", "OpenCV", "VLC"]
     {
-        assert!(chapter.contains(name), "the chapter says nothing of {name}");
+        assert!(manual.contains(name), "the chapter says nothing of {name}");
+    }
+    for name in ["OctoPrint", "Mainsail", "Fluidd", "Home Assistant", "go2rtc"] {
+        assert!(readme.contains(name), "the README says nothing of {name}");
     }
 }
 
 #[test]
-fn every_command_in_the_readme_runs_as_it_stands() {
+fn every_documented_command_runs_as_it_stands() {
     let service = Porthole::start(&SMALL);
     let scratch = Scratch::new();
-    let chapter = works_with();
+    let chapter = chapter();
     let commands: Vec<&str> = chapter.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
     let mut ran = 0;
     for line in &commands {

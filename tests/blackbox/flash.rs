@@ -148,7 +148,7 @@ fn what_is_said_is_in_force_at_the_first_start() {
     for name in ["network.toml", "porthole.toml"] {
         workshop.scratch.file(&format!("boot/{name}"), workshop.on_card("card.img", name));
     }
-    let mut settings = Command::new(env!("CARGO_BIN_EXE_porthole-appliance"));
+    let mut settings = crate::appliance::appliance();
     settings.arg("settings");
     for folder in ["boot", "state", "run"] {
         settings.arg(format!("--{folder}")).arg(workshop.path(folder));

@@ -1,6 +1,8 @@
 //! From start to stop: readiness, health, signals, the service manager.
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use support::http::{Multipart, get};
@@ -186,28 +188,47 @@ fn exit_codes_are_as_documented() {
 
 #[test]
 fn unwatched_it_does_not_wake_up_at_all() {
-    let service = Porthole::start(&["--source", "pattern", "--size", "320x240", "--linger", "0"]);
+    let folder = std::env::temp_dir().join(format!("porthole-quiet-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("fault");
+    let service = Porthole::start(&[
+        "--source",
+        "pattern",
+        "--size",
+        "320x240",
+        "--linger",
+        "0",
+        "--warning-file",
+        file.to_str().unwrap(),
+    ]);
     // Not only before the first viewer, but also after the last.
     Client::porthole(service.address, "/ws").acknowledged();
     service.until_camera_is("idle");
-    // The last request's connection is closed when nothing has happened for a moment.
+    // The last request's connection is closed when nothing has happened for a moment, and a thread that read a file ends a
+    // second after it.
     let wakes = || wakes(service.pid());
     let mut last = wakes();
     until("all is quiet", || {
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(1200));
         let now = wakes();
-        (std::mem::replace(&mut last, now) == now).then_some(())
+        let is_quiet = last == now;
+        last = now;
+        is_quiet.then_some(())
     });
     std::thread::sleep(Duration::from_secs(10));
     assert_eq!(wakes(), last, "it woke up with nobody there");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// How often the threads of a process have waited for something that came.
-fn wakes(pid: u32) -> u64 {
+/// How often each thread of a process has waited for something that came.
+fn wakes(pid: u32) -> BTreeMap<PathBuf, u64> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let count = |status: String| -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         line.unwrap().trim().parse().unwrap()
     };
-    tasks.map(|task| count(std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())).sum()
+    let task =
+        |path: PathBuf| Some((path.clone(), count(std::fs::read_to_string(path.join("status")).ok()?)));
+    // A thread may end between the listing and the look.
+    tasks.filter_map(|entry| task(entry.unwrap().path())).collect()
 }

@@ -59,7 +59,7 @@ fn when_all_connections_are_taken_by_viewers_the_next_is_told_so_and_they_go_on(
     viewers.iter_mut().for_each(|viewer| drop(viewer.acknowledged()));
     let refused = get(service.address, "/healthz");
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
-    assert_eq!(refused.text(), "all 3 connections are taken; more by limits.connections\n");
+    assert_eq!(refused.text(), "all 3 connections are taken; raise limits.connections to allow more\n");
     assert_eq!(Client::connect(service.address, "/ws", &[]).err(), Some(503));
     for _ in 0..10 {
         viewers.iter_mut().for_each(|viewer| drop(viewer.acknowledged()));

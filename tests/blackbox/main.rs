@@ -1,6 +1,7 @@
 //! The real program, from outside, as its users meet it.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod appliance;
 mod auth;
 mod auth_login;
 mod auth_origin;
@@ -8,6 +9,7 @@ mod clients;
 mod configuration;
 mod controls;
 mod delivery;
+mod documentation;
 mod flash;
 mod lifecycle;
 mod limits;

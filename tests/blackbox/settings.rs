@@ -9,6 +9,8 @@ use std::process::Command;
 use support::http::request;
 use support::{Porthole, Scratch, fake_disk, finish, porthole, source_tree};
 
+use crate::appliance::{appliance, program};
+
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIILBDFfrirOnMyArsZETkAF5kJWaoaWk8WSyH7g9ngch me@laptop";
 const PASSPHRASE: &str = "radio waves & more";
@@ -59,8 +61,7 @@ impl Appliance {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_porthole-appliance"));
-        command.env_remove("PORTHOLE_LOG").env_remove("JOURNAL_STREAM").env_remove("LD_PRELOAD");
+        let mut command = appliance();
         command.args(["settings", "--board", "rpi-4b"]);
         for name in ["boot", "state", "run"] {
             command.arg(format!("--{name}")).arg(self.path(name));
@@ -265,7 +266,7 @@ fn what_is_wrong_is_told_with_line_value_and_remedy_and_everything_at_once() {
             "1: `hostnam`: unknown key `hostnam`, expected one of `hostname`, `password`",
         ),
         ("[wlan]".into(), "1: `[wlan]`: unknown key `wlan`, expected one of"),
-        ("hostname = 5".into(), "1: `hostname`: invalid type: integer `5`, expected text in quotes"),
+        ("hostname = 5".into(), "1: `hostname`: is number 5, expected text in quotes"),
         (
             "\nhostname = \"a.b\"".into(),
             "2: hostname = \"a.b\": must be 1 to 63 letters, digits and -, not at the ends",
@@ -701,7 +702,7 @@ fn secrets_stay_on_the_card_where_no_state_is_mounted_to_keep_them() {
     if apart(&["true"]).0 != 0 {
         return eprintln!("skipped: this machine lets nobody mount anything");
     }
-    let (program, boot) = (env!("CARGO_BIN_EXE_porthole-appliance"), appliance.path("boot"));
+    let (program, boot) = (program().to_str().unwrap(), appliance.path("boot"));
     let (code, _, log) = apart(&[program, "settings", "--board", "rpi-4b", "--boot", boot.to_str().unwrap()]);
     assert_eq!(code, 0, "{log}");
     let told = "porthole: warn: /state: no file system is mounted there; what is set cannot be kept and counts until";

@@ -166,7 +166,7 @@ fn a_socket_somebody_left_behind_is_replaced_and_nothing_else_is() {
     assert_eq!((code, std::fs::read(&path).unwrap()), (2, b"precious".to_vec()), "{error}");
     let nowhere = format!("unix:{}", scratch.path("no/such.sock").display());
     let (code, _, error) = finish(porthole().args(["--listen", &nowhere]));
-    assert!(code == 2 && error.contains("make its folder"), "{error}");
+    assert!(code == 2 && error.contains("create its directory"), "{error}");
 }
 
 #[test]
@@ -247,7 +247,10 @@ fn what_is_handed_over_and_cannot_be_served_on_is_named() {
     assert!(error.contains("descriptor 3 of the service manager is no socket"), "{error}");
     let (connected, _other) = UnixStream::pair().unwrap();
     let (code, _, error) = finish(&mut hand_over(&connected, &PATTERN));
-    assert!(code == 1 && error.contains("is no listening stream socket: a socket unit must have"), "{error}");
+    assert!(
+        code == 1 && error.contains("is not a listening stream socket: a socket unit must have"),
+        "{error}"
+    );
     // Meant for another process.
     let mut service = Porthole::spawn(
         porthole()

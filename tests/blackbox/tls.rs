@@ -239,7 +239,7 @@ mod built_with {
             (counted(&service, "porthole_tls_rejected_total", "") >= 1.0).then_some(())
         });
         assert!(curl_trusts(&first, &url), "half a certificate is served with");
-        service.until_logged("is not that of this certificate; https goes on with the certificate it had");
+        service.until_logged("does not belong to this certificate; https keeps its old certificate");
         std::fs::copy(&second_key, &live_key).unwrap();
         until("the new one is served with", || curl_trusts(&second, &url).then_some(()));
         assert_eq!(counted(&service, "porthole_tls_reloads_total", ""), 1.0);
@@ -272,7 +272,12 @@ mod built_with {
                 "holds no certificate; it must be PEM, with a line BEGIN CERTIFICATE".into(),
             ),
             (&good, &empty, &empty, "holds no private key; it must be PEM".into()),
-            (&good, &other, &good, format!("the key in {} is not that of this certificate", other.display())),
+            (
+                &good,
+                &other,
+                &good,
+                format!("the key in {} does not belong to this certificate", other.display()),
+            ),
         ] {
             let config =
                 format!("[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", certificate.display(), key.display());
@@ -341,7 +346,7 @@ mod built_with {
             let _ = ask(wire, "/healthz").read_to_string(&mut answer);
             assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 5"), "{answer}");
             assert!(
-                answer.ends_with("all 2 connections are taken; more by limits.connections\n"),
+                answer.ends_with("all 2 connections are taken; raise limits.connections to allow more\n"),
                 "{answer}"
             );
         }

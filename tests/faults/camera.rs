@@ -21,7 +21,7 @@ use support::{Porthole, Scratch, proc_status, until};
 /// How long faults are played, unless the environment says otherwise.
 const SECONDS: u64 = 60;
 
-// The times within which the stream is live again, as the README tells them in its chapter on reliability.
+// The times within which the stream is live again, as src/manual/reliability.md gives them.
 /// Frames come again by themselves, or the driver answers again.
 const AT_ONCE: Duration = Duration::ZERO;
 /// A camera that is back, or one that failed while it streamed, is looked for every 100 ms.

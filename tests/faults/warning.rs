@@ -82,3 +82,31 @@ fn whatever_lies_where_the_warning_should_be_is_told_and_waited_for_by_nobody() 
     fs::write(&file, [&b"x\xff"[..], &[b'y'; 10_000]].concat()).unwrap();
     until_told(format!("x\u{fffd}{}", "y".repeat(4094)));
 }
+
+#[test]
+fn a_warning_in_a_folder_that_is_made_later_or_replaced_is_told() {
+    let machine = Machine::new();
+    let folder = machine.path("run/later");
+    let file = folder.join("fault");
+    let service = Porthole::start(&["--source", "pattern", "--warning-file", file.to_str().unwrap()]);
+    let until_told = |expected: serde_json::Value| {
+        until(&format!("{expected} is what it warns of"), || {
+            (service.state()["warning"] == expected).then_some(())
+        });
+    };
+    until_told(serde_json::Value::Null);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(&file, "one").unwrap();
+    until_told("one".into());
+    // A link or a mount in the folder's place is another folder; what is written to the old one is nobody's business.
+    let old = machine.path("run/old");
+    fs::rename(&folder, &old).unwrap();
+    until_told(serde_json::Value::Null);
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("fault.new"), "two").unwrap();
+    fs::rename(folder.join("fault.new"), &file).unwrap();
+    until_told("two".into());
+    fs::write(old.join("fault"), "three").unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    until_told(serde_json::Value::Null);
+}

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use porthole::config::{Config, Flags, Note, resolve};
+use porthole::config::{Config, Flags, ReportLine, resolve};
 
 /// The text of a file.
 pub fn run(data: &[u8]) {
@@ -22,7 +22,7 @@ pub fn run(data: &[u8]) {
             }
         }
         Ok(config) => {
-            let written: String = config.notes.iter().map(|note| format!("{note}\n")).collect();
+            let written: String = config.report.iter().map(|line| format!("{line}\n")).collect();
             let again = resolve(&flags, path, &written)
                 .unwrap_or_else(|error| panic!("refused what it wrote itself: {error}\n{written}"));
             assert_eq!(said(&again), said(&config), "written down as\n{written}");
@@ -33,12 +33,12 @@ pub fn run(data: &[u8]) {
 /// Every value that is in force.
 fn said(config: &Config) -> Vec<(&str, &str)> {
     config
-        .notes
+        .report
         .iter()
-        .filter_map(|note| match note {
-            Note::Table(head) => Some((*head, "")),
-            Note::Value { key, value, .. } => Some((key.as_str(), value.as_str())),
-            Note::Remark(..) => None,
+        .filter_map(|line| match line {
+            ReportLine::Section(header) => Some((*header, "")),
+            ReportLine::Value { key, value, .. } => Some((key.as_str(), value.as_str())),
+            ReportLine::Comment(..) => None,
         })
         .collect()
 }

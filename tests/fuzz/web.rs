@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use porthole::config::{Flags, resolve};
 use porthole::service::Service;
-use porthole::testing::wire::{Inbound, MAX_CONTROL, Message, Violation};
+use porthole::testing::framing::{MAX_CONTROL_PAYLOAD, Message, MessageReader, ProtocolError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -34,7 +34,7 @@ enum Heard {
     Ping(usize, u64),
     Pong,
     Close(Option<u16>),
-    Violation(Violation),
+    ProtocolError(ProtocolError),
 }
 
 /// All that is heard, up to the end or the first violation.
@@ -43,18 +43,18 @@ fn hear(mut stream: &[u8], mut cuts: Cuts, limit: usize) -> Vec<Heard> {
     let mut heard = Vec::with_capacity(stream.len() / 6 + 1);
     let watch = watch();
     let ahead = cuts.next(stream.len().min(limit));
-    let mut inbound = Inbound::new(limit, &stream[..ahead]).expect("no more than a message");
+    let mut inbound = MessageReader::new(limit, &stream[..ahead]).expect("no more than a message");
     stream = &stream[ahead..];
     loop {
         let message = match inbound.next() {
             Ok(Some(message)) => Ok(message),
             Ok(None) if stream.is_empty() => break,
             Ok(None) => {
-                let room = inbound.room();
+                let room = inbound.unfilled();
                 assert!(!room.is_empty(), "no room left to read into");
                 let n = cuts.next(room.len().min(stream.len()));
                 room[..n].copy_from_slice(&stream[..n]);
-                inbound.came(n);
+                inbound.advance(n);
                 stream = &stream[n..];
                 continue;
             }
@@ -63,18 +63,18 @@ fn hear(mut stream: &[u8], mut cuts: Cuts, limit: usize) -> Vec<Heard> {
         heard.push(match message {
             Ok(Message::Text(text)) => Heard::Text(bounded(text.as_bytes(), limit), sum(text.as_bytes())),
             Ok(Message::Binary(bytes)) => Heard::Binary(bounded(bytes, limit), sum(bytes)),
-            Ok(Message::Ping(bytes)) => Heard::Ping(bounded(bytes, MAX_CONTROL), sum(bytes)),
+            Ok(Message::Ping(bytes)) => Heard::Ping(bounded(bytes, MAX_CONTROL_PAYLOAD), sum(bytes)),
             Ok(Message::Pong) => Heard::Pong,
             Ok(Message::Close(code)) => Heard::Close(code),
             Err(violation) => {
                 assert!(matches!(violation.code(), 1002 | 1007 | 1009));
-                heard.push(Heard::Violation(violation));
+                heard.push(Heard::ProtocolError(violation));
                 break;
             }
         });
     }
     // A frame, and the fragments of one message, which are kept in room that doubles as it grows.
-    let most = limit.max(MAX_CONTROL) + HEADER + 2 * limit.max(8);
+    let most = limit.max(MAX_CONTROL_PAYLOAD) + HEADER + 2 * limit.max(8);
     assert!(watch.most() <= most, "{} bytes held for messages of up to {limit}", watch.most());
     heard
 }

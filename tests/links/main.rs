@@ -318,14 +318,16 @@ fn one_address_cannot_have_everything() {
         assert_eq!(Client::connect(address, "/ws", &[]).err(), Some(503));
         let refused = get(address, "/snapshot");
         assert_eq!(refused.status, 503);
-        let why = "your address has all of its 2 viewer places; more by limits.viewers_per_address\n";
+        let why =
+            "your address has all of its 2 viewer places; raise limits.viewers_per_address to allow more\n";
         assert_eq!(refused.text(), why);
         assert_eq!(counted("porthole_viewers_refused_total", &[]), 2.0);
 
         let idle: Vec<_> = (0..3).map(|_| plain(address)).collect();
         let refused = get(address, "/healthz");
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
-        let why = "your address has all of its 5 connections; more by limits.connections_per_address\n";
+        let why =
+            "your address has all of its 5 connections; raise limits.connections_per_address to allow more\n";
         assert_eq!(refused.text(), why);
         // Whoever comes by the other cable comes from another address, which has its own.
         assert_eq!(get(service.address, "/healthz").status, 200);

@@ -3,6 +3,7 @@
 //! Belongs here: what more than one test file uses. Does not belong here: what a test expects of the program.
 //! No test sleeps to wait for something: [`until`] polls until a condition holds, and fails after [`DEADLINE`].
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that fails panics, and says where")]
+#![allow(clippy::new_without_default, reason = "a test names what it makes")]
 
 pub mod browser;
 pub mod fakecam;

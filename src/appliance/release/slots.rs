@@ -1,7 +1,7 @@
-//! The two places for programs on the state partition, and the file that says which of them counts for what.
+//! The two slots for releases on the state partition, and the table that says which of them is good or on trial.
 //!
-//! That file is the only thing that decides, and it is replaced in one step. A slot that it does not name is empty,
-//! whatever lies there; one that it names holds what its checksum says, or counts for nothing.
+//! The table alone decides, and its file is replaced in one step. A slot that it does not name counts as empty; a slot
+//! that it names counts only if its checksum is right.
 #![forbid(unsafe_code)]
 
 use std::fmt::{self, Display};
@@ -13,10 +13,10 @@ use blake2::{Blake2b512, Digest};
 use data_encoding::HEXLOWER;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use porthole::storage;
 use serde::{Deserialize, Serialize};
 
-use super::ReleaseError;
-use crate::disk;
+use super::error::ReleaseError;
 
 /// One of two places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,22 +42,22 @@ pub(super) struct Release {
     pub(super) version: String,
 }
 
-/// Which slot counts for what. None is named twice.
+/// The releases in the slots. No slot is named twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct State {
-    /// What serves; without it the factory's.
+pub(super) struct SlotTable {
+    /// The one that serves; without it the factory's does.
     pub(super) good: Option<Release>,
-    /// What served before that.
+    /// The one that served before.
     pub(super) fallback: Option<Release>,
-    /// What is to show that it serves.
+    /// The one that has to serve a picture before it is good.
     pub(super) trial: Option<Release>,
-    /// The trial has begun, in the boot that it was chosen in.
+    /// Whether the trial has begun. It lasts for the boot in which it did.
     pub(super) begun: bool,
 }
 
-impl State {
-    /// The slot that a new release goes to: never that of the one that serves.
+impl SlotTable {
+    /// The slot for a new release: never that of the good one.
     pub(super) fn spare(&self) -> Slot {
         match &self.good {
             Some(Release { slot: Slot::A, .. }) => Slot::B,
@@ -65,7 +65,7 @@ impl State {
         }
     }
 
-    /// As if nothing were in `slot`; whether that makes a difference.
+    /// Forgets what is in `slot`. Returns whether it was named.
     pub(super) fn forget(&mut self, slot: Slot) -> bool {
         let before = self.clone();
         let elsewhere = |release: &Release| release.slot != slot;
@@ -76,7 +76,7 @@ impl State {
         *self != before
     }
 
-    /// Ends the trial: what is on trial has shown that it serves.
+    /// Ends the trial: the release is good.
     pub(super) fn confirm(&mut self) {
         if let Some(trial) = self.trial.take() {
             self.fallback = self.good.replace(trial);
@@ -84,7 +84,7 @@ impl State {
         self.begun = false;
     }
 
-    /// Ends the trial: what is on trial is not to serve.
+    /// Ends the trial: the release does not serve.
     pub(super) fn discard(&mut self) {
         self.trial = None;
         self.begun = false;
@@ -110,15 +110,15 @@ impl Slots {
         self.folder.join("state.json")
     }
 
-    /// Makes the folders that are missing.
-    pub(super) fn make(&self) -> Result<(), ReleaseError> {
+    /// Creates the folders that are missing.
+    pub(super) fn create(&self) -> Result<(), ReleaseError> {
         [Slot::A, Slot::B].into_iter().try_for_each(|slot| {
             let folder = self.folder.join(slot.to_string());
-            disk::make_folder(&folder).map_err(|cause| ReleaseError::disk(&folder, cause))
+            storage::create_folder(&folder, 0o755).map_err(|cause| ReleaseError::disk(&folder, cause))
         })
     }
 
-    /// Keeps others from changing anything as long as what is returned is there; `None` if there are no slots.
+    /// Locks the slots until the lock is dropped; `None` if there are no slots.
     pub(super) fn lock(&self, arg: FlockArg) -> Result<Option<Flock<File>>, ReleaseError> {
         let folder = match File::open(&self.folder) {
             Ok(folder) => folder,
@@ -132,26 +132,27 @@ impl Slots {
         }
     }
 
-    /// What counts for what; nothing for anything if nobody said.
-    pub(super) fn read(&self) -> Result<State, ReleaseError> {
+    /// The table; an empty one if there is no file.
+    pub(super) fn read(&self) -> Result<SlotTable, ReleaseError> {
         let path = self.file();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(SlotTable::default()),
             Err(cause) => return Err(ReleaseError::disk(&path, cause)),
         };
-        serde_json::from_str(&text).map_err(|cause| ReleaseError::Unreadable { path, why: cause.to_string() })
+        serde_json::from_str(&text)
+            .map_err(|cause| ReleaseError::Unreadable { path, reason: cause.to_string() })
     }
 
-    /// From now on that counts.
-    pub(super) fn commit(&self, state: &State) -> Result<(), ReleaseError> {
+    /// Replaces the table.
+    pub(super) fn commit(&self, table: &SlotTable) -> Result<(), ReleaseError> {
         let path = self.file();
-        let text = serde_json::to_string(state).map_err(io::Error::from);
-        text.and_then(|text| disk::replace(&path, 0o644, &text))
+        let text = serde_json::to_string(table).map_err(io::Error::from);
+        text.and_then(|text| storage::replace(&path, 0o644, text.as_bytes()))
             .map_err(|cause| ReleaseError::disk(&path, cause))
     }
 
-    /// Whether what lies in the slot is what was brought there.
+    /// Whether the slot holds what was installed there.
     pub(super) fn is_whole(&self, release: &Release) -> bool {
         sum(&self.program(release.slot)).is_ok_and(|sum| sum == release.sum)
     }

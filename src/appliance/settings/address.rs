@@ -1,23 +1,18 @@
-//! Addresses of this machine in a network, when no DHCP server gives one.
+//! Static addresses of this machine in a network.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
-
-/// How an interface gets its address: by DHCP, unless there is one here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// Static addresses of an interface; without any, DHCP gives them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses {
     /// Of this machine.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) address: Vec<Subnet>,
-    /// Where to send what is for other networks.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The routers to other networks.
     pub(super) gateway: Vec<IpAddr>,
-    /// Who knows names, beside those that DHCP tells.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Name servers, besides those from DHCP.
     pub(super) dns: Vec<IpAddr>,
 }
 
@@ -31,12 +26,6 @@ pub(super) struct Subnet {
 impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.ip, self.prefix)
-    }
-}
-
-impl Serialize for Subnet {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

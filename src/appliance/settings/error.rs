@@ -1,4 +1,4 @@
-//! What is wrong with the settings: the place, the value and what would be right. No secret is ever part of it.
+//! Faults of the settings: each names the place, the value and what would be right, and no secret.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use porthole::config::ConfigError;
 use porthole::web::TokenError;
 
-/// One thing that is not as it should be.
+/// A fault.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
     /// A file on the card cannot be read.
@@ -27,27 +27,27 @@ pub(crate) enum SettingsError {
         /// The line, from 1.
         line: usize,
     },
-    /// An editor has given the file another name.
+    /// The file has another name, which an editor gave it.
     #[error("{}: is not read: rename it to {}, without .txt", found.display(), path.display())]
     Misnamed {
-        /// What is there.
+        /// Its name.
         found: PathBuf,
-        /// What it should be called.
+        /// The right name.
         path: PathBuf,
     },
-    /// The file is no TOML, or has a key or type that means nothing.
+    /// The file is not TOML, or has an unknown key or a value of another type.
     #[error("{}:{line}: `{code}`: {message}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What stands there, up to the first `=`: behind it may be a secret.
+        /// The text of the line up to the first `=`, as a secret may follow.
         code: String,
-        /// What is wrong with it and what would be right.
+        /// The mistake, and what would be right.
         message: String,
     },
-    /// A value that will not do.
+    /// A value that is not right.
     #[error("{}:{line}: {key} = {value}: {message}", path.display())]
     Value {
         /// The file.
@@ -56,9 +56,9 @@ pub(crate) enum SettingsError {
         line: usize,
         /// The key.
         key: &'static str,
-        /// What stands there; *** for a secret.
+        /// The value; *** for a secret.
         value: String,
-        /// What is wrong with it and what would be right.
+        /// The mistake, and what would be right.
         message: String,
     },
     /// The configuration of the service.
@@ -67,7 +67,7 @@ pub(crate) enum SettingsError {
     /// The defaults do not fit this machine.
     #[error("the configuration cannot be completed: {0}; this is a bug in porthole, please report it")]
     Completion(String),
-    /// What was kept cannot be read any more.
+    /// A file that was kept cannot be used any more.
     #[error("{}: {why}; it was put aside, and what it held is lost: {remedy}", path.display())]
     Damaged {
         /// The file.
@@ -100,7 +100,7 @@ pub(crate) enum SettingsError {
         #[source]
         source: io::Error,
     },
-    /// What the rest of the system needs cannot be written.
+    /// A file that the rest of the system reads cannot be written.
     #[error("{}: {source}; without it the rest of the system has no settings", path.display())]
     Render {
         /// The file.
@@ -112,12 +112,12 @@ pub(crate) enum SettingsError {
 }
 
 impl SettingsError {
-    /// For `map_err`: what cannot be kept.
+    /// For `map_err`: something that cannot be kept.
     pub(super) fn keep(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Keep { path: path.into(), what, source }
     }
 
-    /// For `map_err`: what cannot be written for the rest of the system.
+    /// For `map_err`: a file that the rest of the system reads.
     pub(super) fn render(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Render { path: path.into(), source }
     }

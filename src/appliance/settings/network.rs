@@ -1,191 +1,178 @@
-//! From `network.toml` as written to settings that are right, with everything that is wrong told at once: whoever wrote it
-//! has to carry the card to and fro.
+//! Validation of `network.toml`. It reports all mistakes at once, as each attempt takes a walk with the card.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 
+use porthole::document::{self, DocumentError, OneOrMore, Spanned, ToToml, line_of};
 use porthole::web::PasswordHash;
-use serde::Serialize;
-use toml::Spanned;
 
 use super::address::{Addresses, Subnet};
 use super::error::SettingsError;
-use super::raw::{self, Raw, Secret, Several};
-use super::text::{line_of, own_lines};
-use super::{key, wifi};
+use super::keys::{AddressKeys, NetworkFile, Secret, WifiSection};
+use super::text::own_lines;
+use super::{ssh_key, wifi};
 
-/// What the system needs to know. Written as TOML, it is a file that says the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// The network of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Network {
-    /// What it is called in the network.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Its name in the network.
     pub(super) hostname: Option<String>,
-    /// Public keys of those who may log in by SSH, as in `authorized_keys`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Public keys that may log in by SSH, as in `authorized_keys`.
     pub(super) ssh_key: Vec<String>,
-    /// How its Ethernet gets its address.
+    /// Addresses of its Ethernet.
     pub(super) ethernet: Addresses,
     /// The Wi-Fi it joins.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) wifi: Option<Wifi>,
 }
 
 /// A Wi-Fi to join.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wifi {
-    /// Where it is, by which its channels are allowed (ISO 3166-1).
+    /// Country, which decides the channels that are allowed (ISO 3166-1).
     pub(super) country: String,
     /// Its name.
     pub(super) ssid: String,
     /// Its key, 64 hexadecimal digits; `None` for one that is open.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) passphrase: Option<String>,
     /// Whether it is open.
     pub(super) open: bool,
-    /// Whether it does not tell its name.
+    /// Whether it does not announce its name.
     pub(super) hidden: bool,
-    /// How this machine gets its address there.
-    #[serde(flatten)]
+    /// Addresses of this machine there.
     pub(super) addresses: Addresses,
 }
 
-/// A password as the file has it.
+/// What the file says of a password.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Password {
-    /// Nothing is said: the one that is kept stays.
+    /// Nothing: the one that is kept stays.
     #[default]
     Kept,
-    /// It is taken away.
+    /// It is removed.
     None,
-    /// It is this from now on.
+    /// It is replaced.
     New(PasswordHash),
 }
 
 /// A file that is right.
 #[derive(Debug, Default)]
-pub(super) struct Settled {
+pub(super) struct Checked {
     pub(super) network: Network,
-    /// Of those who watch.
+    /// For watching.
     pub(super) password: Password,
-    /// Of those who may turn the camera's controls.
+    /// For the camera's controls.
     pub(super) admin_password: Password,
-    /// Keys and values that are not to stay where they are.
+    /// Keys and the places of values that must not stay in the file.
     pub(super) secrets: Vec<(&'static str, Range<usize>)>,
+}
+
+impl Network {
+    /// A file that says the same.
+    pub(super) fn to_toml(&self) -> String {
+        let mut text = String::new();
+        text.extend(self.hostname.iter().map(|name| format!("hostname = {}\n", name.to_toml())));
+        if !self.ssh_key.is_empty() {
+            text += &format!("ssh_key = {}\n", self.ssh_key.to_toml());
+        }
+        text += &format!("\n[ethernet]\n{}", address_lines(&self.ethernet));
+        if let Some(Wifi { country, ssid, passphrase, open, hidden, addresses }) = &self.wifi {
+            text += &format!("\n[wifi]\ncountry = {}\nssid = {}\n", country.to_toml(), ssid.to_toml());
+            text.extend(passphrase.iter().map(|key| format!("passphrase = {}\n", key.to_toml())));
+            text += &format!("open = {open}\nhidden = {hidden}\n{}", address_lines(addresses));
+        }
+        text
+    }
+}
+
+fn address_lines(addresses: &Addresses) -> String {
+    let Addresses { address, gateway, dns } = addresses;
+    let texts = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect();
+    let address: Vec<String> = address.iter().map(Subnet::to_string).collect();
+    let keys = [("address", address), ("gateway", texts(gateway)), ("dns", texts(dns))];
+    let given = keys.iter().filter(|(_, list)| !list.is_empty());
+    given.map(|(key, list)| format!("{key} = {}\n", list.to_toml())).collect()
 }
 
 /// Checks `text`. A Wi-Fi of the same name as that of `kept` may leave out its passphrase.
 ///
 /// # Errors
-/// All that is not right.
-pub(super) fn settle(path: &Path, text: &str, kept: Option<&Network>) -> Result<Settled, Vec<SettingsError>> {
-    let raw: Raw = toml::from_str(text).map_err(|error| vec![malformed(path, text, &error)])?;
-    let mut check = Check { path, text, wrong: Vec::new(), secrets: Vec::new() };
-    let hostname = check.value("hostname", raw.hostname, |text| hostname(text));
-    let ssh_key = check.value("ssh_key", raw.ssh_key, |Several(keys)| {
-        keys.iter().map(|line| key::authorized(line)).collect::<Result<Vec<_>, _>>()
+/// All mistakes.
+pub(super) fn check(path: &Path, text: &str, kept: Option<&Network>) -> Result<Checked, Vec<SettingsError>> {
+    let file: NetworkFile = document::parse(text).map_err(|error| vec![malformed(path, text, error)])?;
+    let mut checker = Checker { path, text, mistakes: Vec::new(), secrets: Vec::new() };
+    let hostname = checker.value("hostname", file.hostname, |text| hostname(text));
+    let ssh_key = checker.value("ssh_key", file.ssh_key, |OneOrMore(keys)| {
+        keys.iter().map(|line| ssh_key::authorized(line)).collect::<Result<Vec<_>, _>>()
     });
-    let mut password = |name, raw| {
-        let new = check.secret(name, raw, |text| match text {
+    let mut password = |name, value| {
+        let new = checker.secret(name, value, |text| match text {
             "" => Ok(Password::None),
             text => PasswordHash::make(text).map(Password::New),
         });
         new.unwrap_or_default()
     };
-    let password = [password("password", raw.password), password("admin_password", raw.admin_password)];
-    let ethernet = check.addresses(raw.ethernet);
+    let password = [password("password", file.password), password("admin_password", file.admin_password)];
+    let ethernet = checker.addresses(file.ethernet.map(Spanned::into_inner).unwrap_or_default());
     let kept = kept.and_then(|kept| kept.wifi.as_ref());
-    let wifi = raw.wifi.and_then(|raw| check.wifi(raw, kept));
-    let Check { wrong, secrets, .. } = check;
-    if !wrong.is_empty() {
-        return Err(wrong);
+    let wifi = file.wifi.and_then(|wifi| checker.wifi(wifi, kept));
+    let Checker { mistakes, secrets, .. } = checker;
+    if !mistakes.is_empty() {
+        return Err(mistakes);
     }
     let [password, admin_password] = password;
     let network = Network { hostname, ssh_key: ssh_key.unwrap_or_default(), ethernet, wifi };
-    Ok(Settled { network, password, admin_password, secrets })
+    Ok(Checked { network, password, admin_password, secrets })
 }
 
-fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> SettingsError {
-    let line = line_of(text, error.span().map_or(0, |span| span.start));
+fn malformed(path: &Path, text: &str, error: DocumentError) -> SettingsError {
+    let line = error.line(text);
+    // What stands behind the first = may be a secret.
     let code = text.lines().nth(line - 1).unwrap_or_default();
     let code = code.split('=').next().unwrap_or_default().trim().to_owned();
-    let message = [("unknown field", "unknown key"), ("expected a string", "expected text in quotes")]
-        .into_iter()
-        .fold(error.message().trim().replace('\n', ", "), |text, (from, to)| text.replace(from, to));
-    SettingsError::Malformed { path: path.into(), line, code, message }
+    SettingsError::Malformed { path: path.into(), line, code, message: error.message }
 }
 
-/// What can be shown of a value that is wrong.
-trait Shown {
-    fn shown(&self) -> String;
-}
-
-impl Shown for bool {
-    fn shown(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Shown for String {
-    fn shown(&self) -> String {
-        format!("{self:?}")
-    }
-}
-
-impl Shown for Several {
-    fn shown(&self) -> String {
-        match &self.0[..] {
-            [one] => one.shown(),
-            several => format!("{several:?}"),
-        }
-    }
-}
-
-impl Shown for Secret {
-    fn shown(&self) -> String {
-        "***".into()
-    }
-}
-
-/// Checks one value after the other, and goes on where one is wrong.
-struct Check<'a> {
+/// Checks one value after the other, and goes on after a mistake.
+struct Checker<'a> {
     path: &'a Path,
     text: &'a str,
-    wrong: Vec<SettingsError>,
+    mistakes: Vec<SettingsError>,
     secrets: Vec<(&'static str, Range<usize>)>,
 }
 
-impl Check<'_> {
-    /// The value as `check` makes of it; `None` where there is none, or a wrong one.
-    fn value<T: Shown, U>(
+impl Checker<'_> {
+    /// The value as `check` makes of it; `None` where there is none, or one that is not right.
+    fn value<T: ToToml, U>(
         &mut self,
         key: &'static str,
-        raw: Option<Spanned<T>>,
+        value: Option<Spanned<T>>,
         check: impl FnOnce(&T) -> Result<U, String>,
     ) -> Option<U> {
-        let raw = raw?;
-        let checked = check(raw.get_ref());
-        checked.map_err(|message| self.complain(key, raw.get_ref().shown(), raw.span().start, message)).ok()
+        let value = value?;
+        let checked = check(value.get_ref());
+        let shown = || value.get_ref().to_toml();
+        checked.map_err(|message| self.mistake(key, shown(), value.span().start, message)).ok()
     }
 
-    fn complain(&mut self, key: &'static str, value: String, at: usize, message: String) {
+    fn mistake(&mut self, key: &'static str, value: String, at: usize, message: String) {
         let line = line_of(self.text, at);
-        self.wrong.push(SettingsError::Value { path: self.path.into(), line, key, value, message });
+        self.mistakes.push(SettingsError::Value { path: self.path.into(), line, key, value, message });
     }
 
-    /// The same for one that must not stay in the file.
+    /// The same for a value that must not stay in the file.
     fn secret<U>(
         &mut self,
         key: &'static str,
-        raw: Option<Spanned<Secret>>,
+        value: Option<Spanned<Secret>>,
         check: impl FnOnce(&str) -> Result<U, String>,
     ) -> Option<U> {
-        let span = raw.as_ref()?.span();
-        let can_be_taken_out = own_lines(self.text, &span).is_some();
+        let span = value.as_ref()?.span();
+        let is_removable = own_lines(self.text, &span).is_some();
         self.secrets.push((key, span));
-        self.value(key, raw, |Secret(text)| {
-            if !can_be_taken_out {
+        self.value(key, value, |Secret(text)| {
+            if !is_removable {
                 return Err(
                     "must stand on a line of its own, from which it can be taken when it has been applied"
                         .into(),
@@ -195,16 +182,16 @@ impl Check<'_> {
         })
     }
 
-    fn addresses(&mut self, raw: raw::Addresses) -> Addresses {
-        let raw::Addresses { address, gateway, dns } = raw;
-        let address = self.value("address", address, |Several(all)| {
+    fn addresses(&mut self, keys: AddressKeys) -> Addresses {
+        let AddressKeys { address, gateway, dns } = keys;
+        let address = self.value("address", address, |OneOrMore(all)| {
             all.iter().map(|one| one.parse::<Subnet>()).collect::<Result<Vec<_>, _>>()
         });
         let subnets = address.as_deref().unwrap_or_default();
-        let gateway = self.value("gateway", gateway, |Several(all)| {
+        let gateway = self.value("gateway", gateway, |OneOrMore(all)| {
             all.iter().map(|one| Subnet::gateway(subnets, one)).collect::<Result<Vec<_>, _>>()
         });
-        let dns = self.value("dns", dns, |Several(all)| all.iter().map(|one| ip(one)).collect());
+        let dns = self.value("dns", dns, |OneOrMore(all)| all.iter().map(|one| ip(one)).collect());
         Addresses {
             address: subnets.to_vec(),
             gateway: gateway.unwrap_or_default(),
@@ -212,17 +199,18 @@ impl Check<'_> {
         }
     }
 
-    fn wifi(&mut self, raw: Spanned<raw::Wifi>, kept: Option<&Wifi>) -> Option<Wifi> {
-        let start = raw.span().start;
-        let raw::Wifi { country, ssid, passphrase, open, hidden, address, gateway, dns } = raw.into_inner();
-        let addresses = self.addresses(raw::Addresses { address, gateway, dns });
+    fn wifi(&mut self, section: Spanned<WifiSection>, kept: Option<&Wifi>) -> Option<Wifi> {
+        let start = section.span().start;
+        let WifiSection { country, ssid, passphrase, open, hidden, address, gateway, dns } =
+            section.into_inner();
+        let addresses = self.addresses(AddressKeys { address, gateway, dns });
         let place = ssid.as_ref().map_or(start, |ssid| ssid.span().start);
         let (has_country, has_ssid) = (country.is_some(), ssid.is_some());
-        let shown = ssid.as_ref().map(|ssid| ssid.get_ref().shown()).unwrap_or_default();
+        let shown = ssid.as_ref().map(|ssid| ssid.get_ref().to_toml()).unwrap_or_default();
         let country = self.value("country", country, |text| wifi::country(text));
         let ssid = self.value("ssid", ssid, |text| wifi::ssid(text));
         if !has_ssid {
-            self.complain(
+            self.mistake(
                 "[wifi]",
                 "...".into(),
                 start,
@@ -230,7 +218,7 @@ impl Check<'_> {
             );
         } else if !has_country {
             let message = "needs beside it the country it is in: add country = \"DE\", or whichever it is";
-            self.complain("ssid", shown.clone(), place, message.into());
+            self.mistake("ssid", shown.clone(), place, message.into());
         }
         let has_passphrase = passphrase.is_some();
         let name = ssid.clone().unwrap_or_default();
@@ -249,14 +237,14 @@ impl Check<'_> {
         if !name.is_empty() && !has_passphrase && !is_open && passphrase.is_none() {
             let message =
                 "needs its passphrase beside it: add passphrase = \"...\", or open = true if it has none";
-            self.complain("ssid", shown, place, message.into());
+            self.mistake("ssid", shown, place, message.into());
         }
         Some(Wifi {
             country: country?,
             ssid: ssid?,
             passphrase,
             open: is_open,
-            hidden: hidden.unwrap_or_default(),
+            hidden: hidden.is_some_and(Spanned::into_inner),
             addresses,
         })
     }

@@ -1,28 +1,28 @@
-//! Settings as the programs of the image read them: systemd-networkd, wpa_supplicant, the SSH server. Text only.
+//! The text of the files for systemd-networkd, wpa_supplicant and the SSH server.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use data_encoding::HEXLOWER;
 
-use super::address::Addresses;
+use super::address::{Addresses, Subnet};
 use super::network::{Network, Wifi};
 
-/// How a packet prefers the cable where there are both: the smaller metric is taken (systemd.network(5)).
-const CABLE: u32 = 100;
-const RADIO: u32 = 600;
+/// Route metrics: where there are both, packets take the cable, whose metric is smaller (systemd.network(5)).
+const ETHERNET_METRIC: u32 = 100;
+const WIFI_METRIC: u32 = 600;
 
 /// Files of `/run/systemd/network`, by name.
 pub(super) fn networks(network: &Network) -> [(&'static str, Option<String>); 2] {
     let wifi = network.wifi.as_ref();
     [
-        ("10-ethernet.network", Some(interface("ether", CABLE, &network.ethernet))),
-        ("20-wifi.network", wifi.map(|wifi| interface("wlan", RADIO, &wifi.addresses))),
+        ("10-ethernet.network", Some(interface("ether", ETHERNET_METRIC, &network.ethernet))),
+        ("20-wifi.network", wifi.map(|wifi| interface("wlan", WIFI_METRIC, &wifi.addresses))),
     ]
 }
 
-/// An interface that is found by this name, and has an address of its own making where it gets none by DHCP: enough for
-/// a PC at the other end of a cable. To a DHCP server it is who it was, whatever became of the state.
+/// A `.network` file. Without DHCP the interface has a link-local address, which is enough for a PC at the other end of a
+/// cable. DHCP servers know the interface by its MAC address, so that they recognise it when the state is lost.
 fn interface(kind: &str, metric: u32, addresses: &Addresses) -> String {
     let Addresses { address, gateway, dns } = addresses;
     let is_static = |ipv4: bool| address.iter().any(|address| address.to_string().contains('.') == ipv4);
@@ -32,25 +32,19 @@ fn interface(kind: &str, metric: u32, addresses: &Addresses) -> String {
         (false, true) => "ipv4",
         (true, true) => "no",
     };
-    let mut text = format!(
+    let lines = |key: &str, values: &[String]| -> String {
+        values.iter().map(|value| format!("{key}={value}\n")).collect()
+    };
+    let texts = |ips: &[IpAddr]| -> Vec<String> { ips.iter().map(IpAddr::to_string).collect() };
+    let addresses = lines("Address", &address.iter().map(Subnet::to_string).collect::<Vec<_>>());
+    let dns = lines("DNS", &texts(dns));
+    let route = |gateway: &IpAddr| format!("\n[Route]\nGateway={gateway}\nMetric={metric}\n");
+    let routes: String = gateway.iter().map(route).collect();
+    format!(
         "[Match]\nType={kind}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP={dhcp}\nLinkLocalAddressing=yes\n\
-         MulticastDNS=yes\n"
-    );
-    // Writing to a String cannot fail.
-    for address in address {
-        let _ = writeln!(text, "Address={address}");
-    }
-    for dns in dns {
-        let _ = writeln!(text, "DNS={dns}");
-    }
-    for gateway in gateway {
-        let _ = write!(text, "\n[Route]\nGateway={gateway}\nMetric={metric}\n");
-    }
-    let _ = write!(
-        text,
-        "\n[DHCPv4]\nClientIdentifier=mac\nUseDomains=yes\nRouteMetric={metric}\n\n[IPv6AcceptRA]\nRouteMetric={metric}\n"
-    );
-    text
+         MulticastDNS=yes\n{addresses}{dns}{routes}\n[DHCPv4]\nClientIdentifier=mac\nUseDomains=yes\n\
+         RouteMetric={metric}\n\n[IPv6AcceptRA]\nRouteMetric={metric}\n"
+    )
 }
 
 /// `wpa_supplicant.conf`. The name is written in hexadecimal: any byte may be part of it.

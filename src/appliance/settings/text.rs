@@ -1,34 +1,29 @@
-//! Text as people write it on any PC: read whatever the editor made of it, and secrets taken out of it again.
+//! Text from any editor of any PC, and the same text without its secrets.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
 use std::path::Path;
 
+use porthole::document::line_of;
+
 use super::error::SettingsError;
 
 /// The text of a file. Notepad begins it with a byte order mark, and writes UTF-16 when told to write "Unicode".
 pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<String, SettingsError> {
-    let no_text = |before: &[u8]| {
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        SettingsError::NoText { path: path.into(), line }
-    };
+    let no_text = |line| SettingsError::NoText { path: path.into(), line };
     if let Some(utf16) = bytes.strip_prefix(&[0xff, 0xfe]) {
         let units = utf16.chunks(2).map(|pair| u16::from_le_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
         let decoded: Result<String, _> = char::decode_utf16(units).collect();
-        return decoded.map_err(|_| no_text(&[]));
+        return decoded.map_err(|_| no_text(1));
     }
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    let text = str::from_utf8(bytes).map_err(|error| no_text(&bytes[..error.valid_up_to()]))?;
+    let text = str::from_utf8(bytes)
+        .map_err(|error| no_text(line_of(&String::from_utf8_lossy(bytes), error.valid_up_to())))?;
     Ok(text.to_owned())
 }
 
-/// The line that holds the byte at `offset`, from 1.
-pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
-}
-
-/// The lines, without the end of the last, that the value at `span` is on; `None` if there is more on them than it, its
-/// key and a remark, so that they cannot be taken out.
+/// The lines of the value at `span`, without the end of the last; `None` if they hold more than the value, its key and a
+/// comment, so that they cannot be removed.
 pub(super) fn own_lines(text: &str, span: &Range<usize>) -> Option<Range<usize>> {
     let start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
     let end = text[span.end..].find(['\r', '\n']).map_or(text.len(), |at| span.end + at);
@@ -37,7 +32,7 @@ pub(super) fn own_lines(text: &str, span: &Range<usize>) -> Option<Range<usize>>
     (is_alone && (after.is_empty() || after.starts_with('#'))).then_some(start..end)
 }
 
-/// The text with a remark in the place of each of these `(key, value's span)`.
+/// The text with a comment in the place of each of these secrets: their keys, and the spans of their values.
 pub(super) fn without(text: &str, secrets: &[(&'static str, Range<usize>)]) -> String {
     let mut lines: Vec<_> =
         secrets.iter().filter_map(|(key, span)| Some((*key, own_lines(text, span)?))).collect();

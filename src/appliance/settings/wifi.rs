@@ -1,15 +1,15 @@
-//! What joins a Wi-Fi: its country, its name and its key.
+//! Validation of a Wi-Fi's country, name and key.
 #![forbid(unsafe_code)]
 
 use data_encoding::HEXLOWER;
 use pbkdf2::pbkdf2_hmac;
 use sha1::Sha1;
 
-/// Passes that make a key of a passphrase (IEEE 802.11, annex J.4), and the key's bytes.
-const PASSES: u32 = 4096;
-const KEY: usize = 32;
+/// Rounds that turn a passphrase into a key (IEEE 802.11, annex J.4).
+const ROUNDS: u32 = 4096;
+const KEY_BYTES: usize = 32;
 
-/// A country, by which channels are allowed.
+/// A country, which decides the channels that are allowed.
 pub(super) fn country(text: &str) -> Result<String, String> {
     match text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic()) {
         true => Ok(text.to_ascii_uppercase()),
@@ -25,14 +25,14 @@ pub(super) fn ssid(text: &str) -> Result<String, String> {
     }
 }
 
-/// The key of a network, from its passphrase or as it is. With it nobody learns the passphrase, which may be used
-/// elsewhere too; it opens this one network.
+/// The key of a network, from its passphrase or as it is. The key opens this network only, and does not reveal the
+/// passphrase, which may be used elsewhere too.
 pub(super) fn key(ssid: &str, passphrase: &str) -> Result<String, String> {
     let printable = passphrase.bytes().all(|b| (b' '..=b'~').contains(&b));
     match passphrase.len() {
         8..=63 if printable => {
-            let mut key = [0; KEY];
-            pbkdf2_hmac::<Sha1>(passphrase.as_bytes(), ssid.as_bytes(), PASSES, &mut key);
+            let mut key = [0; KEY_BYTES];
+            pbkdf2_hmac::<Sha1>(passphrase.as_bytes(), ssid.as_bytes(), ROUNDS, &mut key);
             Ok(HEXLOWER.encode(&key))
         }
         64 if passphrase.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(passphrase.to_ascii_lowercase()),

@@ -1,23 +1,23 @@
-//! The page: plain HTML, CSS and JavaScript, embedded as they lie in this folder. No build step but packing, nothing
-//! fetched from elsewhere.
+//! The web page: HTML, CSS and JavaScript, embedded from this folder. The build only compresses them, and a browser
+//! fetches nothing from elsewhere.
 //!
-//! A browser keeps what it got and asks each time whether that still holds, so that a page is never older than its
-//! server, and costs next to nothing when it is the same.
+//! A browser may keep the files, and asks each time whether they are still valid. A page is never older than its server,
+//! and takes almost no traffic while it is the same.
 //!
 //! | file | what belongs there |
 //! |---|---|
-//! | `index.html` | everything that can be seen, but the pictures and the camera's own controls |
-//! | `style.css` | how it looks: one layout for phones and several cameras, one for a single picture |
-//! | `app.js` | what the page as a whole does: which cameras are shown, buttons, keys |
-//! | `place.js` | addresses, relative to the page's own |
-//! | `report.js` | asking the server what it does |
-//! | `feed.js` | one camera's connection: frames, acknowledgements, clocks, coming back |
-//! | `picture.js` | one camera's canvas: the newest frame decoded, turned and drawn |
-//! | `tile.js` | one camera on the page: its picture, its figures, its state in words |
-//! | `keep.js` | snapshots, clips and the small window |
+//! | `index.html` | all elements, except for pictures and camera controls |
+//! | `style.css` | layout and colours: one layout for phones and several cameras, one for a single picture |
+//! | `app.js` | the page as a whole: which cameras are shown, buttons, keys |
+//! | `place.js` | addresses, relative to that of the page |
+//! | `report.js` | the state of the server |
+//! | `feed.js` | one camera's connection: frames, acknowledgements, clock offset, reconnecting |
+//! | `picture.js` | one camera's canvas: decodes, rotates and draws the newest frame |
+//! | `tile.js` | one camera on the page: its picture, figures and state |
+//! | `keep.js` | snapshots, clips, picture-in-picture |
 //! | `controls.js` | the camera's controls |
 //! | `theme.js` | light or dark; runs before anything is drawn |
-//! | `fallback.js` | the plain stream, for browsers that cannot run the others |
+//! | `fallback.js` | the MJPEG stream, for browsers that cannot run the rest |
 #![forbid(unsafe_code)]
 
 use hyper::body::Bytes;
@@ -28,63 +28,63 @@ use hyper::{HeaderMap, StatusCode};
 
 use miniz_oxide::inflate::decompress_to_vec;
 
-use super::http::{Answer, respond};
+use crate::web::response::answer::{Answer, answer as make_answer};
 
-/// A file of the page. The tags are strong validators (RFC 9110, section 8.8.3): another for each content and way.
+/// A file of the page. Its tags are strong validators (RFC 9110, section 8.8.3), one for each encoding.
 #[derive(Debug)]
 struct Asset {
     name: &'static str,
     content_type: &'static str,
     plain_tag: &'static str,
     packed_tag: &'static str,
-    /// By gzip.
+    /// The content, compressed by gzip.
     packed: &'static [u8],
 }
 
-/// What gzip puts before and after the deflated data where it has nothing to say (RFC 1952, section 2.3).
-const GZIP_FRAME: (usize, usize) = (10, 8);
+/// Bytes of gzip's header without optional fields, and of its trailer (RFC 1952, section 2.3).
+const GZIP_OVERHEAD: (usize, usize) = (10, 8);
 
 impl Asset {
-    /// As it lies in this folder, for the few clients that do not take it packed.
+    /// The content uncompressed, for the few clients that do not accept gzip.
     fn plain(&self) -> Vec<u8> {
-        let (before, after) = GZIP_FRAME;
+        let (before, after) = GZIP_OVERHEAD;
         let deflated = &self.packed[before..self.packed.len() - after];
-        decompress_to_vec(deflated).expect("it was packed when this was built, and a test unpacks each")
+        decompress_to_vec(deflated).expect("the build compressed it, and a test decompresses each file")
     }
 }
 
 const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
-/// Answers a request for the file at `path`, if there is one.
-pub(super) fn answer(path: &str, headers: &HeaderMap) -> Option<Answer> {
+/// Answers a request for the file at `path`; `None` if there is none.
+pub(in crate::web) fn answer(path: &str, headers: &HeaderMap) -> Option<Answer> {
     let name = match path {
         "/" => "index.html",
         "/favicon.ico" => "icon.svg",
         path => path.strip_prefix('/')?,
     };
     let asset = ASSETS.iter().find(|asset| asset.name == name)?;
-    let packed = takes_gzip(headers);
+    let packed = accepts_gzip(headers);
     let tag = if packed { asset.packed_tag } else { asset.plain_tag };
-    let is_known = knows(headers, tag);
+    let is_known = has_tag(headers, tag);
     let (status, body) = match (is_known, packed) {
         (true, _) => (StatusCode::NOT_MODIFIED, Bytes::new()),
         (false, true) => (StatusCode::OK, Bytes::from_static(asset.packed)),
         (false, false) => (StatusCode::OK, asset.plain().into()),
     };
-    let mut answer = respond(status, asset.content_type, body);
+    let mut answer = make_answer(status, asset.content_type, body);
     let headers = answer.headers_mut();
-    let mut put = |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
-    put(CACHE_CONTROL, "no-cache");
-    put(ETAG, tag);
-    put(VARY, "Accept-Encoding");
+    let mut insert = |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
+    insert(CACHE_CONTROL, "no-cache");
+    insert(ETAG, tag);
+    insert(VARY, "Accept-Encoding");
     if packed && !is_known {
-        put(CONTENT_ENCODING, "gzip");
+        insert(CONTENT_ENCODING, "gzip");
     }
     Some(answer)
 }
 
-/// Whether a client takes gzip (RFC 9110, section 12.5.3).
-fn takes_gzip(headers: &HeaderMap) -> bool {
+/// Whether a client accepts gzip (RFC 9110, section 12.5.3).
+fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut gzip = None;
     let mut any = None;
     for coding in list(headers, ACCEPT_ENCODING) {
@@ -100,12 +100,12 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     gzip.or(any).unwrap_or(false)
 }
 
-/// Whether a client has what `tag` stands for (RFC 9110, section 13.1.2).
-fn knows(headers: &HeaderMap, tag: &str) -> bool {
+/// Whether a client has the file that `tag` stands for (RFC 9110, section 13.1.2).
+fn has_tag(headers: &HeaderMap, tag: &str) -> bool {
     list(headers, IF_NONE_MATCH).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
-/// The parts of a header that is a list.
+/// The elements of a header that is a list.
 fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|part| !part.is_empty())
@@ -120,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn gzip_goes_to_whoever_takes_it() {
-        for (value, takes) in [
+    fn gzip_is_sent_to_clients_that_accept_it() {
+        for (value, accepts) in [
             ("gzip, deflate, br", true),
             ("deflate, GZIP;q=0.5", true),
             ("*", true),
@@ -131,13 +131,13 @@ mod tests {
             ("", false),
             ("gzip;q=much", false),
         ] {
-            assert_eq!(takes_gzip(&headers(ACCEPT_ENCODING, value)), takes, "{value:?}");
+            assert_eq!(accepts_gzip(&headers(ACCEPT_ENCODING, value)), accepts, "{value:?}");
         }
-        assert!(!takes_gzip(&HeaderMap::new()));
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 
     #[test]
-    fn what_is_known_is_not_sent_again() {
+    fn known_tags_are_recognised() {
         for (value, known) in [
             ("\"a\"", true),
             ("W/\"a\"", true),
@@ -146,13 +146,13 @@ mod tests {
             ("\"b\"", false),
             ("a", false),
         ] {
-            assert_eq!(knows(&headers(IF_NONE_MATCH, value), "\"a\""), known, "{value}");
+            assert_eq!(has_tag(&headers(IF_NONE_MATCH, value), "\"a\""), known, "{value}");
         }
-        assert!(!knows(&HeaderMap::new(), "\"a\""));
+        assert!(!has_tag(&HeaderMap::new(), "\"a\""));
     }
 
     #[test]
-    fn every_file_is_unpacked_to_what_lies_in_the_folder() {
+    fn every_file_decompresses_to_its_source() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/page");
         for asset in ASSETS {
             assert!(asset.plain() == std::fs::read(folder.join(asset.name)).unwrap(), "{}", asset.name);

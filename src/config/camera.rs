@@ -1,0 +1,133 @@
+//! Validation of `[[camera]]`.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::ConfigError;
+use super::flags::Flags;
+use super::key::Field;
+use super::keys::CameraSection;
+use super::report::ValueOrigin;
+use super::resolver::{Resolver, Unchecked};
+use crate::camera::{self, Setting, SourceSpec};
+use crate::document::Spanned;
+use crate::frame::{PixelFormat, Resolution};
+use crate::jpeg;
+use crate::jpeg::exif::Rotation;
+use crate::jpeg::yuv::Subsampling;
+
+/// Longest name of a camera: it is part of URLs and file names.
+const MOST_NAME_BYTES: usize = 40;
+
+/// Resolves a camera; `before` are those that stand above it in the file.
+pub(super) fn resolve(
+    resolver: &mut Resolver<'_>,
+    flags: &Flags,
+    section: CameraSection,
+    state_dir: &Path,
+    before: &[camera::Settings],
+) -> Result<camera::Settings, ConfigError> {
+    resolver.report_section("[[camera]]");
+    let default =
+        if before.is_empty() { "camera".to_owned() } else { format!("camera-{}", before.len() + 1) };
+    let name = resolver.value_or(section.name, None, default).check(|name| check_name(name, before))?;
+    let source: SourceSpec =
+        resolver.value(section.source, flags.source.clone()).check(|text| text.parse())?;
+    let resolution = resolution(resolver, flags, section.width, section.height)?;
+    let fps = resolver.value(section.fps, flags.fps).float()? as f32;
+    let format = resolver.value(section.format, flags.format.clone()).check(|name| pixel_format(name))?;
+    let quality = resolver.value(section.quality, flags.quality).number()?;
+    let subsampling = resolver.value(section.subsampling, None).choice(|text| match text {
+        "4:2:2" => Ok(Subsampling::Cs422),
+        _ => Ok(Subsampling::Cs420),
+    })?;
+    let validate = resolver.value(section.validate, None).accept();
+    let rotation = resolver.value(section.rotate, None).check(|&degrees| {
+        Rotation::from_degrees(degrees).ok_or("must be 0, 90, 180 or 270, degrees clockwise".into())
+    })?;
+    let linger = resolver.value(section.linger_s, flags.linger).seconds()?;
+    let skip_first = resolver.value(section.skip_first, None).number()?;
+    let keep = resolver.value(section.keep_controls, None).accept();
+    let controls = controls(resolver, section.controls);
+    let controls_file = keep.then(|| state_dir.join(format!("controls-{name}.json")));
+    Ok(camera::Settings {
+        name,
+        source,
+        resolution,
+        fps,
+        format,
+        jpeg: jpeg::Settings { quality, subsampling, validate, rotation },
+        linger,
+        skip_first,
+        controls,
+        controls_file,
+    })
+}
+
+fn check_name(name: &str, before: &[camera::Settings]) -> Result<String, String> {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    match name {
+        "" => Err("must not be empty".into()),
+        name if name.len() > MOST_NAME_BYTES || !name.bytes().all(is_allowed) => {
+            Err(format!("must be up to {MOST_NAME_BYTES} letters, digits, - and _, as it is part of URLs"))
+        }
+        name if before.iter().any(|camera| camera.name == name) => {
+            Err("is the name of another camera already".into())
+        }
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn pixel_format(name: &str) -> Result<Option<PixelFormat>, String> {
+    let known = PixelFormat::ALL.into_iter().find(|format| format.name() == name);
+    match (name, known) {
+        ("auto", _) => Ok(None),
+        (_, Some(format)) => Ok(Some(format)),
+        _ => Err(format!("must be auto or one of {}", PixelFormat::ALL.map(PixelFormat::name).join(", "))),
+    }
+}
+
+/// Any name is right: which controls there are is known when the camera is opened.
+fn controls(
+    resolver: &mut Resolver<'_>,
+    field: Field<BTreeMap<String, Spanned<Setting>>>,
+) -> BTreeMap<String, Setting> {
+    let Some(given) = field.value.map(Spanned::into_inner).filter(|given| !given.is_empty()) else {
+        return BTreeMap::new();
+    };
+    resolver.report_section("[camera.controls]");
+    let mut controls = BTreeMap::new();
+    for (name, setting) in given {
+        let origin = resolver.origin(&setting);
+        resolver.report_value(&name, setting.get_ref(), origin);
+        controls.insert(name, setting.into_inner());
+    }
+    controls
+}
+
+/// The size that is asked for, if any: by `--size`, or by `width` and `height` together.
+fn resolution(
+    resolver: &mut Resolver<'_>,
+    flags: &Flags,
+    width: Field<i64>,
+    height: Field<i64>,
+) -> Result<Option<Resolution>, ConfigError> {
+    if let Some(size) = &flags.size {
+        let size: Resolution = Unchecked::of_flag("--size", size.clone()).check(|s| s.parse())?;
+        resolver.report_value("width", &i64::from(size.width), ValueOrigin::Flag("--size"));
+        resolver.report_value("height", &i64::from(size.height), ValueOrigin::Flag("--size"));
+        return Ok(Some(size));
+    }
+    match (resolver.given(width), resolver.given(height)) {
+        (None, None) => {
+            let default = camera::DEFAULT_RESOLUTION;
+            let text = format!("width and height: {default}, or what the camera has nearest to it");
+            resolver.report_comment(text, ValueOrigin::Default);
+            Ok(None)
+        }
+        (Some(width), Some(height)) => Ok(Some(Resolution::new(width.number()?, height.number()?))),
+        (Some(width), None) => width.check(|_| Err("needs height beside it".into())),
+        (None, Some(height)) => height.check(|_| Err("needs width beside it".into())),
+    }
+}

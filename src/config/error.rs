@@ -1,0 +1,91 @@
+//! Mistakes in the configuration: each names the place, the value and what would be right.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::report::ValueOrigin;
+use crate::led::Role;
+use crate::web::SocketActivationError;
+
+/// A mistake in the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}; check the path given with --config, and that this user may read it", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not TOML, or has an unknown key or a value of another type.
+    #[error("{}:{line}: `{code}`: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The text of the line.
+        code: String,
+        /// The mistake, and what would be right.
+        message: String,
+    },
+    /// The file of passwords cannot be read.
+    #[error(
+        "{}: {source}; `porthole passwd` keeps passwords there: let the user that porthole runs as read it, or remove it", path.display()
+    )]
+    UnreadablePasswords {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Two LEDs on one line.
+    #[error("[[led]] {role}: {line} is the line of {other} already; give one of them another line")]
+    Led {
+        /// The role that comes second.
+        role: Role,
+        /// The line of both.
+        line: String,
+        /// The role that comes first.
+        other: Role,
+    },
+    /// The service manager passes something that is not a socket to serve.
+    #[error(transparent)]
+    Handed(#[from] SocketActivationError),
+    /// A value that is not right.
+    #[error("{origin} = {value}: {message}", origin = .0.origin_and_key(), value = .0.value, message = .0.message)]
+    Value(Box<InvalidValue>),
+}
+
+/// A value that is not right.
+#[derive(Debug)]
+pub struct InvalidValue {
+    pub(super) key: &'static str,
+    pub(super) value: String,
+    pub(super) origin: ValueOrigin,
+    pub(super) message: String,
+}
+
+impl InvalidValue {
+    fn origin_and_key(&self) -> String {
+        match &self.origin {
+            // The flag stands for the key.
+            ValueOrigin::Flag(flag) => (*flag).to_owned(),
+            origin => format!("{origin}: {}", self.key),
+        }
+    }
+}
+
+impl ConfigError {
+    pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
+        Self::Unreadable { path: path.into(), source }
+    }
+
+    pub(super) fn unreadable_passwords(path: &Path, source: io::Error) -> Self {
+        Self::UnreadablePasswords { path: path.into(), source }
+    }
+}

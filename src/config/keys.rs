@@ -1,0 +1,363 @@
+//! Every key of the configuration file: one entry here, and its validation in a neighbour of this file.
+//!
+//! An entry makes the key known to the reader of the file, to `porthole check`, to the flag's help in `porthole --help`,
+//! to the manual page porthole.toml(5), to the example configuration of the package and to the reference in
+//! `src/manual/configuration.md`; `scripts/manual` writes these. What the file says of a key is a
+//! [`Field`] of its section. Nothing here is checked beyond its type.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::key::{Accepts, DefaultValue, Field, Key, KeyType, Section, section};
+use crate::camera::Setting;
+use crate::document::{DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml};
+use crate::optional_keys;
+use Accepts::{Between, Form, OneOf};
+use DefaultValue::{Required, Rule, Value};
+
+/// Every section with its keys.
+pub const SECTIONS: [Section; 7] = [
+    GeneralSection::SECTION,
+    ServerSection::SECTION,
+    AuthSection::SECTION,
+    TlsSection::SECTION,
+    LimitsSection::SECTION,
+    CameraSection::SECTION,
+    LedSection::SECTION,
+];
+
+/// The help of a flag that sets a key: the key's own, its default and its range.
+pub(super) fn flag_help(flag: &str) -> String {
+    let key = SECTIONS.iter().flat_map(|section| section.keys).find(|key| key.flag == flag);
+    let Some(key) = key else { return String::new() };
+    let default = match key.default {
+        Value(default) => {
+            Some(format!("default: {} {}", default.trim_matches('"'), key.unit).trim().to_owned())
+        }
+        _ => None,
+    };
+    let range = match key.accepts {
+        Between(least, most) => Some(format!("{least} to {most}")),
+        _ => None,
+    };
+    let more: Vec<String> = [default, range].into_iter().flatten().collect();
+    if more.is_empty() { key.help.to_owned() } else { format!("{} [{}]", key.help, more.join("; ")) }
+}
+
+/// The whole file.
+#[derive(Debug, Default)]
+pub(super) struct ConfigFile {
+    pub(super) general: GeneralSection,
+    pub(super) server: ServerSection,
+    pub(super) tls: TlsSection,
+    pub(super) limits: LimitsSection,
+    pub(super) auth: AuthSection,
+    pub(super) cameras: Vec<CameraSection>,
+    pub(super) leds: Vec<LedSection>,
+}
+
+impl FromToml for ConfigFile {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        let mut table = TableReader::new(value, span)?;
+        let mut general = GeneralSection::default();
+        general.read(&mut table)?;
+        let file = Self {
+            general,
+            server: table.optional("server")?.unwrap_or_default(),
+            tls: table.optional("tls")?.unwrap_or_default(),
+            limits: table.optional("limits")?.unwrap_or_default(),
+            auth: table.optional("auth")?.unwrap_or_default(),
+            cameras: table.optional("camera")?.unwrap_or_default(),
+            leds: table.optional("led")?.unwrap_or_default(),
+        };
+        table.finish()?;
+        Ok(file)
+    }
+}
+
+impl FromToml for Setting {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        match value {
+            DeValue::Boolean(on) => Ok(Self::Switch(on)),
+            DeValue::Integer(_) => i64::from_toml(value, span).map(Self::Number),
+            DeValue::String(item) => Ok(Self::Item(item.into_owned())),
+            other => Err(DocumentError::unexpected(
+                &other,
+                &span,
+                "true or false, a whole number, or text in quotes",
+            )),
+        }
+    }
+}
+
+impl ToToml for Setting {
+    fn to_toml(&self) -> String {
+        match self {
+            Self::Switch(on) => on.to_toml(),
+            Self::Number(number) => number.to_toml(),
+            Self::Item(item) => item.to_toml(),
+        }
+    }
+}
+
+optional_keys! {
+    /// The file that `porthole passwd` writes.
+    pub(super) struct PasswordsFile {
+        viewer_password: String,
+        admin_password: String,
+    }
+}
+
+section! {
+    /// Above all sections.
+    GeneralSection "", "The machine." {
+        board: String {
+            default: Value("\"auto\""),
+            flag: "--board",
+            help: "Board profile: auto, an id that `porthole boards` lists, or the path of a profile",
+        }
+    }
+}
+
+section! {
+    /// `[server]`
+    ServerSection "[server]", "The addresses that are served, and the sites and names that may use them." {
+        listen: OneOrMore {
+            default: Value("\"127.0.0.1:8080\""),
+            accepts: Form("ADDRESS:PORT or unix:PATH, up to 16 of them"),
+            flag: "--listen",
+            help: "Where to serve: 0.0.0.0:8080 is any network, port 0 any free port, unix:PATH a socket; repeatable",
+            example: "\"0.0.0.0:8080\"",
+        }
+        max_viewers: i64 {
+            default: Value("64"),
+            accepts: Between(1.0, 1000.0),
+            flag: "--max-viewers",
+            help: "Most viewers at a time, of all cameras together",
+        }
+        progress_timeout_s: f64 {
+            default: Value("10"),
+            accepts: Between(1.0, 600.0),
+            unit: "seconds",
+            help: "A viewer that takes no data for this long is disconnected",
+        }
+        state_dir: PathBuf {
+            default: Rule("$STATE_DIRECTORY, which systemd sets, else $XDG_STATE_HOME/porthole, else \
+                ~/.local/state/porthole, else /var/lib/porthole"),
+            flag: "--state-dir",
+            help: "Directory for what must survive a restart: token, passwords, certificate, kept controls",
+            example: "\"/var/lib/porthole\"",
+        }
+        hosts: Vec<String> {
+            default: Value("[]"),
+            help: "Names, besides its own, by which browsers may reach it, such as \"cam.example\"; \"*\" is any name",
+        }
+        allow_origins: Vec<String> {
+            default: Value("[]"),
+            help: "Sites whose pages may use it, such as \"https://home.example:8123\"; \"*\" is every site",
+        }
+    }
+}
+
+section! {
+    /// `[auth]`
+    AuthSection "[auth]", "The people who may watch, and those who may change controls." {
+        mode: String {
+            default: Rule("password if one is set, else none if only this machine can connect, else token"),
+            accepts: OneOf(&["password", "token", "none"]),
+            flag: "--auth",
+            help: "Who may watch: token (whoever has the printed URL), password, or none (everybody)",
+            example: "\"token\"",
+        }
+        viewer_password: String {
+            accepts: Form("a hash that `porthole passwd viewer --print` shows"),
+            help: "Password for watching",
+        }
+        admin_password: String {
+            accepts: Form("a hash that `porthole passwd --print` shows"),
+            help: "Password for watching and for changing the camera's controls",
+        }
+    }
+}
+
+section! {
+    /// `[tls]`
+    TlsSection "[tls]", "HTTPS. Plain HTTP on the same port is redirected to it." {
+        self_signed: bool {
+            default: Value("false"),
+            flag: "--tls",
+            help: "Serve HTTPS with a certificate that is made here for this machine's names and addresses",
+        }
+        certificate: PathBuf {
+            help: "PEM file with a certificate, followed by those that vouch for it; needs key beside it",
+            example: "\"/etc/porthole/cert.pem\"",
+        }
+        key: PathBuf {
+            help: "PEM file with the private key of the certificate",
+            example: "\"/etc/porthole/key.pem\"",
+        }
+    }
+}
+
+section! {
+    /// `[limits]`
+    LimitsSection "[limits]", "Limits on clients. Loopback and UNIX sockets are not counted by address; an IPv6 /64 is \
+        one address." {
+        connections: i64 {
+            default: Rule("max_viewers + 64"),
+            accepts: Between(1.0, 100_000.0),
+            help: "Most connections at a time",
+            example: "128",
+        }
+        connections_per_address: i64 {
+            default: Value("64"),
+            accepts: Between(1.0, 100_000.0),
+            help: "Most connections at a time from one address",
+        }
+        waiting: i64 {
+            default: Value("64"),
+            accepts: Between(1.0, 100_000.0),
+            help: "Most connections without a request; beyond it, the one without a request for longest is closed",
+        }
+        waiting_per_address: i64 {
+            default: Value("16"),
+            accepts: Between(1.0, 100_000.0),
+            help: "Most connections without a request from one address",
+        }
+        viewers_per_address: i64 {
+            default: Value("32"),
+            accepts: Between(1.0, 100_000.0),
+            help: "Most viewers at a time from one address",
+        }
+        request_timeout_s: f64 {
+            default: Value("10"),
+            accepts: Between(1.0, 600.0),
+            unit: "seconds",
+            help: "Longest time for a request to arrive, for the next one to begin, and for a TLS handshake",
+        }
+        silence_timeout_s: f64 {
+            default: Value("50"),
+            accepts: Between(2.0, 3600.0),
+            unit: "seconds",
+            help: "A WebSocket that answers no ping for this long is disconnected; browsers answer by themselves",
+        }
+    }
+}
+
+section! {
+    /// `[[camera]]`
+    CameraSection "[[camera]]", "A camera. Several may be listed; the first also answers at the addresses without a name." {
+        name: String {
+            default: Rule("camera, then camera-2, camera-3 and so on"),
+            accepts: Form("up to 40 letters, digits, - and _"),
+            help: "Name of the camera, as part of URLs",
+            example: "\"front\"",
+        }
+        source: String {
+            default: Value("\"auto\""),
+            flag: "--source",
+            help: "Where frames come from: auto, /dev/video0, pattern, exec:COMMAND or file:PATH",
+            example: "\"/dev/video0\"",
+        }
+        width: i64 {
+            default: Rule("1280, or the nearest that the camera has"),
+            accepts: Between(1.0, 65_535.0),
+            unit: "pixels",
+            flag: "--size",
+            help: "Width of the picture; needs height beside it",
+            example: "1280",
+        }
+        height: i64 {
+            default: Rule("720, or the nearest that the camera has"),
+            accepts: Between(1.0, 65_535.0),
+            unit: "pixels",
+            flag: "--size",
+            help: "Height of the picture; needs width beside it",
+            example: "720",
+        }
+        fps: f64 {
+            default: Value("30"),
+            accepts: Between(0.1, 240.0),
+            unit: "frames a second",
+            flag: "--fps",
+            help: "Frame rate to ask the camera for",
+        }
+        format: String {
+            default: Value("\"auto\""),
+            flag: "--format",
+            help: "Pixel format to ask the camera for: auto, mjpeg, yuyv, ...; `porthole cameras` lists them",
+        }
+        quality: i64 {
+            default: Value("80"),
+            accepts: Between(1.0, 100.0),
+            flag: "--quality",
+            help: "Quality of JPEGs that are encoded here, not by the camera",
+        }
+        subsampling: String {
+            default: Value("\"4:2:0\""),
+            accepts: OneOf(&["4:2:0", "4:2:2"]),
+            help: "Chroma subsampling of JPEGs that are encoded here",
+        }
+        validate: bool {
+            default: Value("true"),
+            help: "Hold back JPEGs from the camera that are not whole",
+        }
+        rotate: i64 {
+            default: Value("0"),
+            accepts: Form("0, 90, 180 or 270"),
+            unit: "degrees clockwise",
+            help: "Orientation that viewers show the picture in (Exif); its pixels stay as they are",
+            example: "180",
+        }
+        linger_s: f64 {
+            default: Value("15"),
+            accepts: Between(0.0, 86_400.0),
+            unit: "seconds",
+            flag: "--linger",
+            help: "Time that the camera stays open after the last viewer has left",
+        }
+        skip_first: i64 {
+            default: Value("0"),
+            accepts: Between(0.0, 300.0),
+            unit: "frames",
+            help: "Frames to drop whenever the camera has been opened, while its exposure settles",
+        }
+        controls: BTreeMap<String, Spanned<Setting>> {
+            accepts: Form("names and values as `porthole cameras` lists them"),
+            help: "Controls to set whenever the camera is opened, in a table [camera.controls]",
+            example: "power_line_frequency = \"50 Hz\"",
+        }
+        keep_controls: bool {
+            default: Value("false"),
+            help: "Keep the controls that viewers set over a restart",
+        }
+    }
+}
+
+section! {
+    /// `[[led]]`
+    LedSection "[[led]]", "A status LED. None is lit unless it is listed." {
+        role: String {
+            default: Required,
+            accepts: OneOf(&["power", "camera", "on-air", "fault"]),
+            help: "What the LED shows",
+            example: "\"on-air\"",
+        }
+        line: String {
+            default: Rule("the line that the board profile has for the role"),
+            accepts: Form("GPIO17 by name, pinctrl-rp1:6 by chip and number, or led:ACT of /sys/class/leds"),
+            help: "Line that the LED is on",
+            example: "\"GPIO17\"",
+        }
+        active_low: bool {
+            default: Value("false"),
+            help: "The LED is lit by a low level",
+        }
+        required: bool {
+            default: Value("false"),
+            help: "Do not run without this LED; otherwise its absence is reported and the camera runs",
+        }
+    }
+}

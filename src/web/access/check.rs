@@ -1,0 +1,218 @@
+//! The access check that every request passes once: is it for this machine, are its credentials accepted, may the page
+//! that sent it do this, and may its user.
+//!
+//! It returns a decision and counts denials. How a denial is answered is up to the endpoints.
+#![forbid(unsafe_code)]
+
+use hyper::HeaderMap;
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+
+use super::authentication::{AuthError, Authenticator, Grant};
+use super::client::Client;
+use super::host::{Authority, HostError, HostPolicy};
+use super::origin::{OriginClass, OriginPolicy};
+use super::role::UserRole;
+use crate::status::Counter;
+
+/// What a request wants to do, as far as access to it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::web) enum Operation {
+    /// Something that reveals nothing of the cameras. Needs no credentials.
+    Public,
+    /// Log in or out. Needs no credentials, but no page of another site may do it.
+    LogIn,
+    /// Read something. A page of another site cannot see the answer.
+    Read,
+    /// Open a WebSocket, whose messages a page of another site could read.
+    OpenWebSocket,
+    /// The same in the protocol of the tutorial, whose pages come from servers of their own.
+    OpenTutorialWebSocket,
+    /// Change a control of a camera.
+    ChangeControl,
+}
+
+/// Why a request is denied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::web) enum AccessDenied {
+    /// It is not for this machine.
+    Host(HostError),
+    /// Its credentials are not accepted.
+    Credentials(AuthError),
+    /// A page of this origin may not do it with the credentials of the browser.
+    Origin(String),
+    /// It needs the admin role.
+    NotAdmin,
+}
+
+/// What is counted about access.
+#[derive(Debug, Default)]
+pub(in crate::web) struct AccessCounters {
+    /// Requests without accepted credentials.
+    pub(in crate::web) unauthorized: Counter,
+    /// Requests whose credentials were not checked, as their address had to wait.
+    pub(in crate::web) throttled: Counter,
+    /// Requests whose password was not checked, as too many others waited for that.
+    pub(in crate::web) busy: Counter,
+    /// Requests for another host.
+    pub(in crate::web) foreign_host: Counter,
+    /// Requests by a page of another site for what such a page may not do.
+    pub(in crate::web) foreign_origin: Counter,
+    /// Requests to change something without the admin role.
+    pub(in crate::web) not_admin: Counter,
+}
+
+/// Decides about every request.
+#[derive(Debug)]
+pub(in crate::web) struct AccessCheck {
+    hosts: HostPolicy,
+    origins: OriginPolicy,
+    authenticator: Authenticator,
+    counters: AccessCounters,
+}
+
+impl AccessCheck {
+    pub(in crate::web) fn new(
+        hosts: HostPolicy,
+        origins: OriginPolicy,
+        authenticator: Authenticator,
+    ) -> Self {
+        Self { hosts, origins, authenticator, counters: AccessCounters::default() }
+    }
+
+    /// Decides about a request. Returns what was granted; `None` where no credentials were looked at.
+    ///
+    /// # Errors
+    /// [`AccessDenied`], which is counted.
+    pub(in crate::web) async fn check(
+        &self,
+        request: &Parts,
+        client: Client,
+        operation: Operation,
+    ) -> Result<Option<Grant>, AccessDenied> {
+        self.decide(request, client, operation).await.inspect_err(|denied| self.count(denied))
+    }
+
+    /// Checks the host alone, for requests that are redirected.
+    ///
+    /// # Errors
+    /// [`AccessDenied::Host`], which is counted.
+    pub(in crate::web) fn check_host(&self, request: &Parts) -> Result<(), AccessDenied> {
+        let checked = self.hosts.check(request).map(drop).map_err(AccessDenied::Host);
+        checked.inspect_err(|denied| self.count(denied))
+    }
+
+    async fn decide(
+        &self,
+        request: &Parts,
+        client: Client,
+        operation: Operation,
+    ) -> Result<Option<Grant>, AccessDenied> {
+        let host = self.hosts.check(request).map_err(AccessDenied::Host)?;
+        if operation == Operation::Public {
+            return Ok(None);
+        }
+        if operation == Operation::LogIn {
+            let origin = self.origin(request, host.as_ref(), client);
+            return self.check_origin(origin, operation).map(|()| None);
+        }
+        let grant = self.authenticator.authenticate(&request.headers, request.uri.query(), client).await;
+        let grant = grant.map_err(AccessDenied::Credentials)?;
+        if operation == Operation::Read {
+            return Ok(Some(grant));
+        }
+        // A page of another site can make a browser send its cookies and passwords along. It cannot do so with a token
+        // in the URL or in a Bearer header: whoever wrote that knows the token.
+        if grant.credential.is_ambient() {
+            self.check_origin(self.origin(request, host.as_ref(), client), operation)?;
+        }
+        if operation == Operation::ChangeControl && grant.role < UserRole::Admin {
+            return Err(AccessDenied::NotAdmin);
+        }
+        Ok(Some(grant))
+    }
+
+    fn origin(&self, request: &Parts, host: Option<&Authority>, client: Client) -> OriginClass {
+        self.origins.classify(&request.headers, host, client.is_secure)
+    }
+
+    fn check_origin(&self, origin: OriginClass, operation: Operation) -> Result<(), AccessDenied> {
+        match origin {
+            OriginClass::None | OriginClass::Allowed => Ok(()),
+            // Pages written for the tutorial come from servers of their own. They may connect where everyone may.
+            OriginClass::Nearby(_) if operation == Operation::OpenTutorialWebSocket && self.is_open() => {
+                Ok(())
+            }
+            OriginClass::Nearby(origin) | OriginClass::Foreign(origin) => Err(AccessDenied::Origin(origin)),
+        }
+    }
+
+    fn count(&self, denied: &AccessDenied) {
+        let counter = match denied {
+            AccessDenied::Host(_) => &self.counters.foreign_host,
+            AccessDenied::Credentials(AuthError::Missing | AuthError::Wrong) => &self.counters.unauthorized,
+            AccessDenied::Credentials(AuthError::Throttled(_)) => &self.counters.throttled,
+            AccessDenied::Credentials(AuthError::Busy) => &self.counters.busy,
+            AccessDenied::Origin(_) => &self.counters.foreign_origin,
+            AccessDenied::NotAdmin => &self.counters.not_admin,
+        };
+        counter.add(1);
+    }
+
+    /// Checks a token or password from the login form.
+    ///
+    /// # Errors
+    /// [`AuthError`], which is counted.
+    pub(in crate::web) async fn log_in(&self, secret: &[u8], client: Client) -> Result<UserRole, AuthError> {
+        let checked = match secret {
+            [] => Err(AuthError::Missing),
+            secret => self.authenticator.check(secret, client.throttle_key).await,
+        };
+        checked.inspect_err(|error| self.count(&AccessDenied::Credentials(*error)))
+    }
+
+    /// A cookie for a browser whose user has shown a secret of `role`; `None` where no credentials are asked for.
+    pub(in crate::web) fn cookie(&self, role: UserRole, is_secure: bool) -> Option<String> {
+        self.authenticator.cookie(role, is_secure)
+    }
+
+    /// Ends the session of a request. Returns cookies that make the browser forget its own.
+    pub(in crate::web) fn log_out(&self, headers: &HeaderMap) -> [String; 2] {
+        self.authenticator.log_out(headers)
+    }
+
+    /// The origin that may read the answer to a request, as CORS has it.
+    pub(in crate::web) fn readable_by(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.origins.readable_by(headers)
+    }
+
+    /// Whether no credentials are asked for.
+    pub(in crate::web) fn is_open(&self) -> bool {
+        self.authenticator.is_open()
+    }
+
+    /// Whether the token is asked for, and no password.
+    pub(in crate::web) fn uses_token(&self) -> bool {
+        self.authenticator.uses_token()
+    }
+
+    /// The token, if it was made just now and has to be told.
+    pub(in crate::web) fn new_token(&self) -> Option<&str> {
+        self.authenticator.new_token()
+    }
+
+    /// What has been counted.
+    pub(in crate::web) fn counters(&self) -> &AccessCounters {
+        &self.counters
+    }
+
+    /// The number of sessions.
+    pub(in crate::web) fn session_count(&self) -> usize {
+        self.authenticator.session_count()
+    }
+
+    /// The number of addresses that must wait before a guess of theirs is checked.
+    pub(in crate::web) fn locked_out_count(&self) -> usize {
+        self.authenticator.locked_out_count()
+    }
+}

@@ -1,0 +1,88 @@
+//! `GET /controls` lists the controls of a camera, `PUT /controls/NAME` sets one.
+//!
+//! A driver may take long to answer, or never answer. It is called on a thread of its own, and the request is answered
+//! within its timeout in any case.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::camera::{Camera, ControlError, Setting};
+use crate::web::response::answer::{Answer, json as json_answer};
+
+/// Most bytes of a request's body. All valid ones are far smaller.
+const MAX_BODY: usize = 4096;
+/// Time for a client to send its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a driver to answer.
+const DRIVER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The body of a PUT.
+#[derive(Deserialize)]
+struct ControlBody {
+    value: Setting,
+}
+
+/// Lists all controls.
+pub(in crate::web) async fn list(camera: &Camera) -> Answer {
+    let camera = camera.clone();
+    match call_driver(move || camera.controls()).await {
+        Ok(controls) => json_answer(StatusCode::OK, &json!({ "controls": controls })),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Sets one control to the value in `body`.
+pub(in crate::web) async fn set(camera: &Camera, name: &str, body: Incoming) -> Answer {
+    let setting = match setting(body).await {
+        Ok(setting) => setting,
+        Err(why) => return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
+    };
+    let (camera, name) = (camera.clone(), name.to_owned());
+    match call_driver(move || camera.set_control(&name, &setting)).await {
+        Ok(control) => json_answer(StatusCode::OK, &json!(control)),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn setting(body: Incoming) -> Result<Setting, String> {
+    let body = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+    let body = body.map_err(|_| format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))?;
+    let body = body.map_err(|error| format!("the body cannot be read: {error}"))?.to_bytes();
+    let parsed: Result<ControlBody, _> = serde_json::from_slice(&body);
+    parsed.map(|body| body.value).map_err(|_| {
+        r#"the body must be {"value": ...} with a number, true, false, or the name of a menu item"#.into()
+    })
+}
+
+/// Calls the driver on another thread, and stops waiting for it at the timeout.
+async fn call_driver<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
+) -> Result<T, ControlError> {
+    match timeout(DRIVER_TIMEOUT, spawn_blocking(work)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(ControlError::Unavailable(format!("a bug in porthole: {panic}"))),
+        Err(_) => {
+            let seconds = DRIVER_TIMEOUT.as_secs();
+            Err(ControlError::Unavailable(format!("the camera's driver has not answered within {seconds} s")))
+        }
+    }
+}
+
+fn failed(error: &ControlError) -> Answer {
+    let status = match error {
+        ControlError::Unavailable(_) | ControlError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        ControlError::Unknown { .. } => StatusCode::NOT_FOUND,
+        ControlError::ReadOnly { .. } => StatusCode::FORBIDDEN,
+        ControlError::Inactive { .. } => StatusCode::CONFLICT,
+        ControlError::Value { .. } | ControlError::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    json_answer(status, &json!({ "error": error.to_string() }))
+}

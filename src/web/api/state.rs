@@ -1,0 +1,177 @@
+//! `/state`: what the service does, as JSON. Other programs read it, so its keys never change.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::Serialize;
+
+use crate::camera::Camera;
+use crate::frame::Timestamp;
+use crate::led::{LedInfo, signal};
+use crate::status::{CameraStatus, Status};
+use crate::web::response::answer::{Answer, no_store};
+use crate::web::server_state::ServerState;
+use crate::web::stream::viewer_stats::ViewerStats;
+
+#[derive(Serialize)]
+struct StateJson<'a> {
+    version: &'static str,
+    uptime_s: f64,
+    board: &'a str,
+    warning: Option<&'a str>,
+    cameras: Vec<CameraJson<'a>>,
+    leds: Vec<LedJson>,
+}
+
+#[derive(Serialize)]
+struct CameraJson<'a> {
+    name: &'a str,
+    state: &'static str,
+    source: &'a str,
+    driver: Option<&'a str>,
+    card: Option<&'a str>,
+    format: Option<&'static str>,
+    width: Option<u16>,
+    height: Option<u16>,
+    fps_wanted: f64,
+    fps: f64,
+    frames: u64,
+    corrupt: u64,
+    dropped: u64,
+    reopens: u64,
+    last_frame_age_ms: Option<f64>,
+    error: Option<&'a str>,
+    encoder: EncoderJson,
+    ring: RingJson,
+    viewers: Vec<ViewerJson>,
+}
+
+#[derive(Serialize)]
+struct EncoderJson {
+    kind: Option<&'static str>,
+    quality: Option<u8>,
+    subsampling: Option<&'static str>,
+    encode_us_p50: Option<u64>,
+    encode_us_p99: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct RingJson {
+    slots: usize,
+    leased: usize,
+    slot_bytes: usize,
+    bytes: usize,
+}
+
+#[derive(Serialize)]
+struct ViewerJson {
+    id: u64,
+    kind: &'static str,
+    remote: String,
+    since_s: f64,
+    sent: u64,
+    skipped: u64,
+    bytes: u64,
+    in_flight: u32,
+    age_ms: f64,
+}
+
+#[derive(Serialize)]
+struct LedJson {
+    role: &'static str,
+    line: String,
+    pattern: String,
+}
+
+/// Answers with the state at this moment.
+pub(in crate::web) fn answer(server: &ServerState) -> Answer {
+    let (now, status) = (Timestamp::now(), server.status.borrow().clone());
+    let viewers = server.viewers.connected();
+    let cameras = status.cameras.iter().zip(&server.cameras).enumerate().map(|(index, (status, camera))| {
+        let viewers = viewers.iter().filter(|stats| stats.camera == index).map(|stats| viewer(stats, now));
+        camera_state(status, camera, viewers.collect(), now)
+    });
+    let state = StateJson {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_s: tenths(now.since(server.started).as_secs_f64()),
+        board: &server.board,
+        warning: status.warning.as_deref(),
+        cameras: cameras.collect(),
+        leds: server.leds.iter().map(|info| led(info, &status)).collect(),
+    };
+    // Structs of numbers and text always serialize.
+    no_store("application/json", serde_json::to_vec(&state).unwrap_or_default())
+}
+
+fn camera_state<'a>(
+    status: &'a CameraStatus,
+    camera: &Camera,
+    viewers: Vec<ViewerJson>,
+    now: Timestamp,
+) -> CameraJson<'a> {
+    let CameraStatus { name, source, state, error, opened, counters, fps_wanted, .. } = status;
+    let opened = opened.as_ref();
+    let newest = camera.ring().newest().map(|frame| frame.resolution);
+    let resolution = newest.or(opened.and_then(|opened| opened.resolution));
+    let encoding = opened.and_then(|opened| opened.encoding);
+    let stats = camera.ring().stats();
+    CameraJson {
+        name,
+        state: state.name(),
+        source,
+        driver: opened.map(|opened| opened.driver.as_str()),
+        card: opened.map(|opened| opened.card.as_str()),
+        format: opened.map(|opened| opened.format.name()),
+        width: resolution.map(|r| r.width),
+        height: resolution.map(|r| r.height),
+        fps_wanted: tenths((*fps_wanted).into()),
+        fps: tenths(counters.fps().into()),
+        frames: counters.frames.get(),
+        corrupt: counters.corrupt.get(),
+        dropped: counters.dropped.get(),
+        reopens: counters.reopens.get(),
+        last_frame_age_ms: counters.last_frame_at().map(|at| tenths(now.since(at).as_secs_f64() * 1000.0)),
+        error: error.as_deref(),
+        encoder: EncoderJson {
+            kind: opened.map(|_| if encoding.is_some() { "turbojpeg" } else { "passthrough" }),
+            quality: encoding.map(|encoding| encoding.quality),
+            subsampling: encoding.map(|encoding| encoding.subsampling),
+            encode_us_p50: counters.encode.quantile_us(0.5),
+            encode_us_p99: counters.encode.quantile_us(0.99),
+        },
+        ring: RingJson {
+            slots: stats.slots,
+            leased: stats.leased,
+            slot_bytes: stats.slot_bytes,
+            bytes: stats.slots * stats.slot_bytes,
+        },
+        viewers,
+    }
+}
+
+fn led(info: &LedInfo, status: &Status) -> LedJson {
+    let pattern = match &info.error {
+        None => signal(info.role, status).name(),
+        Some(error) => format!("cannot be had: {error}"),
+    };
+    LedJson { role: info.role.name(), line: info.line.to_string(), pattern }
+}
+
+fn viewer(stats: &ViewerStats, now: Timestamp) -> ViewerJson {
+    ViewerJson {
+        id: stats.id,
+        kind: stats.kind.name(),
+        remote: stats.peer.to_string(),
+        since_s: tenths(now.since(stats.since).as_secs_f64()),
+        sent: stats.sent.get(),
+        skipped: stats.skipped.get(),
+        bytes: stats.bytes.get(),
+        in_flight: stats.in_flight.load(Relaxed),
+        age_ms: tenths(stats.age_ms()),
+    }
+}
+
+/// Rounds to one decimal, which is as precise as these measurements are.
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}

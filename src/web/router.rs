@@ -1,0 +1,221 @@
+//! From a request to its answer: finds the endpoint, has access checked, calls the endpoint, and adds the headers that
+//! every answer has.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+
+use super::access::authentication::Grant;
+use super::access::check::Operation;
+use super::access::client::Client;
+use super::access::credentials::CredentialKind;
+use super::api::{controls, denied, health, login, metrics, state};
+use super::page;
+use super::response::answer::{Answer, allowed_methods, jpeg, set_cookies, text, unavailable};
+use super::response::headers::add_preflight;
+use super::response::redirect;
+use super::route::{Endpoint, Route};
+use super::server::peer::Peer;
+use super::server_state::ServerState;
+use super::stream::live_stream::LiveStream;
+use super::stream::viewer_registry::ViewerRejected;
+use super::stream::viewer_stats::ViewerKind;
+use super::stream::websocket::handshake::{Handshake, HandshakeError};
+use super::stream::{mjpeg_head, snapshot};
+use crate::camera::Camera;
+use crate::failpoint;
+
+/// The result of a request.
+pub(super) enum Reply {
+    /// It is answered.
+    Answer(Answer),
+    /// It starts a stream, which takes the connection over.
+    Stream(LiveStream),
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+/// Redirects a request that came without TLS.
+pub(super) fn redirect_to_https(server: &ServerState, request: Request<Incoming>) -> Answer {
+    server.counters.redirected.add(1);
+    let (request, _body) = request.into_parts();
+    match server.access.check_host(&request) {
+        Ok(()) => redirect::to_https(&request),
+        Err(why) => denied::answer(&why, &request, server.access.uses_token()),
+    }
+}
+
+/// Handles a request.
+pub(super) async fn route(
+    server: &Arc<ServerState>,
+    request: Request<Incoming>,
+    peer: Peer,
+    client: Client,
+) -> Reply {
+    failpoint::pass("connection");
+    let (request, body) = request.into_parts();
+    let allowed_origin = server.access.readable_by(&request.headers);
+    let mut reply = checked(server, &request, body, peer, client).await;
+    match &mut reply {
+        Reply::Answer(answer) => {
+            server.response_headers.apply(answer.headers_mut(), allowed_origin.as_ref());
+        }
+        Reply::Stream(LiveStream::Mjpeg(_, header_lines)) => {
+            *header_lines = server.response_headers.stream_lines(allowed_origin.as_ref());
+        }
+        Reply::Stream(LiveStream::WebSocket(..)) => {}
+    }
+    reply
+}
+
+/// Checks access to the endpoint of a request, and calls it.
+async fn checked(
+    server: &Arc<ServerState>,
+    request: &Parts,
+    body: Incoming,
+    peer: Peer,
+    client: Client,
+) -> Reply {
+    let route = Route::parse(request.uri.path(), request.uri.query());
+    let operation = match &route {
+        _ if request.method == Method::OPTIONS => Operation::Public,
+        Ok(route) => route.endpoint.operation(&request.method, server.access.is_open()),
+        // An address that is not valid reveals that only to those who may read.
+        Err(_) => Operation::Read,
+    };
+    let grant = match server.access.check(request, client, operation).await {
+        Ok(grant) => grant,
+        Err(why) => return denied::answer(&why, request, server.access.uses_token()).into(),
+    };
+    if request.method == Method::OPTIONS {
+        let mut answer = allowed_methods(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", "");
+        if server.access.readable_by(&request.headers).is_some() {
+            add_preflight(&request.headers, answer.headers_mut());
+        }
+        return answer.into();
+    }
+    let route = match route {
+        Ok(route) => route,
+        Err(why) => return text(StatusCode::BAD_REQUEST, &why).into(),
+    };
+    if route.endpoint.is_login() && server.access.is_open() {
+        return redirect::see_other("/").into();
+    }
+    if !route.endpoint.allows(&request.method) {
+        let methods = route.endpoint.methods();
+        let why = format!("{} is not possible here; use {methods}", request.method);
+        return allowed_methods(StatusCode::METHOD_NOT_ALLOWED, methods, &why).into();
+    }
+    let is_page = route.endpoint == Endpoint::Page("/");
+    let mut reply = call(server, request, body, route, peer, client).await;
+    if let (Reply::Answer(answer), Some(grant)) = (&mut reply, grant) {
+        add_grant(server, answer.headers_mut(), grant, is_page, client);
+    }
+    reply
+}
+
+/// Tells which role was granted for which credentials, and makes a browser remember a secret that came by URL. The page
+/// loads its files without it. Other programs repeat their URL and need no session.
+fn add_grant(server: &ServerState, headers: &mut HeaderMap, grant: Grant, is_page: bool, client: Client) {
+    let Grant { role, credential } = grant;
+    if let Some(credential) = credential.name() {
+        // Consists of fixed words.
+        let access = HeaderValue::from_str(&format!("{role}; by={credential}"));
+        access.ok().and_then(|access| headers.insert(HeaderName::from_static("porthole-access"), access));
+    }
+    if credential == CredentialKind::Url && (is_page || server.access.uses_token()) {
+        set_cookies(headers, server.access.cookie(role, client.is_secure));
+    }
+}
+
+/// Calls the endpoint of a request.
+async fn call(
+    server: &Arc<ServerState>,
+    request: &Parts,
+    body: Incoming,
+    route: Route<'_>,
+    peer: Peer,
+    client: Client,
+) -> Reply {
+    let (index, camera) = match server.camera(route.camera) {
+        Some(found) => found,
+        None => return unknown_camera(&server.cameras, route.camera).into(),
+    };
+    let is_head = request.method == Method::HEAD;
+    let register = |kind| server.viewers.register((index, camera), kind, peer);
+    let answer = match route.endpoint {
+        Endpoint::Login if request.method != Method::POST => {
+            login::page(&request.uri, server.access.uses_token(), None)
+        }
+        Endpoint::Login => login::log_in(&server.access, request, body, client).await,
+        Endpoint::Logout => login::log_out(&server.access, &request.headers),
+        Endpoint::WebSocket | Endpoint::TutorialWebSocket => match Handshake::read(&request.headers) {
+            Ok(handshake) => {
+                let is_tutorial = route.endpoint == Endpoint::TutorialWebSocket;
+                let kind = if is_tutorial { ViewerKind::Tutorial } else { handshake.kind() };
+                match register(kind) {
+                    Ok(viewer) => return Reply::Stream(LiveStream::WebSocket(handshake, viewer)),
+                    Err(why) => rejected(&why),
+                }
+            }
+            Err(error) => upgrade_required(error),
+        },
+        Endpoint::Stream if is_head => mjpeg_head(),
+        Endpoint::Stream => match register(ViewerKind::Mjpeg) {
+            Ok(viewer) => return Reply::Stream(LiveStream::Mjpeg(viewer, String::new())),
+            Err(why) => rejected(&why),
+        },
+        Endpoint::Snapshot { .. } | Endpoint::Still if is_head => jpeg(Bytes::new()),
+        Endpoint::Snapshot { max_age } => match register(ViewerKind::Snapshot) {
+            Ok(viewer) => snapshot::frame(camera, viewer, max_age, server.camera_fault(index)).await,
+            Err(why) => rejected(&why),
+        },
+        Endpoint::Still => match camera.still() {
+            Ok(requested) => match register(ViewerKind::Snapshot) {
+                Ok(viewer) => snapshot::still(camera, viewer, requested, server.camera_fault(index)).await,
+                Err(why) => rejected(&why),
+            },
+            Err(error) => snapshot::no_still(camera, error),
+        },
+        Endpoint::State => state::answer(server),
+        Endpoint::Metrics => metrics::answer(server),
+        Endpoint::Health => health::answer(&server.status.borrow()),
+        Endpoint::Controls => controls::list(camera).await,
+        Endpoint::Control(name) => controls::set(camera, name, body).await,
+        Endpoint::Page(path) | Endpoint::PublicFile(path) => {
+            page::answer(path, &request.headers).unwrap_or_else(not_found)
+        }
+        Endpoint::PageWithoutSlash => redirect::with_slash(&request.uri),
+    };
+    answer.into()
+}
+
+fn unknown_camera(cameras: &[Camera], name: Option<&str>) -> Answer {
+    let known: Vec<&str> = cameras.iter().map(Camera::name).collect();
+    let why = format!("there is no camera {:?}; there is {}", name.unwrap_or_default(), known.join(", "));
+    text(StatusCode::NOT_FOUND, &why)
+}
+
+fn not_found() -> Answer {
+    text(StatusCode::NOT_FOUND, "there is nothing here; the page is at /")
+}
+
+fn rejected(why: &ViewerRejected) -> Answer {
+    unavailable(&why.to_string())
+}
+
+fn upgrade_required(error: HandshakeError) -> Answer {
+    let mut answer = text(StatusCode::UPGRADE_REQUIRED, &error.to_string());
+    let headers = answer.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    answer
+}

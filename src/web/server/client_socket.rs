@@ -1,0 +1,181 @@
+//! A client's connection with a write timeout: a write that makes no progress for too long fails, whatever else happens
+//! meanwhile.
+//!
+//! [`ClientSocket::time_until_clear`] tells when a new frame would leave at once and not queue behind an older one. A
+//! stream waits for that moment before it chooses its next frame, so that on a slow link the queues of kernel and network
+//! stay empty and the picture stays new.
+#![forbid(unsafe_code)]
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::tcp_info::TcpInfo;
+use super::transport::Transport;
+
+/// Shortest and longest time until the send queue is looked at again. A timer is not finer than the first; an estimate is
+/// not good for longer than the second.
+const CLEAR_CHECK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
+
+/// A connection whose writes time out.
+#[derive(Debug)]
+pub(in crate::web) struct ClientSocket {
+    transport: Transport,
+    write_timeout: Duration,
+    /// Runs while a write waits. Kept for the next wait, so that only the first allocates.
+    timer: Option<Pin<Box<Sleep>>>,
+    is_waiting: bool,
+    last_write: Instant,
+    /// Written bytes that the peer's kernel is known to have acknowledged.
+    acknowledged: u64,
+    /// Since when no more were acknowledged, or since nothing was in flight. New writes do not move it: a peer that keeps
+    /// the service talking, by pings for example, makes no progress by that.
+    no_progress_since: Instant,
+}
+
+impl ClientSocket {
+    /// Wraps a new connection.
+    pub(in crate::web) fn new(transport: Transport, write_timeout: Duration) -> io::Result<Self> {
+        transport.connection().set_options()?;
+        let now = Instant::now();
+        Ok(Self {
+            transport,
+            write_timeout,
+            timer: None,
+            is_waiting: false,
+            last_write: now,
+            acknowledged: 0,
+            no_progress_since: now,
+        })
+    }
+
+    /// Prepares for a stream of frames: the kernel queues little unsent data.
+    pub(in crate::web) fn limit_unsent(&self) -> io::Result<()> {
+        self.transport.connection().limit_unsent()
+    }
+
+    /// The estimated time until earlier writes no longer delay a new one; `None` if they do not.
+    ///
+    /// # Errors
+    /// When the peer has taken nothing of them within the write timeout.
+    pub(in crate::web) fn time_until_clear(&mut self) -> io::Result<Option<Duration>> {
+        let connection = self.transport.connection();
+        let queued = connection.send_queue_bytes()?;
+        let (now, acknowledged) = (Instant::now(), connection.written().saturating_sub(queued.into()));
+        if acknowledged > self.acknowledged || queued == 0 {
+            (self.acknowledged, self.no_progress_since) = (acknowledged, now);
+        } else if now >= self.no_progress_since + self.write_timeout {
+            return Err(write_timed_out());
+        }
+        if queued == 0 {
+            return Ok(None);
+        }
+        let idle = now - self.no_progress_since.max(self.last_write);
+        let time = match connection.tcp_info()? {
+            Some(info) => time_until_clear(queued, idle, &info),
+            // The rate at which a local program reads is not known. The longer it has read nothing, the longer the wait.
+            None => Some(idle),
+        };
+        let (shortest, longest) = CLEAR_CHECK_INTERVAL;
+        Ok(time.map(|time| time.clamp(shortest, longest)))
+    }
+
+    /// The shortest round trip to the peer; zero if it is not known.
+    pub(in crate::web) fn min_round_trip(&self) -> Duration {
+        self.transport.connection().tcp_info().ok().flatten().unwrap_or_default().min_round_trip
+    }
+
+    /// Writes all of `parts` with as few system calls as the kernel allows, and without joining them first.
+    pub(in crate::web) async fn write_parts(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        // Skips empty parts at the start, for which a write would return 0.
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match self.write_vectored(parts).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                n => IoSlice::advance_slices(&mut parts, n),
+            }
+        }
+        // TLS keeps the last records in its own buffer while the kernel has no room.
+        self.flush().await?;
+        self.last_write = Instant::now();
+        Ok(())
+    }
+
+    /// Polls a write, and fails when it has waited for the whole timeout.
+    fn poll_with_timeout<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.acknowledged == self.transport.connection().written() {
+            // Nothing is known to be in flight, so progress is awaited from now on.
+            self.no_progress_since = Instant::now();
+        }
+        let done = write(Pin::new(&mut self.transport), cx);
+        if done.is_ready() {
+            self.is_waiting = false;
+            return done;
+        }
+        let write_timeout = self.write_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(write_timeout)));
+        if !self.is_waiting {
+            self.is_waiting = true;
+            timer.as_mut().reset(Instant::now() + write_timeout);
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(write_timed_out()))
+    }
+}
+
+fn write_timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the peer takes no data")
+}
+
+/// The time until `queued` bytes, of which none was acknowledged for `idle`, are out of the way; `None` if they are.
+fn time_until_clear(queued: u32, idle: Duration, info: &TcpInfo) -> Option<Duration> {
+    // Bytes up to the bandwidth-delay product travel. Those beyond it wait in a queue.
+    let waiting = u64::from(queued).checked_sub(info.bandwidth_delay_product()).filter(|bytes| *bytes > 0)?;
+    let time = info.delivery_time(waiting);
+    // A peer delays its acknowledgement of the last segment or two. They count as delivered after the time that takes.
+    if queued <= 2 * info.segment {
+        return time.checked_sub(idle).filter(|rest| !rest.is_zero());
+    }
+    Some(time)
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_with_timeout(cx, |transport, cx| transport.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_with_timeout(cx, |transport, cx| transport.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_with_timeout(cx, |transport, cx| transport.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,287 @@
+//! Limits on the number of connections, in total and per address, and which connection is evicted when there are too many.
+//!
+//! A connection **waits** from when it is accepted until its first request, and again after each answer. Waiting
+//! connections cost a client nothing, and browsers reopen them silently. When room is needed, the connection that has
+//! waited longest is evicted. A connection with a request in progress, or that streams, is never evicted: if none waits,
+//! the new connection is rejected.
+//!
+//! Connections from this machine are not counted per address, as a web server in front of the service has all of them.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::peer::Peer;
+use crate::sync::lock;
+
+/// A connection is not evicted before it has waited this long. A client that opens many at once has sent its requests by
+/// then.
+const MIN_WAIT: Duration = Duration::from_millis(250);
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// In total.
+    pub total: usize,
+    /// From one address.
+    pub per_address: usize,
+    /// Waiting, in total.
+    pub waiting: usize,
+    /// Waiting, from one address.
+    pub waiting_per_address: usize,
+}
+
+/// The limit at which a connection was rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::web) enum ConnectionRejected {
+    #[error("all {0} connections are taken; raise limits.connections to allow more")]
+    Total(usize),
+    #[error(
+        "your address has all of its {0} connections; raise limits.connections_per_address to allow more"
+    )]
+    PerAddress(usize),
+}
+
+#[derive(Debug)]
+struct ConnectionRecord {
+    id: u64,
+    /// What it is counted with; see [`Peer::address_group`].
+    group: Option<IpAddr>,
+    /// `None` while it has a request in progress, and once it is evicted.
+    waits_since: Option<Instant>,
+    evict: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct ConnectionTable {
+    last_id: u64,
+    records: Vec<ConnectionRecord>,
+}
+
+impl ConnectionTable {
+    /// Evicts the connection that has waited longest among those that `filter` holds for, if it has waited long enough.
+    fn evict_longest_waiting(&mut self, now: Instant, filter: impl Fn(&ConnectionRecord) -> bool) -> bool {
+        let waiting = self.records.iter_mut().filter(|record| filter(record) && record.waits_since.is_some());
+        let oldest = waiting.min_by_key(|record| record.waits_since);
+        match oldest.filter(|record| record.waits_since.is_some_and(|since| now >= since + MIN_WAIT)) {
+            Some(record) => {
+                record.evict.notify_one();
+                // It is not evicted twice.
+                record.waits_since = None;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn count_waiting(&self, filter: impl Fn(&ConnectionRecord) -> bool) -> usize {
+        self.records.iter().filter(|record| record.waits_since.is_some() && filter(record)).count()
+    }
+}
+
+/// Counts the connections and keeps them within their limits.
+#[derive(Debug)]
+pub(in crate::web) struct ConnectionLimiter {
+    limits: ConnectionLimits,
+    table: Mutex<ConnectionTable>,
+}
+
+impl ConnectionLimiter {
+    pub(in crate::web) fn new(limits: ConnectionLimits) -> Arc<Self> {
+        Arc::new(Self { limits, table: Mutex::default() })
+    }
+
+    fn table(&self) -> MutexGuard<'_, ConnectionTable> {
+        lock(&self.table)
+    }
+
+    /// Admits a new connection, which waits from now on. Returns whether another was evicted for it.
+    ///
+    /// # Errors
+    /// [`ConnectionRejected`] when there is no room.
+    pub(in crate::web) fn admit(
+        self: &Arc<Self>,
+        peer: Peer,
+        now: Instant,
+    ) -> Result<(Permit, bool), ConnectionRejected> {
+        let (group, limits, mut table) = (peer.address_group(), self.limits, self.table());
+        let in_group = |record: &ConnectionRecord| group.is_some() && record.group == group;
+        if table.records.iter().filter(|record| in_group(record)).count() >= limits.per_address {
+            return Err(ConnectionRejected::PerAddress(limits.per_address));
+        }
+        let is_full = table.records.len() >= limits.total;
+        let evicted = if table.count_waiting(in_group) >= limits.waiting_per_address {
+            table.evict_longest_waiting(now, in_group)
+        } else {
+            (is_full || table.count_waiting(|_| true) >= limits.waiting)
+                && table.evict_longest_waiting(now, |_| true)
+        };
+        if is_full && !evicted {
+            return Err(ConnectionRejected::Total(limits.total));
+        }
+        table.last_id += 1;
+        let (id, evict) = (table.last_id, Arc::new(Notify::new()));
+        let record = ConnectionRecord { id, group, waits_since: Some(now), evict: Arc::clone(&evict) };
+        table.records.push(record);
+        Ok((Permit { id, evict, limiter: Arc::clone(self) }, evicted))
+    }
+
+    /// Evicts the connection that has waited longest, if it has waited long enough. Returns whether there was one.
+    pub(in crate::web) fn evict_one(&self, now: Instant) -> bool {
+        self.table().evict_longest_waiting(now, |_| true)
+    }
+
+    fn set_waiting(&self, id: u64, since: Option<Instant>) {
+        if let Some(record) = self.table().records.iter_mut().find(|record| record.id == id) {
+            record.waits_since = since;
+        }
+    }
+}
+
+/// The right to be connected. The connection is counted until it is dropped.
+#[derive(Debug)]
+pub(in crate::web) struct Permit {
+    id: u64,
+    evict: Arc<Notify>,
+    limiter: Arc<ConnectionLimiter>,
+}
+
+impl Permit {
+    /// Ready when this connection is evicted.
+    pub(in crate::web) async fn evicted(&self) {
+        self.evict.notified().await;
+    }
+
+    /// A request has begun. The connection does not wait until the result is dropped.
+    pub(in crate::web) fn begin_request(&self) -> ActiveRequest {
+        self.limiter.set_waiting(self.id, None);
+        ActiveRequest { id: self.id, limiter: Arc::clone(&self.limiter) }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.limiter.table().records.retain(|record| record.id != self.id);
+    }
+}
+
+/// A request in progress.
+#[derive(Debug)]
+pub(in crate::web) struct ActiveRequest {
+    id: u64,
+    limiter: Arc<ConnectionLimiter>,
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.limiter.set_waiting(self.id, Some(Instant::now()));
+    }
+}
+
+/// The body of an answer. Its request stays in progress until the kernel has all of it.
+#[derive(Debug)]
+pub(in crate::web) struct TrackedBody {
+    body: Full<Bytes>,
+    request: Option<ActiveRequest>,
+}
+
+impl TrackedBody {
+    pub(in crate::web) fn new(body: Full<Bytes>, request: ActiveRequest) -> Self {
+        Self { body, request: Some(request) }
+    }
+}
+
+/// Bytes that hyper drops once they are written, and the request that ends with them.
+struct TrackedBytes {
+    bytes: Bytes,
+    _request: Option<ActiveRequest>,
+}
+
+impl AsRef<[u8]> for TrackedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Body for TrackedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        let request = &mut this.request;
+        let track = |bytes| Bytes::from_owner(TrackedBytes { bytes, _request: request.take() });
+        Pin::new(&mut this.body).poll_frame(cx).map_ok(|frame| frame.map_data(track))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter() -> Arc<ConnectionLimiter> {
+        ConnectionLimiter::new(ConnectionLimits {
+            total: 6,
+            per_address: 4,
+            waiting: 5,
+            waiting_per_address: 3,
+        })
+    }
+
+    fn peer(text: &str) -> Peer {
+        Peer::Tcp(format!("{text}:1").parse().unwrap())
+    }
+
+    #[test]
+    fn the_longest_waiting_is_evicted_and_never_one_with_a_request() {
+        // In the past, so that a request that ends while this runs waits since later than all others here.
+        let (limiter, start) = (limiter(), Instant::now() - Duration::from_secs(1));
+        let at = |ms| start + Duration::from_millis(ms);
+        let a = peer("192.0.2.1");
+        let mut admitted: Vec<(Permit, bool)> = (0..3).map(|n| limiter.admit(a, at(n)).unwrap()).collect();
+        assert!(admitted.iter().all(|(_, evicted)| !evicted));
+        let request = admitted[0].0.begin_request();
+        admitted.push(limiter.admit(a, at(300)).unwrap());
+        assert!(!admitted[3].1, "two of them waited");
+        assert_eq!(limiter.admit(a, at(300)).unwrap_err(), ConnectionRejected::PerAddress(4));
+        drop((admitted.remove(3), request));
+        // Three wait, the first of them from now on; the second has waited longest.
+        let (_fourth, evicted) = limiter.admit(a, at(400)).unwrap();
+        assert!(evicted);
+        assert_eq!(limiter.table().count_waiting(|record| record.id == admitted[1].0.id), 0);
+        assert_eq!(limiter.table().count_waiting(|record| record.id == admitted[0].0.id), 1);
+    }
+
+    #[test]
+    fn a_new_connection_is_rejected_when_none_can_be_evicted() {
+        let (limiter, start) = (limiter(), Instant::now());
+        let local: Vec<_> = (0..6).map(|_| limiter.admit(Peer::Unix, start).unwrap().0).collect();
+        assert_eq!(limiter.admit(peer("192.0.2.9"), start).unwrap_err(), ConnectionRejected::Total(6));
+        let requests: Vec<ActiveRequest> = local.iter().map(Permit::begin_request).collect();
+        let later = start + Duration::from_secs(9);
+        assert_eq!(limiter.admit(peer("127.0.0.1"), later).unwrap_err(), ConnectionRejected::Total(6));
+        drop((requests, local));
+        assert!(limiter.table().records.is_empty());
+        assert!(limiter.admit(peer("127.0.0.1"), later).is_ok());
+    }
+}

@@ -1,0 +1,112 @@
+//! The kernel's view of a connection: how much it has not delivered yet, and how fast it delivers.
+//!
+//! Only the two system calls and plain arithmetic. [`client_socket`](super::client_socket) draws the conclusions.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::libc;
+
+/// Bytes in the kernel's send queue: written, and not yet acknowledged by the peer's kernel (SIOCOUTQ of tcp(7)).
+pub(super) fn send_queue_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, to the pointer it is given.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.unsigned_abs()) }
+}
+
+/// What TCP has measured of the path to a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TcpInfo {
+    /// Bytes in a full segment.
+    pub(super) segment: u32,
+    /// The shortest round trip seen, which is one with empty queues.
+    pub(super) min_round_trip: Duration,
+    /// Bytes a second that were recently delivered; 0 before the first.
+    pub(super) delivery_rate: u64,
+}
+
+impl TcpInfo {
+    /// The bandwidth-delay product, in bytes. With fewer in flight the path is idle at times; with more they queue.
+    pub(super) fn bandwidth_delay_product(&self) -> u64 {
+        (u128::from(self.delivery_rate) * self.min_round_trip.as_micros() / 1_000_000) as u64
+    }
+
+    /// Time to deliver so many bytes; zero while the rate is not known.
+    pub(super) fn delivery_time(&self, bytes: u64) -> Duration {
+        let micros = (u128::from(bytes) * 1_000_000).checked_div(self.delivery_rate.into()).unwrap_or(0);
+        Duration::from_micros(micros as u64)
+    }
+}
+
+/// Offsets of the fields in the kernel's `struct tcp_info` (include/uapi/linux/tcp.h), since Linux 4.9.
+mod offset {
+    pub(super) const SND_MSS: usize = 16;
+    pub(super) const MIN_RTT: usize = 148;
+    pub(super) const DELIVERY_RATE: usize = 160;
+    pub(super) const END: usize = 168;
+}
+
+/// Reads TCP_INFO of a TCP socket (tcp(7)).
+pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+    let mut info = [0; offset::END];
+    let mut len = info.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, the size of the buffer.
+    let answer = unsafe {
+        let (info, len) = (info.as_mut_ptr().cast(), &raw mut len);
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, len)
+    };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // An older kernel leaves zeros, which mean "not known".
+    let field = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+    let (low, high) = (field(offset::DELIVERY_RATE), field(offset::DELIVERY_RATE + 4));
+    let (low, high) = if cfg!(target_endian = "big") { (high, low) } else { (low, high) };
+    Ok(TcpInfo {
+        segment: field(offset::SND_MSS),
+        // All ones mean that none was measured.
+        min_round_trip: Duration::from_micros(
+            Some(field(offset::MIN_RTT)).filter(|us| *us != u32::MAX).unwrap_or(0).into(),
+        ),
+        delivery_rate: u64::from(high) << 32 | u64::from(low),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn the_kernel_reports_queue_and_rate() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        assert_eq!(send_queue_bytes(near.as_fd()).unwrap(), 0);
+        near.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(n) = near.write(&[0; 65536]) {
+            written += n;
+        }
+        let queued = send_queue_bytes(near.as_fd()).unwrap() as usize;
+        assert!(queued > 0 && queued <= written, "{queued} of {written}");
+        far.read_exact(&mut vec![0; written]).unwrap();
+        let info = tcp_info(near.as_fd()).unwrap();
+        assert!(info.segment >= 536, "{info:?}");
+        assert!(info.delivery_rate > 0 && info.min_round_trip < Duration::from_secs(10), "{info:?}");
+    }
+
+    #[test]
+    fn a_path_holds_what_is_delivered_in_a_round_trip() {
+        let info =
+            TcpInfo { segment: 1448, min_round_trip: Duration::from_millis(50), delivery_rate: 1_000_000 };
+        assert_eq!(info.bandwidth_delay_product(), 50_000);
+        assert_eq!(info.delivery_time(20_000), Duration::from_millis(20));
+        assert_eq!(TcpInfo::default().delivery_time(20_000), Duration::ZERO);
+    }
+}

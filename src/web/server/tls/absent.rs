@@ -1,0 +1,46 @@
+//! Takes the place of TLS in a build without it. A [`TlsServer`] is never made.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::Path;
+
+use crate::status::Counter;
+use crate::web::server::address::ListenAddress;
+use crate::web::server::encryption::Encryption;
+use crate::web::server::transport::{Connection, Transport};
+
+/// This build has no TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("this porthole was built without TLS (its feature tls)")]
+pub struct TlsError;
+
+/// The server's side of TLS.
+#[derive(Debug)]
+pub(in crate::web) struct TlsServer {
+    pub(in crate::web) reloads: Counter,
+    pub(in crate::web) rejected: Counter,
+    never: std::convert::Infallible,
+}
+
+/// What the first bytes of a connection turned out to be.
+#[allow(dead_code, reason = "the same as with TLS")]
+pub(in crate::web) enum FirstBytes {
+    Tls(Transport),
+    Plain(Connection),
+}
+
+impl TlsServer {
+    /// Fails if TLS is wanted.
+    pub(in crate::web) fn prepare(
+        encryption: &Encryption,
+        _: &Path,
+        _: &[ListenAddress],
+    ) -> Result<Option<Self>, TlsError> {
+        if *encryption == Encryption::None { Ok(None) } else { Err(TlsError) }
+    }
+
+    /// Never called.
+    pub(in crate::web) async fn accept(&self, _: Connection) -> io::Result<FirstBytes> {
+        match self.never {}
+    }
+}

@@ -1,0 +1,90 @@
+//! What all connections of the service share.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::camera::Camera;
+use crate::frame::Timestamp;
+use crate::led::LedInfo;
+use crate::status::{Status, Watcher};
+use crate::web::access::check::AccessCheck;
+use crate::web::response::headers::ResponseHeaders;
+use crate::web::server::counters::ConnectionCounters;
+use crate::web::server::peer::Peer;
+use crate::web::server::tls::{FirstBytes, TlsServer};
+use crate::web::server::transport::{Connection, Transport};
+use crate::web::stream::viewer_registry::ViewerRegistry;
+use crate::web::stream::websocket::session::StreamTimeouts;
+
+/// The state of the service.
+#[derive(Debug)]
+pub(super) struct ServerState {
+    /// At least one.
+    pub(super) cameras: Vec<Camera>,
+    pub(super) status: Watcher,
+    pub(super) viewers: Arc<ViewerRegistry>,
+    pub(super) access: AccessCheck,
+    pub(super) response_headers: ResponseHeaders,
+    /// `None` if TCP clients connect without TLS.
+    pub(super) tls: Option<TlsServer>,
+    pub(super) counters: ConnectionCounters,
+    pub(super) request_timeout: Duration,
+    pub(super) stream_timeouts: StreamTimeouts,
+    /// Id of the board, to be shown.
+    pub(super) board: String,
+    /// The LEDs, to be shown.
+    pub(super) leds: Vec<LedInfo>,
+    pub(super) started: Timestamp,
+    /// True once the service stops.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl ServerState {
+    /// Completes the TLS handshake if the peer begins one. Has no timeout of its own.
+    pub(super) async fn open(self: Arc<Self>, connection: Connection, peer: Peer) -> io::Result<Transport> {
+        match self.tls.as_ref().filter(|_| !peer.is_unix()) {
+            Some(tls) => match tls.accept(connection).await? {
+                FirstBytes::Tls(transport) => Ok(transport),
+                FirstBytes::Plain(connection) => Ok(Transport::Plain(connection)),
+            },
+            None => Ok(Transport::Plain(connection)),
+        }
+    }
+
+    /// The camera of this name, or the first one, with its index.
+    pub(super) fn camera(&self, name: Option<&str>) -> Option<(usize, &Camera)> {
+        let mut cameras = self.cameras.iter().enumerate();
+        match name {
+            Some(name) => cameras.find(|(_, camera)| camera.name() == name),
+            None => cameras.next(),
+        }
+    }
+
+    /// Ready when the service stops.
+    pub(super) async fn stopped(&self) {
+        let mut stop = self.stop.clone();
+        // An error means that the sender is gone, and so is the service.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// Ready with the reason when a camera cannot give frames.
+    pub(super) async fn camera_fault(&self, index: usize) -> String {
+        let fault = |status: &Status| {
+            let camera = &status.cameras[index];
+            camera.state.is_fault().then(|| camera.error.clone().unwrap_or_default())
+        };
+        let mut status = self.status.clone();
+        loop {
+            if let Some(why) = fault(&status.borrow_and_update()) {
+                return why;
+            }
+            if status.changed().await.is_err() {
+                return "the service stops".into();
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Frames as `multipart/x-mixed-replace`, for everything but browsers with scripts.
+//!
+//! The boundary that ends a part is sent together with its frame. Programs that look for it, Chromium among them, would
+//! otherwise show each frame only when the next one comes.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::io::{self, IoSlice};
+
+use hyper::body::Bytes;
+use log::debug;
+
+use super::frame_pacer::{FramePacer, StreamEvent};
+use super::viewer_registry::Viewer;
+use super::viewer_stats::{DropReason, ViewerStats};
+use crate::ring::{Lease, Subscription};
+use crate::web::response::answer::{Answer, no_store};
+use crate::web::server::client_socket::ClientSocket;
+
+/// The boundary between parts. No JPEG contains it, as a marker is never followed by letters.
+macro_rules! boundary {
+    () => {
+        "porthole-frame"
+    };
+}
+
+/// The content type of a stream.
+const CONTENT_TYPE: &str = concat!("multipart/x-mixed-replace;boundary=", boundary!());
+/// The head of a stream, before the header lines that depend on the request. The connection ends with the stream.
+const HEAD: &str = concat!(
+    "HTTP/1.1 200 OK\r\n",
+    "Content-Type: multipart/x-mixed-replace;boundary=",
+    boundary!(),
+    "\r\n",
+    "Cache-Control: no-store\r\n",
+    "X-Content-Type-Options: nosniff\r\n",
+    "Referrer-Policy: no-referrer\r\n",
+    "Connection: close\r\n",
+);
+/// What begins every part. Before the first one, its first line break ends the head.
+const BOUNDARY: &str = concat!("\r\n--", boundary!(), "\r\n");
+
+/// The answer to HEAD.
+pub(in crate::web) fn head() -> Answer {
+    no_store(CONTENT_TYPE, Bytes::new())
+}
+
+/// Serves a viewer until it leaves or takes no data, or `stop` is ready. `header_lines` are added to the head.
+pub(super) async fn serve(
+    mut socket: ClientSocket,
+    viewer: Viewer,
+    header_lines: &str,
+    stop: impl Future<Output = ()>,
+) {
+    let Viewer { mut subscription, registration } = viewer;
+    let stats = &registration.stats;
+    tokio::select! {
+        ended = send_frames(&mut socket, &mut subscription, stats, header_lines) => {
+            if ended.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                registration.count_dropped(DropReason::Stalled);
+            }
+            let why = ended.err().map_or_else(|| "closed by the peer".into(), |error| error.to_string());
+            debug!("viewer {} (mjpeg): {why}", stats.id);
+        }
+        () = stop => {}
+    }
+}
+
+async fn send_frames(
+    socket: &mut ClientSocket,
+    subscription: &mut Subscription,
+    stats: &ViewerStats,
+    header_lines: &str,
+) -> io::Result<()> {
+    socket.limit_unsent()?;
+    socket.write_parts(&mut [HEAD, header_lines, BOUNDARY].map(|part| IoSlice::new(part.as_bytes()))).await?;
+    let mut part_header = String::with_capacity(64);
+    let mut pacer = FramePacer::default();
+    // Whatever a client sends behind its request is discarded.
+    let mut discarded = [0; 256];
+    loop {
+        match pacer.next(socket, subscription, true, &mut discarded, None).await? {
+            StreamEvent::FrameDue => {
+                if let Some(lease) = subscription.lease() {
+                    send(socket, &lease, &mut part_header, stats).await?;
+                }
+            }
+            StreamEvent::Read(0) => return Ok(()),
+            StreamEvent::Read(_) | StreamEvent::Deadline => {}
+            StreamEvent::Closed(closed) => return Err(io::Error::other(closed)),
+        }
+    }
+}
+
+async fn send(
+    socket: &mut ClientSocket,
+    lease: &Lease<'_>,
+    part_header: &mut String,
+    stats: &ViewerStats,
+) -> io::Result<()> {
+    part_header.clear();
+    // Writing to a String cannot fail.
+    let _ = write!(part_header, "Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", lease.len());
+    let parts = &mut [part_header.as_bytes(), lease, BOUNDARY.as_bytes()].map(IoSlice::new);
+    let bytes = parts.iter().map(|part| part.len()).sum();
+    socket.write_parts(parts).await?;
+    stats.frame_sent(lease.frame().captured_at, lease.skipped(), bytes);
+    Ok(())
+}

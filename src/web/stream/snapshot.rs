@@ -1,0 +1,128 @@
+//! Single pictures: the newest frame of the stream, or a still of the largest size that the camera has.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use tokio::sync::oneshot::Receiver;
+use tokio::time::timeout;
+
+use super::viewer_registry::{LeasedFrame, Viewer};
+use crate::camera::{Camera, Still, StillError, Taken};
+use crate::frame::Timestamp;
+use crate::ring::Closed;
+use crate::web::response::answer::{Answer, jpeg, unavailable};
+
+/// Time for the frame of a snapshot. A camera that has to be opened first takes one to three seconds.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a still. The camera is closed and opened again, and settles its exposure.
+const STILL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// There is no picture to answer with.
+#[derive(Debug, thiserror::Error)]
+enum SnapshotError {
+    #[error("no frame within {} s", FRAME_TIMEOUT.as_secs())]
+    NoFrame,
+    #[error("no answer within {} s", STILL_TIMEOUT.as_secs())]
+    NoStill,
+    #[error("{0}")]
+    Closed(#[from] Closed),
+    #[error("{0}")]
+    Fault(String),
+    #[error("{0}")]
+    Still(#[from] StillError),
+}
+
+/// A still, and the viewer that it was taken for.
+struct ViewerStill {
+    still: Still,
+    _viewer: Viewer,
+}
+
+impl AsRef<[u8]> for ViewerStill {
+    fn as_ref(&self) -> &[u8] {
+        &self.still.jpeg
+    }
+}
+
+/// Answers with the newest frame, if there is one and it is not older than `max_age`. Otherwise waits for the next one,
+/// until `fault` is ready: then the camera gives none.
+pub(in crate::web) async fn frame(
+    camera: &Camera,
+    viewer: Viewer,
+    max_age: Option<Duration>,
+    fault: impl Future<Output = String>,
+) -> Answer {
+    match take_frame(viewer, max_age, fault).await {
+        Ok(frame) => jpeg(Bytes::from_owner(frame)),
+        Err(error) => failed(camera, &error),
+    }
+}
+
+/// Answers with the still that `requested` gives, or with a frame of the stream if that is as large.
+pub(in crate::web) async fn still(
+    camera: &Camera,
+    viewer: Viewer,
+    requested: Receiver<Taken>,
+    fault: impl Future<Output = String>,
+) -> Answer {
+    match take_still(viewer, requested, fault).await {
+        Ok(bytes) => jpeg(bytes),
+        Err(error) => failed(camera, &error),
+    }
+}
+
+/// Answers that the camera takes no still now.
+pub(in crate::web) fn no_still(camera: &Camera, error: StillError) -> Answer {
+    failed(camera, &error.into())
+}
+
+fn failed(camera: &Camera, error: &SnapshotError) -> Answer {
+    let mut answer = unavailable(&format!("camera {}: {error}", camera.name()));
+    if matches!(error, SnapshotError::Still(StillError::Busy | StillError::TooSoon)) {
+        *answer.status_mut() = StatusCode::CONFLICT;
+    }
+    answer
+}
+
+async fn take_still(
+    viewer: Viewer,
+    requested: Receiver<Taken>,
+    fault: impl Future<Output = String>,
+) -> Result<Bytes, SnapshotError> {
+    let taken = timeout(STILL_TIMEOUT, requested).await.map_err(|_| SnapshotError::NoStill)?;
+    match taken.map_err(|_| Closed)?? {
+        Some(still) => {
+            viewer.registration.stats.frame_sent(still.captured_at, 0, still.jpeg.len());
+            Ok(Bytes::from_owner(ViewerStill { still, _viewer: viewer }))
+        }
+        None => take_frame(viewer, Some(Duration::ZERO), fault).await.map(Bytes::from_owner),
+    }
+}
+
+async fn take_frame(
+    mut viewer: Viewer,
+    max_age: Option<Duration>,
+    fault: impl Future<Output = String>,
+) -> Result<LeasedFrame, SnapshotError> {
+    let oldest = max_age.map(|age| Timestamp(Timestamp::now().0.saturating_sub(age.as_micros() as u64)));
+    let recent = async {
+        loop {
+            viewer.subscription.changed().await?;
+            let captured_at = viewer.subscription.lease().map(|lease| lease.frame().captured_at);
+            if captured_at.is_some_and(|at| oldest.is_none_or(|oldest| at >= oldest)) {
+                return Ok::<_, Closed>(());
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        found = timeout(FRAME_TIMEOUT, recent) => found.map_err(|_| SnapshotError::NoFrame)??,
+        why = fault => return Err(SnapshotError::Fault(why)),
+    }
+    let stats = viewer.registration.stats.clone();
+    let frame = viewer.into_frame().ok_or(SnapshotError::NoFrame)?;
+    stats.frame_sent(frame.lease.frame().captured_at, 0, frame.as_ref().len());
+    Ok(frame)
+}

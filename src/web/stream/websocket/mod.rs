@@ -1,0 +1,7 @@
+//! Frames over WebSocket (RFC 6455): handshake, framing, the messages of each format, and the session of a viewer.
+#![forbid(unsafe_code)]
+
+pub(crate) mod framing;
+pub(in crate::web) mod handshake;
+mod messages;
+pub(in crate::web) mod session;

@@ -1,0 +1,300 @@
+//! The session of a WebSocket viewer.
+//!
+//! There are three formats: `porthole.v1`, with a header before each JPEG and acknowledgements back; bare JPEGs, for
+//! programs without a subprotocol; and base64 in JSON, for pages written for the tutorial. A session sends the newest
+//! frame, waits for a newer one, and answers the client's messages meanwhile.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::io::{self, IoSlice};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use log::debug;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
+
+use super::framing::{Message, MessageReader, ProtocolError, ServerFrameHeader, close_code};
+use super::handshake::Handshake;
+use super::messages::{TextReply, frame_header, reply, tutorial_message};
+use crate::ring::{Closed, Lease, Subscription};
+use crate::web::server::client_socket::ClientSocket;
+use crate::web::stream::flow_control::InFlightWindow;
+use crate::web::stream::frame_pacer::{FramePacer, StreamEvent};
+use crate::web::stream::viewer_registry::Viewer;
+use crate::web::stream::viewer_stats::{DropReason, ViewerKind, ViewerStats};
+
+/// Most bytes of a client's message. All known ones are far smaller.
+const MAX_MESSAGE: usize = 4096;
+/// A viewer without a subprotocol gets its first frame after this time, or once it has sent a message that is answered.
+/// go2rtc's player sends one at once, and expects the answer before the first frame.
+const FIRST_MESSAGE_WAIT: Duration = Duration::from_millis(50);
+/// Time to send the close frame and shut the connection down.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionEnd {
+    #[error("closed by the peer")]
+    ClosedByPeer,
+    #[error("violated the protocol: {0}")]
+    Protocol(#[from] ProtocolError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("sent nothing for {0:?}")]
+    Silent(Duration),
+    #[error("acknowledged no frame for {0:?}")]
+    Unacknowledged(Duration),
+    #[error("{0}")]
+    Camera(#[from] Closed),
+    #[error("the service stops")]
+    Stopping,
+}
+
+impl SessionEnd {
+    /// The code of the close frame; `None` if the peer cannot be told any more.
+    fn close_code(&self) -> Option<u16> {
+        match self {
+            Self::ClosedByPeer => Some(close_code::NORMAL),
+            Self::Protocol(error) => Some(error.code()),
+            Self::Io(_) | Self::Silent(_) => None,
+            Self::Unacknowledged(_) => Some(close_code::POLICY),
+            Self::Camera(_) | Self::Stopping => Some(close_code::GOING_AWAY),
+        }
+    }
+
+    /// Why the service disconnected the viewer; `None` if it left, or the service stops.
+    fn drop_reason(&self) -> Option<DropReason> {
+        match self {
+            Self::Protocol(_) => Some(DropReason::Protocol),
+            Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Some(DropReason::Stalled),
+            Self::Silent(_) => Some(DropReason::Silent),
+            Self::Unacknowledged(_) => Some(DropReason::Unacknowledged),
+            Self::ClosedByPeer | Self::Io(_) | Self::Camera(_) | Self::Stopping => None,
+        }
+    }
+}
+
+/// Timeouts after which a viewer is disconnected.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::web) struct StreamTimeouts {
+    /// For taking data, and for acknowledging a frame.
+    pub(in crate::web) write: Duration,
+    /// For sending anything at all, though it is pinged.
+    pub(in crate::web) pong: Duration,
+}
+
+impl StreamTimeouts {
+    /// The time between pings. Two pings are sent within the pong timeout.
+    fn ping_interval(&self) -> Duration {
+        self.pong * 2 / 5
+    }
+}
+
+/// Serves a viewer until it leaves or exceeds a timeout, or `stop` is ready.
+pub(in crate::web) async fn serve(
+    mut socket: ClientSocket,
+    read_ahead: &[u8],
+    handshake: Handshake,
+    viewer: Viewer,
+    timeouts: StreamTimeouts,
+    stop: impl Future<Output = ()>,
+) {
+    let Viewer { mut subscription, registration } = viewer;
+    let stats = &*registration.stats;
+    let reader = match open(&mut socket, read_ahead, &handshake).await {
+        Ok(reader) => reader,
+        Err(end) => return debug!("viewer {} left during the handshake: {end}", stats.id),
+    };
+    let mut session = WebSocketSession {
+        socket,
+        reader,
+        stats,
+        timeouts,
+        window: InFlightWindow::default(),
+        pacer: FramePacer::default(),
+        last_heard: Instant::now(),
+        text: Vec::new(),
+        is_mid_frame: false,
+    };
+    let end = tokio::select! {
+        Err(end) = session.run(&mut subscription) => end,
+        () = stop => SessionEnd::Stopping,
+    };
+    debug!("viewer {} ({}): {end}", stats.id, stats.kind.name());
+    if let Some(why) = end.drop_reason() {
+        registration.count_dropped(why);
+    }
+    session.close(&end).await;
+}
+
+async fn open(
+    socket: &mut ClientSocket,
+    read_ahead: &[u8],
+    handshake: &Handshake,
+) -> Result<MessageReader, SessionEnd> {
+    socket.limit_unsent()?;
+    socket.write_parts(&mut [IoSlice::new(handshake.answer().as_bytes())]).await?;
+    Ok(MessageReader::new(MAX_MESSAGE, read_ahead)?)
+}
+
+struct WebSocketSession<'a> {
+    socket: ClientSocket,
+    reader: MessageReader,
+    stats: &'a ViewerStats,
+    timeouts: StreamTimeouts,
+    window: InFlightWindow,
+    pacer: FramePacer,
+    /// When the peer last sent anything.
+    last_heard: Instant,
+    /// The buffer of the tutorial's messages.
+    text: Vec<u8>,
+    /// A WebSocket frame was sent in part, so no other can be.
+    is_mid_frame: bool,
+}
+
+impl WebSocketSession<'_> {
+    async fn run(&mut self, subscription: &mut Subscription) -> Result<Infallible, SessionEnd> {
+        let mut frames_from = Instant::now();
+        if self.stats.kind == ViewerKind::Bare {
+            frames_from += FIRST_MESSAGE_WAIT;
+        }
+        let mut ping_at = self.last_heard + self.timeouts.ping_interval();
+        // Messages may have come right behind the handshake.
+        if self.answer_messages().await? {
+            frames_from = Instant::now();
+        }
+        loop {
+            let is_waiting = frames_from > Instant::now();
+            let may_send = self.window.full_since().is_none() && !is_waiting;
+            let deadlines = [
+                Some(ping_at),
+                Some(self.last_heard + self.timeouts.pong),
+                self.window.full_since().map(|since| since + self.timeouts.write),
+                Some(frames_from).filter(|_| is_waiting),
+            ];
+            let deadline = deadlines.into_iter().flatten().min();
+            let Self { pacer, socket, reader, .. } = self;
+            match pacer.next(socket, subscription, may_send, reader.unfilled(), deadline).await? {
+                StreamEvent::FrameDue => {
+                    if let Some(lease) = subscription.lease() {
+                        self.send_frame(&lease).await?;
+                    }
+                }
+                StreamEvent::Read(0) => return Err(SessionEnd::ClosedByPeer),
+                StreamEvent::Read(n) => {
+                    self.reader.advance(n);
+                    self.last_heard = Instant::now();
+                    if self.answer_messages().await? {
+                        frames_from = Instant::now();
+                    }
+                }
+                StreamEvent::Deadline => {
+                    let now = Instant::now();
+                    self.check_timeouts(now)?;
+                    if now >= ping_at {
+                        ping_at = now + self.timeouts.ping_interval();
+                        self.send(&ServerFrameHeader::ping(0), &[]).await?;
+                    }
+                }
+                StreamEvent::Closed(closed) => return Err(closed.into()),
+            }
+        }
+    }
+
+    fn check_timeouts(&self, now: Instant) -> Result<(), SessionEnd> {
+        let StreamTimeouts { write, pong } = self.timeouts;
+        if now >= self.last_heard + pong {
+            return Err(SessionEnd::Silent(pong));
+        }
+        if self.window.full_since().is_some_and(|since| now >= since + write) {
+            return Err(SessionEnd::Unacknowledged(write));
+        }
+        Ok(())
+    }
+
+    /// Answers all messages that were read. Returns whether one of them was answered with text.
+    async fn answer_messages(&mut self) -> Result<bool, SessionEnd> {
+        let mut has_answered = false;
+        loop {
+            let reply = match self.reader.next()? {
+                None => return Ok(has_answered),
+                Some(Message::Text(text)) => reply(text),
+                Some(Message::Ping(payload)) => {
+                    let payload = payload.to_vec();
+                    self.send(&ServerFrameHeader::pong(payload.len()), &[&payload]).await?;
+                    continue;
+                }
+                Some(Message::Binary(_) | Message::Pong) => continue,
+                Some(Message::Close(_)) => return Err(SessionEnd::ClosedByPeer),
+            };
+            match reply {
+                TextReply::None => {}
+                TextReply::Acknowledged(sequence) => {
+                    self.window.acknowledge(sequence);
+                    self.stats.in_flight.store(self.window.len(), Relaxed);
+                }
+                TextReply::Text(text) => {
+                    has_answered = true;
+                    self.send(&ServerFrameHeader::text(text.len()), &[text.as_bytes()]).await?;
+                }
+            }
+        }
+    }
+
+    /// Sends a frame in the viewer's format.
+    async fn send_frame(&mut self, lease: &Lease<'_>) -> Result<(), SessionEnd> {
+        let frame = lease.frame();
+        let bytes = match self.stats.kind {
+            ViewerKind::Porthole => {
+                let head = frame_header(frame, lease.skipped());
+                self.window.sent(frame);
+                if self.window.full_since().is_some() {
+                    self.window.fit(self.socket.min_round_trip());
+                }
+                self.stats.in_flight.store(self.window.len(), Relaxed);
+                let bytes = head.len() + lease.len();
+                self.send(&ServerFrameHeader::binary(bytes), &[&head, lease]).await?;
+                bytes
+            }
+            ViewerKind::Tutorial => {
+                let mut text = std::mem::take(&mut self.text);
+                tutorial_message(lease, &mut text);
+                self.send(&ServerFrameHeader::text(text.len()), &[&text]).await?;
+                self.text = text;
+                self.text.len()
+            }
+            _ => {
+                self.send(&ServerFrameHeader::binary(lease.len()), &[lease]).await?;
+                lease.len()
+            }
+        };
+        self.stats.frame_sent(frame.captured_at, lease.skipped(), bytes);
+        Ok(())
+    }
+
+    /// Sends a header and its payload with one system call.
+    async fn send(&mut self, header: &ServerFrameHeader, payload: &[&[u8]]) -> Result<(), SessionEnd> {
+        let mut parts = [IoSlice::new(&[]); 3];
+        parts[0] = IoSlice::new(header.as_bytes());
+        for (part, bytes) in parts[1..].iter_mut().zip(payload) {
+            *part = IoSlice::new(bytes);
+        }
+        self.is_mid_frame = true;
+        self.socket.write_parts(&mut parts[..=payload.len()]).await?;
+        self.is_mid_frame = false;
+        Ok(())
+    }
+
+    /// Sends a close frame, if possible, and shuts the connection down first (RFC 6455, section 7.1.1).
+    async fn close(mut self, end: &SessionEnd) {
+        let Some(code) = end.close_code().filter(|_| !self.is_mid_frame) else { return };
+        let close = async {
+            self.send(&ServerFrameHeader::close(2), &[&code.to_be_bytes()]).await?;
+            self.socket.shutdown().await?;
+            Ok::<_, SessionEnd>(())
+        };
+        // A peer that does not read is disconnected without it.
+        let _ = timeout(CLOSE_TIMEOUT, close).await;
+    }
+}
