@@ -113,11 +113,21 @@ pub fn library(name: &str) -> PathBuf {
     library
 }
 
-/// A script of `scripts/`, which may call Cargo. It does not see what Cargo tells this test about its package: build
-/// scripts would see that too, and Cargo would build their packages again, in the script and in the next test.
+/// Cargo, for what Cargo does not build with a test.
+pub fn cargo() -> Command {
+    outside_of_package(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).as_ref())
+}
+
+/// A script of `scripts/`, which may call Cargo.
 pub fn script(name: &str) -> Command {
-    let mut command = Command::new(source_tree().join("scripts").join(name));
+    outside_of_package(&source_tree().join("scripts").join(name))
+}
+
+/// A command that does not see what Cargo tells this test about its package. Build scripts would see that too, and Cargo
+/// would build their packages again: now, and once more for the next test.
+fn outside_of_package(program: &Path) -> Command {
     let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
+    let mut command = Command::new(program);
     for (key, _) in std::env::vars_os() {
         if key.to_str().is_some_and(|key| of_package.iter().any(|start| key.starts_with(start))) {
             command.env_remove(key);

@@ -170,6 +170,7 @@ impl MessageReader {
     ///
     /// # Errors
     /// [`ProtocolError`]. The connection cannot go on after that.
+    #[allow(clippy::should_implement_trait, reason = "what it returns is borrowed from itself")]
     pub fn next(&mut self) -> Result<Option<Message<'_>>, ProtocolError> {
         loop {
             let Some(frame) = self.frame()? else { return Ok(None) };

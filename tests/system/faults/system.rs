@@ -8,12 +8,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::machine::{Machine, limit};
 use support::fakecam::{Camera, Knob, Table, now_ns};
 use support::http::{Multipart, get, put, request, send};
 use support::prometheus::Exposition;
 use support::ws::Client;
 use support::{DEADLINE, Porthole, Scratch, fake_disk, finish, porthole, proc_status, until};
+
+use super::machine::{Machine, limit};
+use crate::turns::{Group, turn};
 
 const NODE: &str = "/dev/video90";
 
@@ -52,6 +54,7 @@ fn fresh(client: &mut Client) {
 
 #[test]
 fn a_state_directory_without_room_is_told_and_leaves_no_half_a_token() {
+    let _turn = turn(Group::Faults);
     let scratch = Scratch::new();
     let state = scratch.path("state");
     std::fs::create_dir(&state).unwrap();
@@ -101,6 +104,7 @@ fn where_read_only(folder: &Path, command: &Command) -> Option<Command> {
 
 #[test]
 fn a_state_directory_that_can_only_be_read_does_for_who_has_a_token_and_is_told_to_others() {
+    let _turn = turn(Group::Faults);
     let scratch = Scratch::new();
     let state = scratch.path("state");
     std::fs::create_dir(&state).unwrap();
@@ -120,6 +124,7 @@ fn a_state_directory_that_can_only_be_read_does_for_who_has_a_token_and_is_told_
 
 #[test]
 fn controls_that_cannot_be_kept_are_set_all_the_same() {
+    let _turn = turn(Group::Faults);
     let rig = Rig::new("MJPG:640x480@30");
     let state = rig.machine.path("state");
     std::fs::create_dir(&state).unwrap();
@@ -146,6 +151,7 @@ fn controls_that_cannot_be_kept_are_set_all_the_same() {
 
 #[test]
 fn without_descriptors_those_who_watch_go_on_and_others_come_in_when_there_are_some_again() {
+    let _turn = turn(Group::Faults);
     let rig = Rig::new("MJPG:640x480@30");
     let mut command = rig.command("127.0.0.1:0");
     limit(&mut command, libc::RLIMIT_NOFILE, 48);
@@ -175,6 +181,7 @@ fn without_descriptors_those_who_watch_go_on_and_others_come_in_when_there_are_s
 
 #[test]
 fn those_who_ask_for_nothing_cannot_keep_all_descriptors() {
+    let _turn = turn(Group::Faults);
     let rig = Rig::new("MJPG:640x480@30");
     let mut command = rig.command("127.0.0.1:0");
     limit(&mut command, libc::RLIMIT_NOFILE, 48);
@@ -193,6 +200,7 @@ fn those_who_ask_for_nothing_cannot_keep_all_descriptors() {
 
 #[test]
 fn viewers_take_no_more_memory_than_there_is_for_them() {
+    let _turn = turn(Group::Faults);
     let config =
         "[server]\nprogress_timeout_s = 60\n[[camera]]\nsource = \"pattern\"\nwidth = 640\nheight = 480\n";
     let scratch = Scratch::new();
@@ -224,6 +232,7 @@ fn viewers_take_no_more_memory_than_there_is_for_them() {
 
 #[test]
 fn out_of_memory_it_ends_as_a_fault() {
+    let _turn = turn(Group::Faults);
     const FREE_KIB: u64 = 1024;
     let config = "[server]\nmax_viewers = 1000\n[limits]\nconnections_per_address = 1000\n\
                   viewers_per_address = 1000\n[[camera]]\nsource = \"pattern\"\nwidth = 640\nheight = 480\n";
@@ -260,6 +269,7 @@ fn ask(address: SocketAddr, path: &str) -> Option<TcpStream> {
 
 #[test]
 fn the_clock_on_the_wall_may_jump_by_years() {
+    let _turn = turn(Group::Faults);
     const YEAR: i64 = 31_557_600;
     let rig = Rig::new("MJPG:640x480@30");
     let mut command = rig.command("0.0.0.0:0");
@@ -350,6 +360,7 @@ impl Manager {
 
 #[test]
 fn stopped_and_continued_it_is_live_again_and_accuses_nobody() {
+    let _turn = turn(Group::Faults);
     let rig = Rig::new("MJPG:640x480@30");
     let manager = Manager::new();
     let mut command = rig.command("127.0.0.1:0");
@@ -387,6 +398,7 @@ fn doomed(rig: &Rig, point: &str, n: u32) -> Porthole {
 
 #[test]
 fn a_panic_that_stops_a_stage_ends_the_service_with_code_3_and_dark_leds() {
+    let _turn = turn(Group::Faults);
     for (point, pass) in
         [("camera", 5), ("leds", 2), ("notifier", 5), ("web", 3), ("manager", 2), ("main", 1)]
     {
@@ -414,6 +426,7 @@ fn a_panic_that_stops_a_stage_ends_the_service_with_code_3_and_dark_leds() {
 
 #[test]
 fn a_panic_that_concerns_one_frame_or_one_connection_costs_no_more_than_that() {
+    let _turn = turn(Group::Faults);
     // Large enough to be encoded by several threads, where there are several processors.
     let rig = Rig::new("YUYV:1280x720@10");
     let service = doomed(&rig, "encoder", 3);

@@ -18,6 +18,8 @@ use support::prometheus::Exposition;
 use support::ws::{Client, Frame};
 use support::{Porthole, Scratch, proc_status, until};
 
+use crate::turns::{Group, turn};
+
 /// How long faults are played, unless the environment says otherwise.
 const SECONDS: u64 = 60;
 
@@ -369,6 +371,7 @@ fn from_environment(key: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn after_every_fault_a_camera_can_have_the_stream_is_live_again_and_nothing_is_miscounted() {
+    let _turn = turn(Group::Faults);
     let seed = from_environment("PORTHOLE_FAULT_SEED", 1);
     let time = Duration::from_secs(from_environment("PORTHOLE_FAULT_SECONDS", SECONDS));
     // Shown if it fails.

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::{StopWhenDropped, now};
+use super::{StopWhenDropped, now};
 
 /// Time between two looks at the clock.
 const LOOK: Duration = Duration::from_millis(2);

@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use crate::machine::Machine;
 use support::http::get;
 use support::{Porthole, porthole, until};
+
+use super::machine::Machine;
+use crate::turns::{Group, turn};
 
 /// Waits until the fault LED is lit, or dark.
 fn until_fault_led_is(machine: &Machine, lit: bool) {
@@ -15,6 +17,7 @@ fn until_fault_led_is(machine: &Machine, lit: bool) {
 
 #[test]
 fn a_warning_is_told_by_the_led_the_state_and_the_log_while_its_file_is_there() {
+    let _turn = turn(Group::Faults);
     let machine = Machine::new();
     let file = machine.path("fault");
     let mut command = porthole();
@@ -57,6 +60,7 @@ fn a_warning_is_told_by_the_led_the_state_and_the_log_while_its_file_is_there() 
 
 #[test]
 fn whatever_lies_where_the_warning_should_be_is_told_and_waited_for_by_nobody() {
+    let _turn = turn(Group::Faults);
     let machine = Machine::new();
     let file = machine.path("fault");
     let path = file.display();
@@ -85,6 +89,7 @@ fn whatever_lies_where_the_warning_should_be_is_told_and_waited_for_by_nobody() 
 
 #[test]
 fn a_warning_in_a_folder_that_is_made_later_or_replaced_is_told() {
+    let _turn = turn(Group::Faults);
     let machine = Machine::new();
     let folder = machine.path("run/later");
     let file = folder.join("fault");

@@ -1,14 +1,12 @@
 //! Peers that mean ill, or act as if they did: somebody who watches does not notice, and nothing stays behind.
 //!
 //! What somebody sees is measured without and with the attack, in turn on the same service, so that it is the ratio that
-//! counts; of several tries the best one, as this machine may be busy. In a program of its own, one attack at a time.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+//! counts; of several tries the best one, as this machine may be busy.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -18,6 +16,8 @@ use support::prometheus::Exposition;
 use support::tls::{Wire, plain};
 use support::ws::Client;
 use support::{Porthole, Scratch, descriptors, proc_status, until};
+
+use crate::turns::{Group, Turn, turn};
 
 /// Frames a second, of a picture of some 20 kB.
 const FPS: u32 = 30;
@@ -30,11 +30,9 @@ const TRIES: usize = 4;
 /// was at a time, as 8 kB for each header that has begun.
 const KEPT: u64 = 2048;
 
-/// One attack at a time.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Thousands of connections take as many descriptors.
+/// Waits for its turn, and takes as many descriptors as thousands of connections need.
+fn turn_to_attack() -> Turn {
+    let turn = turn(Group::Attacks);
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: fills in the struct it is given, and reads it.
     unsafe {
@@ -189,7 +187,7 @@ fn again(on: &AtomicBool, mut once: impl FnMut()) {
 
 #[test]
 fn ten_thousand_who_connect_and_close() {
-    let _turn = turn();
+    let _turn = turn_to_attack();
     let target = serve("");
     nothing_is_left(&target, |address, on| {
         // All of them the first time, then as many as come while somebody watches.
@@ -209,7 +207,7 @@ fn ten_thousand_who_connect_and_close() {
 
 #[test]
 fn a_thousand_who_send_a_request_a_byte_at_a_time() {
-    let _turn = turn();
+    let _turn = turn_to_attack();
     let target = serve("");
     let slow = |address: SocketAddr, on: &AtomicBool| {
         // Not waited for: the queue of those to be accepted is shorter than that.
@@ -235,7 +233,7 @@ fn a_thousand_who_send_a_request_a_byte_at_a_time() {
 
 #[test]
 fn those_who_close_half_of_a_connection() {
-    let _turn = turn();
+    let _turn = turn_to_attack();
     let target = serve("");
     nothing_is_left(&target, |address, on| {
         again(on, || {
@@ -253,7 +251,7 @@ fn those_who_close_half_of_a_connection() {
 
 #[test]
 fn a_viewer_that_is_killed_in_the_middle_of_a_frame() {
-    let _turn = turn();
+    let _turn = turn_to_attack();
     let target = serve("");
     nothing_is_left(&target, |address, on| {
         again(on, || {
@@ -275,7 +273,7 @@ fn a_viewer_that_is_killed_in_the_middle_of_a_frame() {
 
 #[test]
 fn two_hundred_viewers_at_once() {
-    let _turn = turn();
+    let _turn = turn_to_attack();
     let target = serve("[server]\nmax_viewers = 500\n");
     nothing_is_left(&target, |address, on| {
         again(on, || {
@@ -290,7 +288,7 @@ fn two_hundred_viewers_at_once() {
 
 #[test]
 fn garbage() {
-    let _turn = turn();
+    let _turn = turn_to_attack();
     let target = serve("");
     nothing_is_left(&target, |address, on| {
         let mut random = 1_u64;
@@ -327,7 +325,7 @@ fn garbage() {
 #[cfg(feature = "tls")]
 #[test]
 fn tls_handshakes_that_stop() {
-    let _turn = turn();
+    let _turn = turn_to_attack();
     let target = Target::serving("[tls]\nself_signed = true\n", support::tls::encrypted);
     nothing_is_left(&target, |address, on| {
         // Records that promise more than comes: a whole one's head, and a ClientHello that breaks off.

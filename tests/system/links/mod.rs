@@ -1,8 +1,7 @@
 //! Viewers behind links that cannot take the whole stream: what they see is new all the same, and nobody else notices.
 //!
 //! The links are network namespaces with a token bucket, which takes root; without, each test says so and is passed
-//! over. In a program of its own, as what is measured here would be disturbed by other tests at the same time.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+//! over.
 
 mod network;
 mod stalls;
@@ -24,6 +23,8 @@ use support::prometheus::Exposition;
 use support::tls::encrypted;
 use support::tls::{Wire, plain};
 use support::ws::Client;
+
+use crate::turns::{Group, turn};
 
 /// Frames a second.
 const FPS: u32 = 30;
@@ -142,6 +143,7 @@ const ATTEMPTS: usize = 3;
 
 /// Watches for `seconds` over a link that takes one `part`th of the stream; a second viewer watches past it.
 fn frames_stay_new(way: Way, part: u32, seconds: u64, open: Open) {
+    let _turn = turn(Group::Links);
     if let Some(why) = obstacle() {
         return println!("skipped: {why}");
     }
@@ -303,6 +305,7 @@ fn a_tenth_of_the_rate_by_encrypted_mjpeg() {
 /// From this machine itself nobody is counted by address, so this takes another.
 #[test]
 fn one_address_cannot_have_everything() {
+    let _turn = turn(Group::Links);
     if let Some(why) = obstacle() {
         return println!("skipped: {why}");
     }
