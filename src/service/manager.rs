@@ -66,7 +66,7 @@ pub(super) fn stopping() {
 /// The name of a camera whose thread does not report when it said it would.
 fn stuck(status: &Status) -> Option<String> {
     let now = Timestamp::now();
-    let stuck = status.cameras.iter().find(|camera| camera.counters.is_wedged(now, GRACE));
+    let stuck = status.cameras.iter().find(|camera| camera.counters.is_stuck(now, GRACE));
     stuck.map(|camera| camera.name.clone())
 }
 

@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 
-use crate::camera::{self, CaptureThread, Ended};
+use crate::camera::{self, CaptureEnd, CaptureThread};
 use crate::config::Config;
 use crate::failpoint;
-use crate::led::{LedError, Role, StatusLeds, StatusLedsThread};
-use crate::status::{Phase, PhaseReporter, Watcher, status};
+use crate::led::{LedError, LedRole, StatusLeds, StatusLedsThread};
+use crate::status::{Phase, ServiceReporter, Watcher, status};
 use crate::web::{ListenAddress, Web, WebError};
 
 /// From the request to stop to the end of the process. Short enough that no supervisor loses its patience, long
@@ -33,7 +33,7 @@ pub enum StartError {
     #[error("led {role}: {source}; or set required = false to run without it")]
     Led {
         /// What it is for.
-        role: Role,
+        role: LedRole,
         /// Why it cannot be had.
         #[source]
         source: LedError,
@@ -98,7 +98,7 @@ pub struct Service {
     web: Web,
     threads: Vec<CaptureThread>,
     leds: StatusLedsThread,
-    phase: PhaseReporter,
+    phase: ServiceReporter,
     status: Watcher,
     warning_file: Option<PathBuf>,
 }
@@ -205,8 +205,8 @@ async fn first_to_end(threads: &mut [CaptureThread]) -> Fault {
     });
     let (name, ended) = first(ends.collect()).await;
     let message = match ended {
-        Ended::Panicked(message) => message,
-        Ended::Stopped => "it stopped without being told to".into(),
+        CaptureEnd::Panicked(message) => message,
+        CaptureEnd::Stopped => "it stopped without being told to".into(),
     };
     Fault::Panicked { name, message }
 }

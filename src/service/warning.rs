@@ -21,7 +21,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::status::PhaseReporter;
+use crate::status::ServiceReporter;
 
 /// Pause between a change and the look at the file, so that a writer at work causes ten looks a second at most.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_BYTES: u64 = 4096;
 
 /// Puts the text of `file` into the status, again whenever it changes. Never ends; loses nothing when cancelled.
-pub(super) async fn watch(file: Option<PathBuf>, status: &PhaseReporter) -> Infallible {
+pub(super) async fn watch(file: Option<PathBuf>, status: &ServiceReporter) -> Infallible {
     let Some(file) = file else { return pending().await };
     let mut folder = FolderWatch::new();
     loop {

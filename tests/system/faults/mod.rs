@@ -4,5 +4,6 @@
 
 mod camera;
 mod machine;
+mod ppoll;
 mod system;
 mod warning;

@@ -194,7 +194,7 @@ fn those_who_ask_for_nothing_cannot_keep_all_descriptors() {
     (0..30).for_each(|_| drop(client.acknowledged()));
     let metrics = Exposition::parse(&get(service.address, "/metrics").text());
     let crowded = metrics.value("porthole_connections_dropped_total", &[("reason", "crowded")]);
-    assert!(crowded >= 1.0, "nobody was sent away");
+    assert!(crowded >= 1.0, "no connection was evicted");
     drop(idle);
 }
 
