@@ -6,13 +6,13 @@ use std::process::Command;
 
 use porthole::config::{Key, SECTIONS, Section};
 use support::tools::program;
-use support::{Scratch, finish, run, source_tree};
+use support::{Scratch, finish, run, script};
 
 /// The folder that `scripts/manual` has written. Where the generator is not built yet it is built: that may take longer
 /// than a test waits for other programs.
 fn generate(scratch: &Scratch) -> PathBuf {
     let folder = scratch.path("manual");
-    let made = Command::new(source_tree().join("scripts/manual")).arg(&folder).output().unwrap();
+    let made = script("manual").arg(&folder).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     folder
 }
