@@ -1,6 +1,6 @@
 //! Porthole: a camera service for single-board computers. **The newest frame, to everyone, now.**
 //!
-//! The command is in `src/main.rs`; everything it does is here. A second one, `porthole-appliance` in `src/appliance/`, does
+//! The command is in `src/main.rs`; everything it does is here. The package `porthole-appliance` in `src/appliance/` does
 //! what an SD-card image needs around it, and is on such images only.
 //!
 //! The chapters for users, from installation to the threat model, are in [`manual`].
