@@ -1,7 +1,7 @@
 //! Porthole: a camera service for single-board computers that sends the newest frame to every viewer with low latency.
 //!
-//! The command is in `src/main.rs`; everything it does is in this library. A second program, `porthole-appliance` in
-//! `src/appliance/`, does what an SD-card image needs around the service, and is installed only on such images.
+//! The command is in `src/main.rs`; everything it does is in this library. The package `porthole-appliance` in
+//! `src/appliance/` does what an SD-card image needs around the service, and is installed only on such images.
 //!
 //! Most modules are private. Build this documentation with them:
 //! `cargo doc --no-deps --document-private-items --open`.

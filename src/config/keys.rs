@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use super::key::{Accepts, DefaultValue, Field, Key, KeyType, Section, section};
 use crate::camera::ControlValue;
 use crate::document::{DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml};
-use crate::optional_keys;
 use Accepts::{Between, Form, OneOf};
 use DefaultValue::{Required, Rule, Value};
 
@@ -102,11 +101,22 @@ impl ToToml for ControlValue {
     }
 }
 
-optional_keys! {
-    /// The file that `porthole passwd` writes.
-    pub(super) struct PasswordsFile {
-        viewer_password: String,
-        admin_password: String,
+/// The file that `porthole passwd` writes.
+#[derive(Debug)]
+pub(super) struct PasswordsFile {
+    pub(super) viewer_password: Option<Spanned<String>>,
+    pub(super) admin_password: Option<Spanned<String>>,
+}
+
+impl FromToml for PasswordsFile {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        let mut table = TableReader::new(value, span)?;
+        let file = Self {
+            viewer_password: table.optional("viewer_password")?,
+            admin_password: table.optional("admin_password")?,
+        };
+        table.finish()?;
+        Ok(file)
     }
 }
 
