@@ -30,11 +30,11 @@ const HEADER_BYTES: usize = 4096;
 pub(super) struct V4l2Source {
     wanted: WantedMode,
     controls: Arc<ControlStore>,
-    stream: Option<Stream>,
+    stream: Option<V4l2Stream>,
 }
 
 /// A device that streams.
-struct Stream {
+struct V4l2Stream {
     device: CaptureDevice,
     path: String,
     pixel_format: PixelFormat,
@@ -95,7 +95,7 @@ impl V4l2Source {
             PixelFormat::Mjpeg => max_jpeg_bytes(format.resolution).max(format.buffer_bytes + HEADER_BYTES),
             _ => max_jpeg_bytes(format.resolution),
         };
-        self.stream = Some(Stream {
+        self.stream = Some(V4l2Stream {
             device,
             path: name,
             pixel_format: mode.format,
@@ -136,7 +136,7 @@ impl Source for V4l2Source {
     }
 }
 
-impl Stream {
+impl V4l2Stream {
     fn next(
         &mut self,
         waker: &Waker,
