@@ -1,6 +1,6 @@
 //! The page in a real browser.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 use std::process::Command;
 
 use serde_json::{Value, json};

@@ -19,7 +19,7 @@ use crate::targets::Cuts;
 const HEADER: usize = 14;
 
 /// First byte: how the stream is cut. Second: the longest message. The rest: the stream.
-pub fn reader(data: &[u8]) {
+pub fn inbound(data: &[u8]) {
     let [cuts, limit, stream @ ..] = data else { return };
     let limit = [16, 125, 200, 4096][usize::from(limit % 4)];
     let whole = hear(stream, Cuts::new(0), limit);
