@@ -6,7 +6,7 @@ use std::process::Command;
 
 use porthole::config::{Key, SECTIONS, Section};
 use support::tools::program;
-use support::{Scratch, finish, run, script};
+use support::{Scratch, finish, run, script, source_tree};
 
 /// The folder that `scripts/manual` has written. Where the generator is not built yet it is built: that may take longer
 /// than a test waits for other programs.

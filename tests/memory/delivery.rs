@@ -1,12 +1,9 @@
 //! What frames cost in memory on their way from the camera to viewers of every kind: nothing. Once everybody has had a
 //! few, neither the camera's thread nor the one that serves asks the allocator for anything.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use porthole::config::{Flags, resolve};
 use porthole::service::Service;
@@ -15,58 +12,14 @@ use support::ws::Client;
 use support::{Scratch, until};
 use tokio::sync::oneshot;
 
+use crate::allocator::{exempt_this_thread, of_program};
+use crate::turn;
+
 /// Frames that are counted, captured and delivered.
 const FRAMES: u64 = 10_000;
 /// Frames everybody has had before.
 const WARM_UP: u32 = 200;
 const VIEWERS: usize = 20;
-
-/// Counts what all threads but the test's own allocate.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-thread_local! {
-    /// This thread is the test's own.
-    static EXEMPT: Cell<bool> = const { Cell::new(false) };
-}
-
-impl Counting {
-    fn count() {
-        if !EXEMPT.try_with(Cell::get).unwrap_or(true) {
-            ALLOCATIONS.fetch_add(1, SeqCst);
-        }
-    }
-}
-
-// SAFETY: hands everything on to the system's allocator; counting touches no memory of its own.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::count();
-        // SAFETY: the caller's promises are passed on as they are.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        Self::count();
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        Self::count();
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A clip of small pictures, all different.
 fn clip() -> Vec<u8> {
@@ -98,7 +51,7 @@ impl Seen {
 
 /// Watches as the `index`th viewer, in one of the ways there are.
 fn watch(index: usize, address: SocketAddr, seen: &Seen) {
-    EXEMPT.set(true);
+    exempt_this_thread();
     let mut next: Box<dyn FnMut()> = match index % 3 {
         0 => {
             let mut client = Client::porthole(address, "/ws");
@@ -123,7 +76,9 @@ fn watch(index: usize, address: SocketAddr, seen: &Seen) {
 
 #[test]
 fn a_frame_on_its_way_to_twenty_viewers_allocates_nothing() {
-    EXEMPT.set(true);
+    let _turn = turn();
+    exempt_this_thread();
+    let at_start = of_program();
     let scratch = Scratch::new();
     let file = scratch.file("clip.mjpeg", clip());
     // As fast as they can be read, which is faster than any camera.
@@ -155,14 +110,14 @@ fn a_frame_on_its_way_to_twenty_viewers_allocates_nothing() {
             seen.had.iter().all(|count| count.load(SeqCst) >= WARM_UP).then_some(())
         });
         let (from, delivered) = (seen.newest.load(SeqCst), seen.delivered());
-        let before = ALLOCATIONS.load(SeqCst);
+        let before = of_program();
         until("enough frames have been captured and delivered", || {
             let captured = u64::from(seen.newest.load(SeqCst).wrapping_sub(from));
             (captured >= FRAMES && seen.delivered() >= delivered + FRAMES).then_some(())
         });
-        let during = ALLOCATIONS.load(SeqCst) - before;
+        let during = of_program() - before;
         seen.over.store(true, SeqCst);
-        assert!(before > 0, "nothing was counted at all");
+        assert!(before > at_start, "nothing was counted at all");
         assert_eq!(during, 0, "allocations while {FRAMES} frames went by");
     });
     stop.send(()).unwrap();

@@ -1,9 +1,6 @@
 //! The ring under load: a million frames for many viewers, with every guarantee of `src/ring/mod.rs` checked. Small tests are
 //! beside the code.
-#![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
@@ -11,39 +8,8 @@ use std::time::Instant;
 use porthole::frame::{Resolution, Sequence, Timestamp, WrittenJpeg};
 use porthole::ring::{Publisher, ring};
 
-/// Counts what each thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: forwards every call to the system's allocator; counting touches no memory of its own.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's guarantees are passed on unchanged.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
+use crate::allocator::of_this_thread;
+use crate::turn;
 
 /// Writes a frame whose bytes all follow from its number, so that a mix of two frames is noticed.
 fn publish(publisher: &mut Publisher, number: u64) -> Sequence {
@@ -66,6 +32,7 @@ fn number(jpeg: &[u8]) -> u64 {
 
 #[test]
 fn a_million_frames_for_many_viewers() {
+    let _turn = turn();
     const FRAMES: u64 = 1_000_000;
     const VIEWERS: usize = 8;
     let (mut publisher, frames) = ring(VIEWERS, 64);
@@ -79,7 +46,7 @@ fn a_million_frames_for_many_viewers() {
             scope.spawn(move || {
                 let mut subscription = frames.subscribe().unwrap();
                 let (mut last, mut taken) = (0, 0u64);
-                let before = allocations();
+                let before = of_this_thread();
                 while !done.load(SeqCst) {
                     let at_least = newest.load(SeqCst);
                     let Some(lease) = subscription.lease() else { continue };
@@ -98,17 +65,17 @@ fn a_million_frames_for_many_viewers() {
                     }
                     last = seen;
                 }
-                assert_eq!(allocations(), before, "leasing allocates");
+                assert_eq!(of_this_thread(), before, "leasing allocates");
                 assert!(taken > 0, "viewer {viewer} saw nothing");
                 leases.fetch_add(taken, SeqCst);
             });
         }
-        let before = allocations();
+        let before = of_this_thread();
         for number in 1..=FRAMES {
             assert_eq!(publish(&mut publisher, number), Sequence(number as u32));
             newest.store(number, SeqCst);
         }
-        assert_eq!(allocations(), before, "publishing allocates");
+        assert_eq!(of_this_thread(), before, "publishing allocates");
         done.store(true, SeqCst);
     });
     let stats = frames.stats();
@@ -125,6 +92,7 @@ fn a_million_frames_for_many_viewers() {
 
 #[test]
 fn memory_follows_the_frames_in_flight_and_not_the_slots() {
+    let _turn = turn();
     const SLOT: usize = 4 << 20;
     let resident = || {
         let pages: u64 =
@@ -150,6 +118,7 @@ fn memory_follows_the_frames_in_flight_and_not_the_slots() {
 
 #[test]
 fn waiting_viewers_wake_for_each_frame_and_for_the_end() {
+    let _turn = turn();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (mut publisher, frames) = ring(1, 64);
     let mut subscription = frames.subscribe().unwrap();
