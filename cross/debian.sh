@@ -30,7 +30,7 @@ need() {
     scripts/needs "$@" >&2 || die "some of these packages are missing: $*"
 }
 
-# for_target TRIPLE -- what the target is called by those who have a say in it. Sets: target arch gnu packages
+# for_target TRIPLE -- what the target is called by those who have a say in it. Sets: target arch gnu rust packages
 for_target() {
     target=$1
     case $target in
@@ -41,7 +41,8 @@ for_target() {
     # Package lists of some age have a Rust that is too old.
     local minimum
     minimum=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
-    packages=("rustc-web>=$minimum" "cargo-web>=$minimum" cmake make "gcc-$gnu" "g++-$gnu" "libc6-dev-$arch-cross")
+    rust=("rustc-web>=$minimum" "cargo-web>=$minimum")
+    packages=("${rust[@]}" cmake make "gcc-$gnu" "g++-$gnu" "libc6-dev-$arch-cross")
 }
 
 # foreign ARCH COMMAND... -- runs an apt command as if this machine were of that architecture, with lists of its
