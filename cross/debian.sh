@@ -30,7 +30,7 @@ need() {
     scripts/needs "$@" >&2 || die "some of these packages are missing: $*"
 }
 
-# for_target TRIPLE -- what the target is called by those who have a say in it. Sets: target arch gnu packages
+# for_target TRIPLE -- what the target is called by those who have a say in it. Sets: target arch gnu rust packages
 for_target() {
     target=$1
     case $target in
@@ -38,7 +38,11 @@ for_target() {
         armv7-unknown-linux-gnueabihf) arch=armhf gnu=arm-linux-gnueabihf ;;
         *) die "$target is none of aarch64-unknown-linux-gnu, armv7-unknown-linux-gnueabihf" ;;
     esac
-    packages=(rustc-web cargo-web cmake make "gcc-$gnu" "g++-$gnu" "libc6-dev-$arch-cross")
+    # Package lists of some age have a Rust that is too old.
+    local minimum
+    minimum=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
+    rust=("rustc-web>=$minimum" "cargo-web>=$minimum")
+    packages=("${rust[@]}" cmake make "gcc-$gnu" "g++-$gnu" "libc6-dev-$arch-cross")
 }
 
 # foreign ARCH COMMAND... -- runs an apt command as if this machine were of that architecture, with lists of its

@@ -1,21 +1,14 @@
 //! What the service's unit allows it, and the programs that it starts, is all that the kernel lets them have.
 
-use crate::Lab;
+use crate::config::confined;
 use crate::pi::Pi;
-use crate::serving::CAMERA;
+use crate::{Lab, Left};
 
-/// Wants to hold more than it may at once.
-const GREEDY: &str = "[[camera]]\nname = \"greedy\"\nlinger_s = 0\n\
-                      source = 'exec:exec dd if=/dev/zero bs=400M'\n";
-/// Starts programs, for ever.
-const FERTILE: &str = "[[camera]]\nname = \"fertile\"\nlinger_s = 0\n\
-                       source = 'exec:while :; do sleep 600 & done'\n";
 const STATE: &str = "wget -q -O - http://127.0.0.1/state";
 const GROUP: &str = "/sys/fs/cgroup/system.slice/porthole.service";
 
-pub fn it_has_no_more_than_the_unit_says(lab: &Lab) {
-    let card = lab.card(&format!("[auth]\nmode = \"none\"\n{CAMERA}{GREEDY}{FERTILE}"));
-    let mut pi = lab.boot(&card);
+pub fn it_has_no_more_than_the_unit_says(lab: &Lab, left: Left) -> Left {
+    let (mut pi, _card) = left.unwrap_or_else(|| lab.booted(&confined()));
     serves(&mut pi);
     let process = pi.run("pidof porthole");
 
@@ -44,6 +37,7 @@ pub fn it_has_no_more_than_the_unit_says(lab: &Lab) {
 
     assert_eq!(pi.run("pidof porthole"), process, "it was started again");
     pi.run("systemctl is-active porthole");
+    None
 }
 
 /// What a shell runs after this is confined as the service is, but for its user.

@@ -3,26 +3,25 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::Lab;
 use crate::card::Card;
+use crate::config::{CAMERA, OPEN, SERVES};
 use crate::pi::Pi;
-use crate::serving::CAMERA;
+use crate::{Lab, Left};
 
-const OPEN: &str = "[auth]\nmode = \"none\"\n";
-const SERVES: &str = "timeout 60 wget -q -O - http://127.0.0.1/healthz";
 /// Files that `guest/write` writes to in turn.
 const FILES: u64 = 16;
 /// Longest that something is written before the power is cut.
 const WRITING: Duration = Duration::from_secs(10);
 
-pub fn a_state_partition_that_is_lost_or_damaged_is_made_again(lab: &Lab) {
-    let card = lab.card(OPEN);
-    let mut pi = lab.boot(&card);
+pub fn a_state_partition_that_is_lost_or_damaged_is_made_again(lab: &Lab, left: Left) -> Left {
+    let settings = format!("{OPEN}{CAMERA}");
+    let (mut pi, card) = left.unwrap_or_else(|| lab.booted(&settings));
     let (first, length) = card.state();
     assert_eq!(first + length, std::fs::metadata(&card.path).unwrap().len(), "it has the rest of the card");
     pi.run("echo mine >/state/mine && sync");
     pi.cut();
 
+    card.put("porthole.toml", &settings);
     card.lose_state();
     let mut pi = lab.boot(&card);
     pi.until("it serves", SERVES);
@@ -43,17 +42,19 @@ pub fn a_state_partition_that_is_lost_or_damaged_is_made_again(lab: &Lab) {
     pi.until("it serves", SERVES);
     assert!(pi.run("cat /run/porthole-appliance/state-made").contains("repaired"));
     pi.run("[ ! -e /state/mine ] && echo mine >/state/mine && grep ' /state ' /proc/mounts");
+    Some((pi, card))
 }
 
-pub fn nothing_that_was_acknowledged_is_lost_when_the_power_is_cut(lab: &Lab) {
+pub fn nothing_that_was_acknowledged_is_lost_when_the_power_is_cut(lab: &Lab, left: Left) -> Left {
     println!("        {} cuts with PORTHOLE_CUT_SEED={}", lab.cuts, lab.seed);
-    let card = lab.card(&format!("{OPEN}{CAMERA}"));
+    let (pi, card) = left.unwrap_or_else(|| lab.booted(&format!("{OPEN}{CAMERA}")));
+    let mut running = Some(pi);
     let mut random = Random(lab.seed);
     // The newest number that each file is known to hold.
     let mut acknowledged: HashMap<u64, u64> = HashMap::new();
     let mut next = 1;
     for cut in 0..=lab.cuts {
-        let mut pi = lab.boot(&card);
+        let mut pi = running.take().unwrap_or_else(|| lab.boot(&card));
         next = next.max(verify(&mut pi, &acknowledged));
         if cut > 0 {
             assert_eq!(
@@ -65,7 +66,7 @@ pub fn nothing_that_was_acknowledged_is_lost_when_the_power_is_cut(lab: &Lab) {
         if cut == lab.cuts {
             // Once it need not be hurried: that all of it works.
             pi.until("it serves", SERVES);
-            return;
+            break;
         }
         pi.send(&format!("/test/write {next}"));
         // What the answer begins with; then one number a line.
@@ -80,6 +81,7 @@ pub fn nothing_that_was_acknowledged_is_lost_when_the_power_is_cut(lab: &Lab) {
         println!("        cut {}: {} records acknowledged", cut + 1, numbers.len());
         in_the_middle_of_a_start(lab, &card, &mut random, cut);
     }
+    None
 }
 
 /// Cuts the power at any moment of a start, too, every fourth time.

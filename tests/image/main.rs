@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod card;
+mod config;
 mod confined;
 mod lan;
 mod lasting;
@@ -20,6 +21,8 @@ mod wifi;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use card::Card;
@@ -37,6 +40,9 @@ pub struct Lab {
     seed: u64,
 }
 
+/// A board that a test has left switched on, with its card, for the test after it on the same card.
+pub type Left = Option<(Pi, Card)>;
+
 impl Lab {
     /// A card with the image and these settings of the service.
     pub fn card(&self, porthole: &str) -> Card {
@@ -49,32 +55,48 @@ impl Lab {
         Pi::boot(card, &self.with())
     }
 
+    /// A board with a new card with these settings of the service.
+    pub fn booted(&self, porthole: &str) -> (Pi, Card) {
+        let card = self.card(porthole);
+        (self.boot(&card), card)
+    }
+
     /// What is needed to talk to the system.
     pub fn with(&self) -> With<'_> {
         With { overlay: Some(&self.overlay), ..With::default() }
     }
 }
 
-type Test = (&'static str, fn(&Lab));
+/// A test takes what the one before it on the same card has left, and leaves the same to the next. Without that, because
+/// it runs alone or the one before it failed, it makes a card of its own.
+type Test = (&'static str, fn(&Lab, Left) -> Left);
 
 macro_rules! tests {
     ($($module:ident :: $name:ident),* $(,)?) => {
-        [$((concat!(stringify!($module), "::", stringify!($name)), $module::$name)),*]
+        &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name)),*]
     };
 }
 
-const TESTS: &[Test] = &tests![
-    serving::a_card_a_camera_and_nothing_else,
-    serving::the_led_on_the_board_is_lit_while_it_serves,
-    settings::a_broken_file_is_told_and_does_no_harm,
-    network::it_is_found_by_its_name_and_takes_new_versions_over_ssh,
-    updates::a_bad_one_is_taken_back_and_a_good_one_stays,
-    confined::it_has_no_more_than_the_unit_says,
-    watchdog::it_is_armed,
-    wifi::it_joins_the_one_that_it_was_told_with_the_passphrase,
-    lasting::a_state_partition_that_is_lost_or_damaged_is_made_again,
-    lasting::nothing_that_was_acknowledged_is_lost_when_the_power_is_cut,
+/// The tests that share a card, in the order of its life. Booting is most of what a test costs.
+const CARDS: &[&[Test]] = &[
+    tests![
+        serving::a_card_a_camera_and_nothing_else,
+        updates::a_bad_one_is_taken_back_and_a_good_one_stays,
+        lasting::a_state_partition_that_is_lost_or_damaged_is_made_again,
+        lasting::nothing_that_was_acknowledged_is_lost_when_the_power_is_cut,
+    ],
+    tests![network::it_is_found_by_its_name_and_takes_new_versions_over_ssh],
+    tests![
+        serving::the_led_on_the_board_is_lit_while_it_serves,
+        wifi::it_joins_the_one_that_it_was_told_with_the_passphrase,
+        confined::it_has_no_more_than_the_unit_says,
+    ],
+    tests![settings::a_broken_file_is_told_and_does_no_harm],
+    tests![watchdog::it_is_armed],
 ];
+
+/// Boards that are emulated at a time. An emulated boot keeps little more than one processor busy.
+const BOARDS: usize = 2;
 
 fn main() -> ExitCode {
     let path = |key: &str| std::env::var_os(key).map(PathBuf::from);
@@ -95,19 +117,24 @@ fn main() -> ExitCode {
     };
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let (mut passed, mut failed) = (0, 0);
-    for (name, test) in TESTS.iter().filter(|(name, _)| chosen(name)) {
-        let began = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| test(&lab)));
-        let seconds = began.elapsed().as_secs_f32();
-        if result.is_ok() {
-            passed += 1;
-            println!("ok      {name} ({seconds:.0} s)");
-        } else {
-            failed += 1;
-            println!("FAILED  {name} ({seconds:.0} s)");
+    let (next, passed, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while let Some(tests) = CARDS.get(next.fetch_add(1, Relaxed)) {
+            let mut left = None;
+            for (name, test) in tests.iter().filter(|(name, _)| chosen(name)) {
+                let began = Instant::now();
+                let result = catch_unwind(AssertUnwindSafe(|| test(&lab, left.take())));
+                let seconds = began.elapsed().as_secs_f32();
+                let (word, count) = if result.is_ok() { ("ok     ", &passed) } else { ("FAILED ", &failed) };
+                count.fetch_add(1, Relaxed);
+                println!("{word} {name} ({seconds:.0} s)");
+                left = result.unwrap_or_default();
+            }
         }
-    }
+    };
+    // Emulators end with the thread that started them.
+    std::thread::scope(|scope| (0..BOARDS).for_each(|_| drop(scope.spawn(work))));
+    let (passed, failed) = (passed.into_inner(), failed.into_inner());
     println!("{passed} passed, {failed} failed");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -2,21 +2,18 @@
 
 use data_encoding::BASE64;
 
-use crate::Lab;
 use crate::card::Card;
+use crate::config::{CAMERA, PASSWORD, PASSWORD_IN_URL, wifi};
 use crate::pi::{PATIENCE, Pi, With, wait};
+use crate::{Lab, Left};
 use support::picture::Stamp;
 
-const PASSWORD: &str = "a secret of ten";
-/// The board's own LED cannot be had here: it is behind a chip that is not emulated.
-pub const CAMERA: &str = "[[camera]]\nwidth = 640\nheight = 480\nfps = 5\nlinger_s = 0\n\
-                          [[led]]\nrole = \"power\"\nline = \"GPIO23\"\n[[led]]\nrole = \"on-air\"\n";
 const POWER: u32 = 23;
 const ON_AIR: u32 = 17;
 
 /// Fetches a path of the service with the password, within the system.
 fn get(path: &str) -> String {
-    format!("timeout 60 wget -q -O - 'http://127.0.0.1{path}?token=a%20secret%20of%20ten'")
+    format!("timeout 60 wget -q -O - 'http://127.0.0.1{path}?token={PASSWORD_IN_URL}'")
 }
 
 /// A picture of the camera's, by a client in the system.
@@ -28,7 +25,7 @@ fn snapshot(pi: &mut Pi) -> Stamp {
     Stamp::of(&BASE64.decode(text.as_bytes()).expect("base64"))
 }
 
-pub fn a_card_a_camera_and_nothing_else(lab: &Lab) {
+pub fn a_card_a_camera_and_nothing_else(lab: &Lab, _: Left) -> Left {
     let card = Card::flashed(&lab.image, &["--hostname", "garden"], PASSWORD);
     card.put("porthole.toml", CAMERA);
     assert!(card.get("network.toml").expect("network.toml").contains(PASSWORD), "it is to be applied");
@@ -71,13 +68,16 @@ pub fn a_card_a_camera_and_nothing_else(lab: &Lab) {
     assert_eq!(pi.run("ls /state/private/porthole"), held);
     assert_eq!(pi.run("cat /proc/sys/kernel/hostname").trim(), "garden");
     assert_eq!(pi.outcome("ls /etc/mine /run/porthole-appliance/state-made").0, 1, "of the start before");
+    Some((pi, card))
 }
 
 /// Where the 3B has a chip that is not emulated, the Zero 2 W, which is the same otherwise, has its green LED at a pin, and
 /// lit when that is low.
-pub fn the_led_on_the_board_is_lit_while_it_serves(lab: &Lab) {
+pub fn the_led_on_the_board_is_lit_while_it_serves(lab: &Lab, _: Left) -> Left {
     const ACT: u32 = 29;
     let card = lab.card("");
+    // For the test after this one, which takes it at the first start too.
+    card.put("network.toml", &wifi());
     let mut pi = Pi::boot(&card, &With { tree: "bcm2837-rpi-zero-2-w.dtb", ..lab.with() });
     // At the first start, when nothing has waited for udev, and by nobody but the service.
     let lit = "cd /sys/class/leds/ACT && grep -v '^0' brightness && grep '^.none.' trigger";
@@ -87,6 +87,7 @@ pub fn the_led_on_the_board_is_lit_while_it_serves(lab: &Lab) {
     wait("it is dark", PATIENCE, || pi.is_high(ACT).then_some(()));
     pi.run("systemctl start porthole");
     wait("it is lit again", PATIENCE, || (!pi.is_high(ACT)).then_some(()));
+    Some((pi, card))
 }
 
 /// When what was done, by the guest's clock.

@@ -1,11 +1,10 @@
 //! Settings that are wrong.
 
-use crate::Lab;
-use crate::serving::CAMERA;
+use crate::config::CAMERA;
+use crate::{Lab, Left};
 
-pub fn a_broken_file_is_told_and_does_no_harm(lab: &Lab) {
-    let card = lab.card(&format!("{CAMERA}[[camera]\nwidth = \"wide\"\n"));
-    let mut pi = lab.boot(&card);
+pub fn a_broken_file_is_told_and_does_no_harm(lab: &Lab, _: Left) -> Left {
+    let (mut pi, card) = lab.booted(&format!("{CAMERA}[[camera]\nwidth = \"wide\"\n"));
     // The defaults: the URL with the token is on the card, as there is no screen to print it on.
     let url = pi.until("the URL is told", "cat /boot/porthole-url.txt");
     let token = url.split_once("?token=").unwrap_or_else(|| panic!("no token in {url:?}")).1;
@@ -17,4 +16,5 @@ pub fn a_broken_file_is_told_and_does_no_harm(lab: &Lab) {
     pi.restart();
     let error = card.get("porthole-error.txt").expect("porthole-error.txt");
     assert!(error.contains("/boot/porthole.toml:11: "), "{error}");
+    None
 }

@@ -2,23 +2,20 @@
 
 use data_encoding::HEXLOWER;
 
-use crate::Lab;
+use crate::config::{PASSPHRASE, WIFI, confined, wifi};
 use crate::pi::Pi;
+use crate::{Lab, Left};
 
-/// As people call theirs.
-const NAME: &str = "Garden \u{1f426} \"5\"";
-const PASSPHRASE: &str = "eleven years and a day";
 /// Succeeds once both have shown each other that they know the passphrase: Documentation/networking/operstates.rst.
 const UP: &str = "grep -x up /sys/class/net/wlan0/operstate";
 const ADDRESSED: &str = "ip addr show dev wlan0 | grep 192.168.88.20/24";
 
-pub fn it_joins_the_one_that_it_was_told_with_the_passphrase(lab: &Lab) {
-    let card = lab.card("");
-    let settings = format!(
-        "[wifi]\ncountry = \"DE\"\nssid = '{NAME}'\npassphrase = \"{PASSPHRASE}\"\naddress = \"192.168.88.20/24\"\n"
-    );
-    card.put("network.toml", &settings);
-    let mut pi = lab.boot(&card);
+pub fn it_joins_the_one_that_it_was_told_with_the_passphrase(lab: &Lab, left: Left) -> Left {
+    let (mut pi, card) = left.unwrap_or_else(|| {
+        let card = lab.card("");
+        card.put("network.toml", &wifi());
+        (lab.boot(&card), card)
+    });
     hear(&mut pi, "somebody else's passphrase");
     pi.until("it is turned away", "journalctl -b -u appliance-wifi | grep 'pre-shared key may be incorrect'");
     assert_ne!(pi.outcome(UP).0, 0, "without the passphrase");
@@ -33,10 +30,13 @@ pub fn it_joins_the_one_that_it_was_told_with_the_passphrase(lab: &Lab) {
     assert!(!card.get("network.toml").expect("network.toml").contains(PASSPHRASE), "it is still on the card");
     pi.restart();
 
+    // For the test after this one.
+    card.put("porthole.toml", &confined());
     // With what is kept of the passphrase.
     let mut pi = lab.boot(&card);
     hear(&mut pi, PASSPHRASE);
     pi.until("it has joined again", UP);
+    Some((pi, card))
 }
 
 /// What `iw` says of a radio that saves power, or does not.
@@ -46,5 +46,5 @@ fn saving<const N: usize>(states: [&str; N]) -> String {
 
 /// Brings an access point within hearing, instead of the one that was there.
 fn hear(pi: &mut Pi, passphrase: &str) {
-    pi.run(&format!("/test/radio {} \"{passphrase}\"", HEXLOWER.encode(NAME.as_bytes())));
+    pi.run(&format!("/test/radio {} \"{passphrase}\"", HEXLOWER.encode(WIFI.as_bytes())));
 }
