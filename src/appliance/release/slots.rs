@@ -13,7 +13,7 @@ use blake2::{Blake2b512, Digest};
 use data_encoding::HEXLOWER;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use porthole::storage;
+use porthole::storage::{self, Aside};
 use serde::{Deserialize, Serialize};
 
 use super::error::ReleaseError;
@@ -148,7 +148,9 @@ impl Slots {
     pub(super) fn commit(&self, table: &SlotTable) -> Result<(), ReleaseError> {
         let path = self.file();
         let text = serde_json::to_string(table).map_err(io::Error::from);
-        text.and_then(|text| storage::replace(&path, 0o644, text.as_bytes()))
+        // The slots are locked: nobody else writes it.
+        text.and_then(|text| storage::write_aside(&path, 0o644, &mut text.as_bytes(), u64::MAX))
+            .and_then(Aside::commit)
             .map_err(|cause| ReleaseError::disk(&path, cause))
     }
 
