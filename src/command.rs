@@ -1,5 +1,5 @@
 //! The command line and its help. The manual page porthole(1) and the shell completions are made from it. Flags that set
-//! a configuration key are in [`Flags`](crate::config::Flags).
+//! a configuration key are in [`Flags`].
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
