@@ -162,11 +162,11 @@ section! {
         }
         hosts: Vec<String> {
             default: Value("[]"),
-            help: "Names, besides its own, by which browsers may reach it, such as \"cam.example\"; \"*\" is any name",
+            help: "Names, besides its own, by which browsers may reach it, such as `cam.example`; `*` is any name",
         }
         allow_origins: Vec<String> {
             default: Value("[]"),
-            help: "Sites whose pages may use it, such as \"https://home.example:8123\"; \"*\" is every site",
+            help: "Sites whose pages may use it, such as `https://home.example:8123`; `*` is every site",
         }
     }
 }
