@@ -1,40 +1,42 @@
-//! The command line as clap knows it: what can be said, and the help that teaches it. The manual page and the shell
-//! completions are made of the same.
+//! The command line and its help. The manual page porthole(1) and the shell completions are made from it. Flags that set
+//! a configuration key are in [`Flags`].
 #![forbid(unsafe_code)]
 
-use crate::config::Flags;
-use crate::led::Role;
-use crate::web::UserRole;
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
 
-/// What stands below the flags.
-const AFTER: &str = "\
+use crate::config::Flags;
+use crate::led::LedRole;
+use crate::web::UserRole;
+
+/// The help below the flags.
+const AFTER_HELP: &str = "\
 Examples:
   porthole                                 serve the first camera to this machine, at http://127.0.0.1:8080/
-  porthole --listen 0.0.0.0:8080           serve the network; the URL printed holds the token
+  porthole --listen 0.0.0.0:8080           serve the network; the printed URL has the token
   porthole --source pattern                serve a test picture; no camera is needed
   porthole --source /dev/video0 --size 640x480 --fps 15
   porthole --source 'exec:rpicam-vid -t 0 -n --codec mjpeg -o -'
                                            serve a CSI camera of a Raspberry Pi
-  porthole cameras                         what is connected, and what it offers
-  porthole passwd                          ask for a password instead of a token
-  porthole check                           what is in force, and where each value came from
+  porthole cameras                         list the cameras that are connected
+  porthole passwd                          require a password instead of a token
+  porthole check                           show every value in force and its origin
 
-Pictures for other programs: /stream, /snapshot, /ws; figures: /state, /metrics.
+For other programs: pictures at /stream, /snapshot and /ws, figures at /state and /metrics.
+The keys of the configuration file: man porthole.toml
 
 Exit codes: 0 stopped as told, 1 configuration wrong, 2 could not start, 3 stopped by a fault.";
 
 /// A camera in any browser on the network, live.
 #[derive(Parser)]
 #[command(name = "porthole", version, about, long_about = None, propagate_version = true)]
-#[command(after_help = AFTER)]
+#[command(after_help = AFTER_HELP)]
 pub struct Command {
-    /// What to do; [`Verb::Run`] if nothing is said.
+    /// What to do; [`Action::Run`] without a subcommand.
     #[command(subcommand)]
-    pub verb: Option<Verb>,
+    pub action: Option<Action>,
 
-    /// What the command line configures.
+    /// Flags that override the configuration file.
     #[command(flatten)]
     pub flags: Flags,
 
@@ -45,7 +47,7 @@ pub struct Command {
 
 /// What the program can do.
 #[derive(Subcommand)]
-pub enum Verb {
+pub enum Action {
     /// Serve the camera (the default)
     Run,
     /// List cameras with their stable names, formats, sizes, rates and controls
@@ -55,26 +57,26 @@ pub enum Verb {
         /// A board's id
         id: Option<String>,
     },
-    /// Switch the LED of a role, to try out its wire
+    /// Switch the LED of a role, to try its line
     Led {
         /// power, camera, on-air or fault
-        role: Role,
+        role: LedRole,
         /// on and blink last until Ctrl-C; off ends at once
-        #[arg(value_parser = ["on", "off", "blink"])]
-        what: String,
+        #[arg(value_name = "STATE", value_parser = ["on", "off", "blink"])]
+        state: String,
     },
-    /// Set a password, so that it is asked for
+    /// Set a password, which is required from the next start on
     ///
-    /// Asks for it twice on a terminal, or reads one line of standard input. Its hash is kept in passwords.toml in the
-    /// state directory of --state-dir or the configuration; porthole must be restarted to know it.
+    /// Asks for it twice on a terminal, otherwise reads one line of standard input. The file passwords.toml in the state
+    /// directory keeps its hash.
     Passwd {
-        /// viewer sees, admin changes the camera's controls too
+        /// viewer may watch, admin may also change the camera's controls
         #[arg(default_value = "admin")]
         role: UserRole,
-        /// Print the hash for the configuration file, and keep nothing
+        /// Print the hash for the configuration file instead of keeping it
         #[arg(long)]
         print: bool,
     },
-    /// Check the configuration and show every value with where it came from
+    /// Check the configuration, and show every value in force with its origin
     Check,
 }

@@ -1,9 +1,9 @@
 //! TOML files, read key by key. Errors say where the mistake is and what would be right.
 //!
 //! Every TOML file is read here: the configuration, the board profiles, the passwords, and `network.toml` on an SD card.
-//! The crate `toml` parses; this module turns its tree into types. It takes the place of serde's derive, which generates
-//! code for each struct and key: read with serde, the configuration alone makes the program SIZE larger (measured on
-//! x86-64, stripped). Which keys there are belongs to the rooms that have them.
+//! The crate `toml` parses; this module turns its tree into types. Serde's derive would do the same with code generated
+//! for each struct and key: read that way, the configuration and the profiles make the program 5.4 % larger (183 kB of
+//! 3.37 MB, x86-64, stripped). Which keys there are belongs to the rooms that have them.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
-//! The vocabulary every other room speaks: what a frame is, how big, in which format, when.
+//! Values that every room uses: resolution, pixel format, sequence number, timestamp, and the facts of a frame.
 //!
-//! Plain values only. Anything that opens, encodes, stores or sends a frame lives elsewhere.
+//! Plain values only. Code that opens, encodes, stores or sends a frame belongs elsewhere.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -12,9 +12,9 @@ use nix::time::{ClockId, clock_gettime};
 /// Width and height in pixels. Both fit the 16 bits a JPEG frame header has for them (ITU-T T.81, B.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Resolution {
-    /// Pixels in a row.
+    /// Pixels per row.
     pub width: u16,
-    /// Rows.
+    /// Number of rows.
     pub height: u16,
 }
 
@@ -24,7 +24,7 @@ impl Resolution {
         Self { width, height }
     }
 
-    /// Pixels in the whole picture.
+    /// Number of pixels in the picture.
     pub const fn pixels(self) -> usize {
         self.width as usize * self.height as usize
     }
@@ -47,11 +47,11 @@ impl FromStr for Resolution {
     }
 }
 
-/// How the camera lays out a picture in its buffer. Names and layouts: kernel documentation,
-/// "Image Formats" in the V4L2 API.
+/// How a picture is laid out in a camera's buffer. Names and layouts: kernel documentation, "Image Formats" in the
+/// V4L2 API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PixelFormat {
-    /// A JPEG per buffer, often without Huffman tables (`MJPG`, `JPEG`).
+    /// One JPEG per buffer, often without Huffman tables (`MJPG`, `JPEG`).
     Mjpeg,
     /// Packed 4:2:2, byte order Y U Y V.
     Yuyv,
@@ -65,14 +65,14 @@ pub enum PixelFormat {
     Nv12,
     /// 4:2:0: a Y plane, a U plane, a V plane.
     Yu12,
-    /// Three bytes a pixel: R G B.
+    /// Three bytes per pixel: R G B.
     Rgb24,
-    /// One byte a pixel: luma alone.
+    /// One byte per pixel: luma only.
     Grey,
 }
 
 impl PixelFormat {
-    /// Every format a picture can be made from, best first: what costs least to turn into a JPEG.
+    /// Every supported format, ordered by the cost of turning it into a JPEG, the cheapest first.
     pub const ALL: [Self; 9] = [
         Self::Mjpeg,
         Self::Yuyv,
@@ -100,7 +100,7 @@ impl PixelFormat {
         }
     }
 
-    /// The format with this four-character code. `JPEG` means the same as `MJPG` to a capture device.
+    /// The format with this four-character code. Capture devices use `JPEG` and `MJPG` for the same format.
     pub fn from_fourcc(code: [u8; 4]) -> Option<Self> {
         if &code == b"JPEG" {
             return Some(Self::Mjpeg);
@@ -123,7 +123,7 @@ impl PixelFormat {
         }
     }
 
-    /// Bytes in a row of the first plane when the driver adds no padding; 0 for compressed formats.
+    /// Bytes per row of the first plane without padding; 0 for compressed formats.
     pub const fn row_bytes(self, width: u16) -> usize {
         let width = width as usize;
         match self {
@@ -141,54 +141,63 @@ impl fmt::Display for PixelFormat {
     }
 }
 
-/// A frame's number in its camera's stream: 1 for the first, never reused for another picture until it wraps.
+/// A frame's number in its camera's stream. The first frame has 1; numbers repeat only after 2^32 frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sequence(pub u32);
 
 impl Sequence {
-    /// The number after this one.
+    /// The next number.
     pub const fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
 
-    /// How many frames after `earlier` this one came. Right across the wrap, as both are 32 bits.
+    /// The number of frames from `earlier` to this one. Correct across the wrap at 2^32.
     pub const fn since(self, earlier: Self) -> u32 {
         self.0.wrapping_sub(earlier.0)
     }
 }
 
-/// A moment in microseconds of CLOCK_MONOTONIC, the clock V4L2 stamps buffers with. It starts at boot and
-/// takes no notice of anybody setting the time.
+/// A point in time: microseconds of CLOCK_MONOTONIC, the clock of V4L2 buffer timestamps. It starts at boot and is not
+/// affected by changes of the wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// This moment.
+    /// The current time.
     pub fn now() -> Self {
-        // clock_gettime fails only for a clock the kernel does not know, and every Linux knows this one.
+        // clock_gettime fails only for an unknown clock, and every Linux kernel has this one.
         clock_gettime(ClockId::CLOCK_MONOTONIC)
             .map_or(Self(0), |t| Self(t.tv_sec() as u64 * 1_000_000 + t.tv_nsec() as u64 / 1000))
     }
 
-    /// Time from `earlier` to this moment; zero if `earlier` is not earlier.
+    /// The time elapsed since `earlier`; zero if `earlier` is later than this.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// This moment and `delay` more.
+    /// This time plus `delay`.
     pub const fn after(self, delay: Duration) -> Self {
         Self(self.0.saturating_add(delay.as_micros() as u64))
     }
 }
 
-/// What is known of a JPEG in the ring besides its bytes.
+/// The facts of a frame in the ring, without its JPEG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Its place in the stream.
+    /// Its number in the stream.
     pub sequence: Sequence,
-    /// When the camera had it complete.
+    /// When the camera completed the picture.
     pub captured_at: Timestamp,
-    /// Its size, as the JPEG's own header says it.
+    /// The size that the header of the JPEG states.
+    pub resolution: Resolution,
+}
+
+/// A JPEG that was written to the start of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenJpeg {
+    /// Bytes of the JPEG.
+    pub len: usize,
+    /// Its size in pixels.
     pub resolution: Resolution,
 }
 
@@ -197,11 +206,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resolution_reads_what_it_writes_and_refuses_the_rest() {
+    fn resolution_parses_its_own_display_and_rejects_other_text() {
         assert_eq!("1280x720".parse(), Ok(Resolution::new(1280, 720)));
         assert_eq!(Resolution::new(640, 480).to_string(), "640x480");
         for bad in ["", "1280", "0x720", "1280x", "70000x10", "-1x5", "axb"] {
-            assert!(bad.parse::<Resolution>().is_err(), "{bad:?} was taken for a size");
+            assert!(bad.parse::<Resolution>().is_err(), "{bad:?} was parsed as a size");
         }
     }
 
@@ -215,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn sequence_distance_survives_the_wrap() {
+    fn sequence_distance_is_correct_across_the_wrap() {
         assert_eq!(Sequence(2).since(Sequence(u32::MAX)), 3);
         assert_eq!(Sequence(u32::MAX).next(), Sequence(0));
     }
 
     #[test]
-    fn clock_moves_forward_only() {
+    fn the_clock_is_monotonic() {
         let early = Timestamp::now();
         let late = early.after(Duration::from_millis(3));
         assert_eq!(late.since(early), Duration::from_millis(3));

@@ -1,66 +1,71 @@
-//! Porthole: a camera service for single-board computers. **The newest frame, to everyone, now.**
+//! Porthole: a camera service for single-board computers that sends the newest frame to every viewer with low latency.
 //!
-//! The command is in `src/main.rs`; everything it does is here. A second one, `porthole-appliance` in `src/appliance/`, does
-//! what an SD-card image needs around it, and is on such images only.
+//! The command is in `src/main.rs`; everything it does is in this library. The package `porthole-appliance` in
+//! `src/appliance/` does what an SD-card image needs around the service, and is installed only on such images.
+//!
+//! Most modules are private. Build this documentation with them:
+//! `cargo doc --no-deps --document-private-items --open`.
 //!
 //! The chapters for users, from installation to the threat model, are in [`manual`].
 //!
 //! # How a frame travels
 //! ```text
-//! V4L2 mmap queue ─▶ capture thread ─▶ jpeg (pass through | encode) ─▶ ring ─▶ viewer tasks ─▶ sockets
-//!  (the raw ring)     deadline, reopen    from the mapped buffer         │  newest is announced (watch),
-//!                          │              straight into a free slot      │  payload is leased
-//!                          └────────── status (plain data) ◀─────────────┘
-//!                                        └─▶ leds, /state, /metrics, service manager   (observers only)
+//!  source ─────▶ capture thread ─────▶ jpeg ────────────▶ ring ─────▶ viewer tasks ─▶ sockets
+//!  V4L2, exec,   deadline, reopen,     pass through or    newest frame is announced (Notify)
+//!  file, pattern publish step          encode, into a     and leased, not copied
+//!                     │                free slot             │
+//!                     └────────── status (plain data) ◀──────┘
+//!                                   └─▶ LEDs, /state, /metrics, service manager (read only)
 //! ```
-//! One direction. The one thing that goes back is presence: whether anybody watches.
+//! Data goes in one direction. A camera knows only one thing of its viewers: how many there are.
 //!
-//! # The rooms
-//! Imports go down this list only; `tests/layers.rs` sees to it.
+//! # Rooms
+//! A room is a top-level module. It imports only rooms below it in this list; `tests/layers.rs` checks that.
 //!
 //! | room | what belongs there |
 //! |---|---|
-//! | [`manual`] | chapters for users; no code |
-//! | [`command`] | the command line as clap knows it |
+//! | [`manual`] | the manual's chapters for users; no code |
+//! | [`command`] | the command line and its help |
 //! | [`testing`] | what tests use beside the public interface |
-//! | [`logging`] | one line an event, and how few of them |
-//! | [`service`] | the composition root: builds the stages, runs them, stops them in reverse |
-//! | [`config`] | from what the operator wrote to each stage's checked settings |
-//! | [`board`] | what a single-board computer is, as data |
-//! | [`web`] | who may connect, what they ask for, frames to those who watch |
-//! | [`camera`] | where frames come from, and the thread that fetches them |
-//! | [`jpeg`] | from whatever a camera gives to one sound JPEG |
-//! | [`led`] | status LEDs: what each shows, and the wires they are on |
-//! | [`ring`] | the fixed set of slots between a camera and its viewers |
-//! | [`status`] | what the service does, as plain data for observers |
+//! | [`logging`] | the log: one line per message, repeats limited |
+//! | [`service`] | the composition root: builds the parts, runs them, stops them in reverse order |
+//! | [`config`] | from the configuration file and flags to the checked settings of each part |
+//! | [`board`] | board profiles: what is known of a single-board computer, as data |
+//! | [`web`] | the web server: connections, access, the API, frames to viewers |
+//! | [`camera`] | sources of pictures, and the capture thread that publishes their frames |
+//! | [`jpeg`] | from the picture of a source to one valid JPEG |
+//! | [`led`] | status LEDs: what each one shows, and how its line is set |
+//! | [`ring`] | the fixed set of frame slots between a camera and its viewers |
+//! | [`status`] | the status of the service as plain data |
 //! | [`document`] | TOML files, read key by key |
 //! | [`storage`] | files that survive a power cut |
-//! | [`failpoint`] | where a test can make it panic; nothing in a release |
-//! | [`frame`] | the vocabulary: what a frame is, how big, in which format, when |
+//! | [`failpoint`] | places at which a test can make the program panic; empty in a release |
+//! | [`mod@sync`] | locks that survive a panic |
+//! | [`frame`] | plain values that every room uses: resolution, pixel format, timestamp |
 //!
 //! # Threads and tasks
-//! | name | how many | waits for | ends when |
+//! | name | number | waits for | ends when |
 //! |---|---|---|---|
 //! | main | 1 | the network, timers, signals: all tasks run here | the service has stopped |
-//! | `camera NAME` | 1 a camera | its source or its bell, always with a way out | told by its bell |
-//! | `encoder` | up to 3 a camera that is encoded, where there are processors for them | strips of a picture | dropped with its camera's |
-//! | `leds` | 1, if there are any | a change of status, the next step of a signal | dropped, after the cameras |
-//! | task: web | 1 | connections | told by [`service`] |
-//! | task: notifier | 1 a camera | the newest frame, for all who wait for it | the web ends |
-//! | task: connection | 1 a client | its socket, the newest frame | its client leaves, or the web ends |
-//! | task: service manager | 1 | a change of status, the watchdog's rhythm | dropped at the end |
+//! | `camera NAME` | 1 per camera | its source, a deadline, or its waker | its waker is stopped |
+//! | `encoder` | up to 3 per camera that is encoded, on several processors | strips of a picture | its camera's thread ends |
+//! | `leds` | 1 if there are LEDs | a change of status, the next step of a pattern | it is dropped, after the cameras |
+//! | task: web | 1 | connections | [`service`] stops it |
+//! | task: notifier | 1 per camera | the newest frame, for all waiting viewers | the web ends |
+//! | task: connection | 1 per client | its socket, the newest frame | its client disconnects, or the web ends |
+//! | task: service manager | 1 | a change of status, the interval of the watchdog | it is aborted at the end |
 //!
-//! # Words
-//! A **source** is what frames come from. A **subscription** is a viewer's place at a ring, a **lease** its hold on one slot
-//! while that is written out. **Presence** is at least one subscription taken, or one within the linger time; without it the
-//! source is closed. A **picture** is what a source gives; a **frame** is the JPEG made of it.
+//! # Terms
+//! A **source** delivers pictures: a V4L2 device, a command, a file. A **picture** is what a source delivers; a **frame** is the JPEG
+//! made from it. A **subscription** is a viewer's place at a ring; a **lease** keeps one slot unchanged while its frame is sent. A
+//! camera is **wanted** while it has a subscription, and for the linger time after the last one; otherwise its source is closed.
 //!
-//! # What always holds
-//! - Publishing a frame never waits, never allocates, never fails ([`ring`] says why).
-//! - After each write a viewer takes the newest frame; what it was too slow for is counted, not queued.
-//! - A viewer that takes nothing is dropped at its deadline, which new frames do not move.
+//! # Guarantees
+//! - Publishing a frame never waits, never allocates, never fails ([`ring`] proves it).
+//! - After each write a viewer gets the newest frame. Frames that it was too slow for are counted, not queued.
+//! - A viewer that reads nothing is disconnected at its deadline. New frames do not extend the deadline.
 //! - Every wait can be ended from outside, and the whole service stops within one deadline ([`service`]).
-//! - Nothing that a peer, a camera, a file or an operator sends is worth a panic.
+//! - No input from a client, a camera, a file or the configuration causes a panic.
 pub mod board;
 pub mod camera;
 pub mod command;

@@ -1,27 +1,31 @@
-//! The log: one line for each event on standard error, with the journal's priorities where the journal reads it.
+//! The log: one line per message on standard error, with the journal's priorities if the journal reads it.
 //!
-//! It spares SD cards and readers: the same event again and again is written a few times, then less and less often, each
-//! time with how often it has happened since. `debug` and `trace` are asked for, and are written as they come. Who logs
-//! what is not known here.
+//! Repeated messages are limited, to spare SD cards and readers: after a few lines, a message is written less and less often,
+//! each time with the number of repetitions since. Messages of the levels `debug` and `trace` are not limited. What is logged
+//! does not belong here.
+//!
+//! env_logger parses the filter. It has no priorities for the journal, and no limit on repeated messages.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-/// How often an event is written before repeats are held back.
-const FREE: u32 = 5;
-/// Repeats are held back at first for so long...
-const FIRST_REST: Duration = Duration::from_secs(60);
-/// ...then for twice as long each time, up to this.
-const LONGEST_REST: Duration = Duration::from_secs(3600);
-/// Different events that are kept in mind.
-const EVENTS: usize = 64;
+use crate::sync::lock;
 
-/// Starts to log what is at least as serious as `level`, which counts more than the environment's `PORTHOLE_LOG`.
+/// Lines of one message before repeats are suppressed.
+const UNLIMITED: u32 = 5;
+/// Repeats are suppressed for this long at first. The time doubles with every line.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+/// Repeats are suppressed for this long at most: a lasting fault makes one line per hour.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// Different messages that are remembered. Beyond that the oldest is forgotten, and may be written in full again.
+const MAX_MESSAGES: usize = 64;
+
+/// Starts to log messages of `level` and more serious ones. `level` overrides `PORTHOLE_LOG` in the environment.
 pub fn start(level: Option<LevelFilter>) {
     let mut filter = env_logger::Builder::new();
     filter.filter_level(LevelFilter::Info).parse_env("PORTHOLE_LOG");
@@ -36,23 +40,23 @@ pub fn start(level: Option<LevelFilter>) {
         started: Instant::now(),
         repeats: Mutex::default(),
     };
-    // Fails only if there is a logger already.
+    // Fails only if there is a logger.
     let _ = log::set_boxed_logger(Box::new(logger));
 }
 
-/// Whether standard error is the stream that `announced` speaks of, as device and inode (systemd.exec(5)). Set and not
-/// the same, it was meant for somebody this was started by.
-fn is_journal(announced: Option<&OsStr>) -> bool {
+/// Whether standard error is the journal's stream `journal`, given as device and inode (systemd.exec(5)). The variable may also be
+/// inherited from a parent with another standard error.
+fn is_journal(journal: Option<&OsStr>) -> bool {
     let Ok(stat) = nix::sys::stat::fstat(io::stderr()) else { return false };
     let own = format!("{}:{}", stat.st_dev, stat.st_ino);
-    announced.is_some_and(|announced| announced == own.as_str())
+    journal.is_some_and(|journal| journal == own.as_str())
 }
 
 struct Logger {
     filter: env_logger::Logger,
     for_journal: bool,
     started: Instant,
-    repeats: Mutex<Repeats>,
+    repeats: Mutex<RepeatLimiter>,
 }
 
 impl Log for Logger {
@@ -68,10 +72,7 @@ impl Log for Logger {
         if level > Level::Info {
             return self.write(level, &text);
         }
-        let lines = {
-            let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-            repeats.admit(level, text, self.started.elapsed())
-        };
+        let lines = { lock(&self.repeats).lines(level, text, self.started.elapsed()) };
         lines.iter().for_each(|(level, line)| self.write(*level, line));
     }
 
@@ -79,7 +80,7 @@ impl Log for Logger {
 }
 
 impl Logger {
-    /// One line. In the journal it begins with its priority, which the journal takes off again (sd-daemon(3)).
+    /// Writes one line. For the journal it begins with the priority, which the journal removes (sd-daemon(3)).
     fn write(&self, level: Level, text: &str) {
         let priority = match level {
             Level::Error => 3,
@@ -87,71 +88,78 @@ impl Logger {
             Level::Info => 6,
             Level::Debug | Level::Trace => 7,
         };
-        // An event is one line, whatever is in it.
+        // A message is one line, whatever it contains.
         let text = text.trim_end().replace('\n', "; ");
         let line = match self.for_journal {
             true => format!("<{priority}>{text}\n"),
             false => format!("porthole: {}: {text}\n", level.as_str().to_lowercase()),
         };
-        // There is nowhere to say that this failed.
+        // An error cannot be reported anywhere.
         let _ = io::stderr().write_all(line.as_bytes());
     }
 }
 
-/// Which events came lately, and how often.
+/// Limits repeated messages.
 #[derive(Debug, Default)]
-struct Repeats {
-    events: Vec<Event>,
+struct RepeatLimiter {
+    messages: Vec<RepeatedMessage>,
 }
 
-/// An event: a text whose figures may differ from time to time.
+/// A message that may repeat. Its numbers may differ.
 #[derive(Debug)]
-struct Event {
+struct RepeatedMessage {
     level: Level,
-    shape: String,
-    /// The text that was held back last.
+    /// The text with `#` for each number.
+    pattern: String,
+    /// The last text.
     text: String,
     written: u32,
-    held_back: u32,
-    rest: Duration,
-    /// When it may be written again.
+    suppressed: u32,
+    pause: Duration,
+    /// When a suppressed message may be written.
     next: Duration,
+    /// When the message was last logged.
     last: Duration,
 }
 
-impl Repeats {
-    /// Takes in an event at `now`, and gives the lines to write.
-    fn admit(&mut self, level: Level, text: String, now: Duration) -> Vec<(Level, String)> {
-        let shape = shape(&text);
+impl RepeatLimiter {
+    /// Adds a message at `now`; returns the lines to write.
+    fn lines(&mut self, level: Level, text: String, now: Duration) -> Vec<(Level, String)> {
+        let pattern = pattern(&text);
         let mut lines = Vec::new();
-        // What was held back and has not happened since is not lost.
-        for event in self.events.iter_mut().filter(|event| event.shape != shape) {
-            lines.extend(event.due(now));
+        // Other messages that were suppressed and are due.
+        for message in self.messages.iter_mut().filter(|message| message.pattern != pattern) {
+            lines.extend(message.due(now));
         }
-        // An event that has stayed away for long enough is a new one.
-        self.events.retain(|event| event.held_back > 0 || now < event.last + event.rest * 2);
-        let known = self.events.iter_mut().find(|event| event.shape == shape && event.level == level);
+        // A message that has not been logged for long enough is a new one.
+        self.messages.retain(|message| message.suppressed > 0 || now < message.last + message.pause * 2);
+        let known = self.messages.iter_mut().find(|known| known.pattern == pattern && known.level == level);
         match known {
-            Some(event) => {
-                (event.last, event.text) = (now, text.clone());
-                if event.written < FREE {
-                    event.written += 1;
-                    event.next = now + event.rest;
+            Some(message) => {
+                (message.last, message.text) = (now, text.clone());
+                if message.written < UNLIMITED {
+                    message.written += 1;
+                    message.next = now + message.pause;
                     lines.push((level, text));
                 } else {
-                    event.held_back += 1;
-                    lines.extend(event.due(now));
+                    message.suppressed += 1;
+                    lines.extend(message.due(now));
                 }
             }
             None => {
-                if self.events.len() == EVENTS {
-                    self.events.remove(0);
+                if self.messages.len() == MAX_MESSAGES {
+                    self.messages.remove(0);
                 }
-                let (written, held_back, rest) = (1, 0, FIRST_REST);
-                let next = now + rest;
-                let event =
-                    Event { level, shape, text: text.clone(), written, held_back, rest, next, last: now };
-                self.events.push(event);
+                self.messages.push(RepeatedMessage {
+                    level,
+                    pattern,
+                    text: text.clone(),
+                    written: 1,
+                    suppressed: 0,
+                    pause: FIRST_PAUSE,
+                    next: now + FIRST_PAUSE,
+                    last: now,
+                });
                 lines.push((level, text));
             }
         }
@@ -159,63 +167,67 @@ impl Repeats {
     }
 }
 
-impl Event {
-    /// The line for what was held back, if it is time for one.
+impl RepeatedMessage {
+    /// The line for suppressed messages, if it is due.
     fn due(&mut self, now: Duration) -> Option<(Level, String)> {
-        if self.held_back == 0 || now < self.next {
+        if self.suppressed == 0 || now < self.next {
             return None;
         }
-        let times = std::mem::take(&mut self.held_back);
-        self.rest = (self.rest * 2).min(LONGEST_REST);
-        self.next = now + self.rest;
+        let times = std::mem::take(&mut self.suppressed);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.next = now + self.pause;
         let times = if times == 1 { "once".into() } else { format!("{times} times") };
         Some((self.level, format!("{} ({times} since the last such line)", self.text)))
     }
 }
 
-/// The text without its figures.
-fn shape(text: &str) -> String {
-    let mut shape = String::with_capacity(text.len());
+/// The text with `#` for each number.
+fn pattern(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {
         match c.is_ascii_digit() {
-            true if shape.ends_with('#') => {}
-            true => shape.push('#'),
-            false => shape.push(c),
+            true if pattern.ends_with('#') => {}
+            true => pattern.push('#'),
+            false => pattern.push(c),
         }
     }
-    shape
+    pattern
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn admit(repeats: &mut Repeats, text: &str, seconds: u64) -> Vec<String> {
-        let lines = repeats.admit(Level::Warn, text.into(), Duration::from_secs(seconds));
+    fn lines(limiter: &mut RepeatLimiter, text: &str, seconds: u64) -> Vec<String> {
+        let lines = limiter.lines(Level::Warn, text.into(), Duration::from_secs(seconds));
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
     #[test]
-    fn a_few_are_written_and_then_their_number() {
-        let mut repeats = Repeats::default();
-        for n in 0..u64::from(FREE) {
-            assert_eq!(admit(&mut repeats, &format!("lost after {n} s"), n), [format!("lost after {n} s")]);
+    fn after_a_few_lines_repeats_are_counted() {
+        let mut limiter = RepeatLimiter::default();
+        for n in 0..u64::from(UNLIMITED) {
+            assert_eq!(lines(&mut limiter, &format!("lost after {n} s"), n), [format!("lost after {n} s")]);
         }
         for n in 5..60 {
-            assert_eq!(admit(&mut repeats, &format!("lost after {n} s"), n), [""; 0]);
+            assert_eq!(lines(&mut limiter, &format!("lost after {n} s"), n), [""; 0]);
         }
         let line = "lost after 70 s (56 times since the last such line)";
-        assert_eq!(admit(&mut repeats, "lost after 70 s", 70), [line]);
-        assert_eq!(admit(&mut repeats, "lost after 71 s", 71), [""; 0]);
-        // Another event brings what would otherwise be never said.
-        let lines = admit(&mut repeats, "opened", 1000);
-        assert_eq!(lines, ["lost after 71 s (once since the last such line)", "opened"]);
-        assert_eq!(admit(&mut repeats, "lost after 9 s", 20_000), ["lost after 9 s"], "a new event by now");
+        assert_eq!(lines(&mut limiter, "lost after 70 s", 70), [line]);
+        assert_eq!(lines(&mut limiter, "lost after 71 s", 71), [""; 0]);
+        // Another message flushes what was suppressed.
+        let flushed = lines(&mut limiter, "opened", 1000);
+        assert_eq!(flushed, ["lost after 71 s (once since the last such line)", "opened"]);
+        assert_eq!(
+            lines(&mut limiter, "lost after 9 s", 20_000),
+            ["lost after 9 s"],
+            "long enough ago to be a new message"
+        );
     }
 
     #[test]
-    fn a_day_of_a_loose_plug_is_a_page_of_log() {
-        let mut repeats = Repeats::default();
+    fn a_day_with_a_loose_plug_is_a_page_of_log() {
+        let mut limiter = RepeatLimiter::default();
         let lines: usize = (0..86_400)
             .map(|second| {
                 [
@@ -223,7 +235,7 @@ mod tests {
                     "camera front: opened /dev/video0",
                     "camera front: live again",
                 ]
-                .map(|text| admit(&mut repeats, text, second).len())
+                .map(|text| lines(&mut limiter, text, second).len())
                 .iter()
                 .sum::<usize>()
             })
@@ -232,17 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_in_mind_has_an_end() {
-        let mut repeats = Repeats::default();
+    fn the_number_of_remembered_messages_is_limited() {
+        let mut limiter = RepeatLimiter::default();
         for n in 0..10_000u32 {
             let name: String = n.to_string().bytes().map(|digit| char::from(digit + 49)).collect();
-            assert_eq!(admit(&mut repeats, &name, 0).len(), 1);
+            assert_eq!(lines(&mut limiter, &name, 0).len(), 1);
         }
-        assert_eq!(repeats.events.len(), EVENTS);
+        assert_eq!(limiter.messages.len(), MAX_MESSAGES);
     }
 
     #[test]
-    fn the_journal_is_told_by_its_inode() {
+    fn the_journal_is_recognised_by_its_inode() {
         let stat = nix::sys::stat::fstat(io::stderr()).unwrap();
         let own = format!("{}:{}", stat.st_dev, stat.st_ino);
         assert!(is_journal(Some(OsStr::new(&own))));

@@ -12,26 +12,26 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use log::{error, info, warn};
-use porthole::command::{Command, Verb};
+use porthole::command::{Action, Command};
 use porthole::config::{self, Flags};
-use porthole::led::{Role, Signal, StatusLeds};
-use porthole::service::{Fault, Service};
+use porthole::led::{LedRole, Signal, StatusLeds};
+use porthole::service::{RunError, Service};
 use porthole::{board, camera, led, logging};
 use signal_hook::consts::SIGABRT;
 use signal_hook::flag::register_conditional_shutdown;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 
-/// What the exit code says.
+/// The meaning of the exit code.
 #[derive(Clone, Copy)]
 enum Exit {
-    /// Stopped because it was told to.
+    /// Stopped by a signal, or done.
     Clean = 0,
     /// The configuration or the command line is wrong.
     Configuration = 1,
-    /// The configuration is right, but the service could not come up.
+    /// The configuration is right, but the service could not start.
     NotStarted = 2,
-    /// It ran, and then it could not go on, or not stop as it should.
+    /// The service ran, and could not go on or not stop in time.
     Fault = 3,
 }
 
@@ -45,33 +45,33 @@ fn main() -> ExitCode {
     let command = match Command::try_parse() {
         Ok(command) => command,
         Err(error) => {
-            // --help and --version are no errors; clap sends them to standard output.
+            // --help and --version are not errors; clap writes them to standard output.
             let exit = if error.use_stderr() { Exit::Configuration } else { Exit::Clean };
             let _ = error.print();
             return exit.into();
         }
     };
     logging::start(command.log);
-    let exit = match command.verb.unwrap_or(Verb::Run) {
-        Verb::Run => {
+    let exit = match command.action.unwrap_or(Action::Run) {
+        Action::Run => {
             abort_with_fault();
             run(&command.flags)
         }
-        Verb::Cameras => print(|out| cameras(out)),
-        Verb::Boards { id: None } => print(|out| boards(out)),
-        Verb::Boards { id: Some(id) } => match board::find(&id) {
+        Action::Cameras => print(|out| cameras(out)),
+        Action::Boards { id: None } => print(|out| boards(out)),
+        Action::Boards { id: Some(id) } => match board::find(&id) {
             Ok(board) => print(|out| write!(out, "{board}")),
-            Err(why) => fail(&format!("board {id:?} {why}"), Exit::Configuration),
+            Err(error) => fail(&format!("board {id:?} {error}"), Exit::Configuration),
         },
-        Verb::Led { role, what } => led(&command.flags, role, &what),
-        Verb::Passwd { role, print: only_print } => match config::load_state_dir(&command.flags) {
+        Action::Led { role, state } => led(&command.flags, role, &state),
+        Action::Passwd { role, print: only_print } => match config::load_state_dir(&command.flags) {
             Ok(state_dir) => match passwd::set(&state_dir, role, only_print) {
                 Ok(done) => print(|out| writeln!(out, "{done}")),
-                Err(why) => fail(&why, Exit::Configuration),
+                Err(error) => fail(&error, Exit::Configuration),
             },
-            Err(wrong) => fail(&wrong, Exit::Configuration),
+            Err(error) => fail(&error, Exit::Configuration),
         },
-        Verb::Check => check(&command.flags),
+        Action::Check => check(&command.flags),
     };
     exit.into()
 }
@@ -79,56 +79,59 @@ fn main() -> ExitCode {
 fn run(flags: &Flags) -> Exit {
     let config = match config::load(flags) {
         Ok(config) => config,
-        Err(wrong) => return fail(&wrong, Exit::Configuration),
+        Err(error) => return fail(&error, Exit::Configuration),
     };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
     let serving = async {
-        // Before anybody can know that it runs and tell it to stop.
-        let (mut told, mut again) = (told_to_stop()?, told_to_stop()?);
+        // Before the service announces itself, so that no signal is missed.
+        let (mut stop, mut stop_now) = (StopSignals::new()?, StopSignals::new()?);
         let service = Service::start(config).map_err(|cause| fail(&cause, Exit::NotStarted))?;
         let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
         match service.urls(&hostname.unwrap_or_else(|_| "localhost".into())) {
-            // Not to the log: the first time they hold the token.
+            // Not to the log: the first time they contain the token.
             Ok(urls) => urls.iter().for_each(|url| drop(writeln!(io::stdout(), "porthole: open {url}"))),
-            Err(cause) => warn!("the address cannot be told: {cause}"),
+            Err(cause) => warn!("cannot print the address: {cause}"),
         }
         tokio::select! {
-            ended = service.run(async { told.first().await }) => {
-                ended.map_err(|fault: Fault| fail(&fault, Exit::Fault))
+            ended = service.run(stop.first()) => {
+                ended.map_err(|error: RunError| fail(&error, Exit::Fault))
             }
-            // The service is dropped where it is, and with it its LEDs go dark; nothing else is waited for.
-            () = again.second() => Err(Exit::Fault),
+            // The service is dropped as it is, which turns its LEDs off; nothing else is waited for.
+            () = stop_now.second() => Err(Exit::Fault),
         }
     };
-    // The panic has been reported; what it left has been dropped, and the LEDs are dark.
+    // The panic has been reported, and unwinding has turned the LEDs off.
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serving))).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref().copied()).unwrap_or("no message");
         Err(fail(&format!("a panic: {said}; this is a bug in porthole, please report it"), Exit::Fault))
     });
-    // A thread that a driver holds is not waited for: it ends with the process.
+    // A thread that hangs in a driver is not waited for: it ends with the process.
     runtime.shutdown_background();
     match ended {
         Ok(()) => Exit::Clean,
-        // Whoever did not stop in time is left to the kernel, which takes everything back.
+        // The kernel cleans up after what did not stop in time.
         Err(exit) => std::process::exit(exit as i32),
     }
 }
 
-/// Makes what cannot end in order, for want of memory or by a panic within a panic, end with the code of a fault: it has
-/// been told by then, and to the service manager it is one. Its watchdog ends the service in this way too.
+/// Ends the process with the code of a fault where it would abort: without memory, by a panic within a panic, or when the
+/// service manager's watchdog ends it. The cause is in the log by then.
 fn abort_with_fault() {
     let always = Arc::new(AtomicBool::new(true));
     if let Err(cause) = register_conditional_shutdown(SIGABRT, Exit::Fault as i32, always) {
-        warn!("if memory runs out, the exit code will not be {}: {cause}", Exit::Fault as i32);
+        warn!(
+            "cannot catch SIGABRT: {cause}; if memory runs out, the exit code will not be {}",
+            Exit::Fault as i32
+        );
     }
 }
 
-/// One thread for all connections: it is never the one that waits, and a second would only pass work around. Those that
-/// wait for a driver in its stead go soon after.
+/// One thread for all connections: it never blocks, so a second one would only pass work around. Threads that wait for a
+/// driver are others, and end soon after.
 fn runtime() -> Result<Runtime, Exit> {
     let built = Builder::new_current_thread().enable_all().thread_keep_alive(Duration::from_secs(1)).build();
     built.map_err(|cause| {
@@ -136,23 +139,23 @@ fn runtime() -> Result<Runtime, Exit> {
     })
 }
 
-fn led(flags: &Flags, role: Role, what: &str) -> Exit {
+fn led(flags: &Flags, role: LedRole, state: &str) -> Exit {
     let config = match config::load(flags) {
         Ok(config) => config,
-        Err(wrong) => return fail(&wrong, Exit::Configuration),
+        Err(error) => return fail(&error, Exit::Configuration),
     };
     let Some(settings) = config.leds.into_iter().find(|led| led.role == role) else {
         let why = format!("no LED is configured for {role}; add [[led]] with role = \"{role}\" and its line");
         return fail(&why, Exit::Configuration);
     };
-    let leds = match StatusLeds::open(vec![led::Settings { required: true, ..settings }]) {
+    let leds = match StatusLeds::open(vec![led::LedSettings { required: true, ..settings }]) {
         Ok(leds) => leds,
         Err((role, cause)) => return fail(&format!("led {role}: {cause}"), Exit::NotStarted),
     };
-    let signal = match what {
+    let signal = match state {
         "on" => Signal::On,
         "blink" => Signal::Blink,
-        // Opening it made it dark.
+        // Opening it has turned it off.
         _ => return Exit::Clean,
     };
     let runtime = match runtime() {
@@ -160,34 +163,34 @@ fn led(flags: &Flags, role: Role, what: &str) -> Exit {
         Err(exit) => return exit,
     };
     runtime.block_on(async {
-        let mut told = match told_to_stop() {
-            Ok(told) => told,
+        let mut stop = match StopSignals::new() {
+            Ok(stop) => stop,
             Err(exit) => return exit,
         };
         let line = leds.infos().first().map(|info| info.line.to_string()).unwrap_or_default();
-        drop(writeln!(io::stdout(), "{role} on {line}: {what}; Ctrl-C ends it"));
-        leds.try_out(signal, told.first()).await;
+        drop(writeln!(io::stdout(), "{role} on {line}: {state}; Ctrl-C ends it"));
+        leds.try_out(signal, stop.first()).await;
         Exit::Clean
     })
 }
 
-/// A signal may come twice though it was sent once: to the process and to its group, as timeout(1) does.
-const ECHO: Duration = Duration::from_millis(100);
+/// A signal that comes again within this time counts as the same: timeout(1) sends it to the process and to its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
-/// Hears SIGTERM and SIGINT, which no longer end the process by themselves.
-struct ToldToStop {
+/// SIGTERM and SIGINT, which no longer end the process by themselves.
+struct StopSignals {
     terminate: UnixSignal,
     interrupt: UnixSignal,
 }
 
-fn told_to_stop() -> Result<ToldToStop, Exit> {
-    let heard = |kind| {
-        signal(kind).map_err(|cause| fail(&format!("cannot catch signals: {cause}"), Exit::NotStarted))
-    };
-    Ok(ToldToStop { terminate: heard(SignalKind::terminate())?, interrupt: heard(SignalKind::interrupt())? })
-}
+impl StopSignals {
+    fn new() -> Result<Self, Exit> {
+        let catch = |kind| {
+            signal(kind).map_err(|cause| fail(&format!("cannot catch signals: {cause}"), Exit::NotStarted))
+        };
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
 
-impl ToldToStop {
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -195,20 +198,20 @@ impl ToldToStop {
         }
     }
 
-    /// Ready when told to stop.
+    /// Ready at the first signal.
     async fn first(&mut self) {
-        // Not within the call to log: at a level that leaves it out, its arguments are not waited for.
+        // Not within the call to log: at a level that leaves it out, its arguments are not awaited.
         let signal = self.next().await;
         info!("{signal}: stopping");
     }
 
-    /// Ready when told a second time.
+    /// Ready at the second signal.
     async fn second(&mut self) {
         self.next().await;
         let first = Instant::now();
         loop {
             let again = self.next().await;
-            if first.elapsed() > ECHO {
+            if first.elapsed() > SAME_SIGNAL {
                 return warn!("{again} again: stopping at once");
             }
         }
@@ -221,7 +224,7 @@ fn check(flags: &Flags) -> Exit {
             config.report.iter().try_for_each(|line| writeln!(out, "{line}"))?;
             writeln!(out, "\n# The configuration is good.")
         }),
-        Err(wrong) => fail(&wrong, Exit::Configuration),
+        Err(error) => fail(&error, Exit::Configuration),
     }
 }
 
@@ -241,7 +244,7 @@ fn boards(out: &mut dyn Write) -> io::Result<()> {
     })
 }
 
-/// Prints to standard output. A reader who has seen enough, as `head` does, is no fault.
+/// Prints to standard output. It is not a fault when the reader closes it early, as `head` does.
 fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Exit {
     match write(&mut io::stdout().lock()) {
         Ok(()) => Exit::Clean,
@@ -250,7 +253,7 @@ fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Exit {
     }
 }
 
-fn fail(why: &dyn std::fmt::Display, exit: Exit) -> Exit {
-    error!("{why}");
+fn fail(error: &dyn std::fmt::Display, exit: Exit) -> Exit {
+    error!("{error}");
     exit
 }

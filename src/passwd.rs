@@ -1,4 +1,4 @@
-//! `porthole passwd`: asks for a password, and keeps its hash or shows it.
+//! `porthole passwd`: reads a new password, and keeps or prints its hash.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufRead};
@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use porthole::web::{PasswordHash, UserRole, keep_passwords, kept_passwords, passwords_file};
 
-/// Sets the password of a role; what to tell whoever did.
+/// Sets the password of a role. Returns a message for the user.
 pub(crate) fn set(state_dir: &Path, role: UserRole, only_print: bool) -> Result<String, String> {
     let hash = PasswordHash::make(&new_password(role)?)?;
     if only_print {
@@ -19,11 +19,13 @@ pub(crate) fn set(state_dir: &Path, role: UserRole, only_print: bool) -> Result<
         kept.set(role, Some(hash));
         keep_passwords(state_dir, &kept)
     });
-    kept.map_err(|cause| format!("{path}: {cause}; name another folder with --state-dir, or use --print"))?;
+    kept.map_err(|cause| {
+        format!("{path}: {cause}; name another directory with --state-dir, or use --print")
+    })?;
     Ok(format!("The {role} password is kept in {path}; restart porthole."))
 }
 
-/// A new password: asked for twice on a terminal that shows nothing of it, else one line of standard input.
+/// Reads a new password: twice from a terminal, without echo, otherwise one line of standard input.
 fn new_password(role: UserRole) -> Result<String, String> {
     let input = io::stdin();
     let line = || {
@@ -34,22 +36,22 @@ fn new_password(role: UserRole) -> Result<String, String> {
             _ => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
         }
     };
-    // No terminal has no settings.
-    let Ok(shown) = tcgetattr(&input) else { return line() };
-    let mut hidden = shown.clone();
-    hidden.local_flags.remove(LocalFlags::ECHO);
+    // Only a terminal has such settings.
+    let Ok(with_echo) = tcgetattr(&input) else { return line() };
+    let mut without_echo = with_echo.clone();
+    without_echo.local_flags.remove(LocalFlags::ECHO);
     let ask = |what: &str| {
         eprint!("{what}: ");
         let line = line();
         eprintln!();
         line
     };
-    tcsetattr(&input, SetArg::TCSAFLUSH, &hidden).map_err(|cause| format!("the terminal: {cause}"))?;
+    tcsetattr(&input, SetArg::TCSAFLUSH, &without_echo).map_err(|cause| format!("the terminal: {cause}"))?;
     let asked = ask(&format!("New {} password", role)).and_then(|first| Ok((first, ask("The same again")?)));
-    // Fails only where there is no terminal any more.
-    let _ = tcsetattr(&input, SetArg::TCSANOW, &shown);
+    // Fails only if the terminal is gone.
+    let _ = tcsetattr(&input, SetArg::TCSANOW, &with_echo);
     match asked? {
         (first, again) if first == again => Ok(first),
-        _ => Err("the two are not the same; nothing is changed".into()),
+        _ => Err("the two passwords differ; nothing is changed".into()),
     }
 }

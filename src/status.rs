@@ -1,7 +1,8 @@
-//! What the service is doing, as plain data: written by the capture threads, read by whoever shows it.
+//! The status of the service as plain data. Capture threads write it; the LEDs, `/state`, the metrics and the service manager
+//! read it.
 //!
-//! A [`Reporter`] writes, a [`Watcher`] reads or waits for a change; neither can hold the other up. State
-//! changes wake the watchers, counters do not: they move with every frame. Nothing here decides or draws.
+//! A [`CameraReporter`] writes, a [`Watcher`] reads or waits for a change; neither blocks the other. Changes of state wake
+//! watchers. Counters do not, because they change with every frame. How the status is shown does not belong here.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -16,27 +17,27 @@ use crate::frame::{PixelFormat, Resolution, Timestamp};
 /// What a camera is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CameraState {
-    /// Nobody watches, so the device is closed.
+    /// There are no viewers, and the source is closed.
     #[default]
     Idle,
-    /// Opened, or being opened; no frame yet.
+    /// The source is open or being opened; there is no frame yet.
     Starting,
     /// Frames arrive.
     Live,
-    /// Open, but frames stopped without an error. It is being reopened.
+    /// The source is open, but frames stopped without an error. It is opened again.
     Stalled,
-    /// Not there, not readable or in use by another program. Tried again until it is back.
+    /// The source is missing, unreadable or used by another program. It is tried again.
     Lost,
-    /// There, but it cannot give pictures as configured.
+    /// The source cannot deliver pictures as configured.
     Unsupported,
 }
 
 impl CameraState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 6] =
         [Self::Idle, Self::Starting, Self::Live, Self::Stalled, Self::Lost, Self::Unsupported];
 
-    /// The word used in `/state`, in the log and on the page.
+    /// The name in `/state`, in the log and on the page.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -48,7 +49,7 @@ impl CameraState {
         }
     }
 
-    /// Whether somebody who wants frames will not get any until something changes outside.
+    /// Whether viewers get no frames until something outside the service changes.
     pub const fn is_fault(self) -> bool {
         matches!(self, Self::Stalled | Self::Lost | Self::Unsupported)
     }
@@ -60,56 +61,56 @@ impl fmt::Display for CameraState {
     }
 }
 
-/// What a camera turned out to be, known once it has been opened.
+/// The properties of a source, known once it has been opened.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Opened {
-    /// Driver name (`uvcvideo`), or the kind of source where there is no driver.
+pub struct SourceInfo {
+    /// The driver (`uvcvideo`), or the kind of source if there is none.
     pub driver: String,
-    /// What the device calls itself.
+    /// The name of the device.
     pub card: String,
-    /// The device path or command the frames come from, after `auto` and links are resolved.
+    /// The device path or command, after `auto` and links are resolved.
     pub path: String,
-    /// What arrives from the source.
+    /// The format that the source sends.
     pub format: PixelFormat,
-    /// Picture size agreed with the source; `None` where only the pictures themselves tell.
+    /// The negotiated picture size; `None` if only the pictures state it.
     pub resolution: Option<Resolution>,
-    /// Frames a second agreed with the source.
+    /// The negotiated frames per second.
     pub fps: f32,
-    /// How JPEGs are made of it; `None` where the source sends JPEG already.
+    /// How pictures are encoded; `None` if the source sends JPEG.
     pub encoding: Option<Encoding>,
 }
 
-/// How raw pictures become JPEGs.
+/// How raw pictures are encoded as JPEG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoding {
     /// JPEG quality, 1 to 100.
     pub quality: u8,
-    /// Chroma subsampling, as `4:2:0`.
+    /// Chroma subsampling, for example `4:2:0`.
     pub subsampling: &'static str,
 }
 
-/// One camera as the observers see it.
+/// The status of one camera.
 #[derive(Clone, Debug)]
 pub struct CameraStatus {
-    /// Its name in the configuration and in URLs.
+    /// The name in the configuration and in URLs.
     pub name: String,
     /// The source as configured.
     pub source: String,
-    /// Frames a second as configured.
+    /// Frames per second as configured.
     pub fps_wanted: f32,
-    /// What it is doing.
+    /// The state.
     pub state: CameraState,
-    /// The source is open: whoever is before it may be seen.
+    /// The source is open: people in front of the camera may be recorded.
     pub capturing: bool,
-    /// Why it is not live, ending with what to do; `None` while there is no fault.
+    /// The reason of a fault and what to do; `None` without a fault.
     pub error: Option<String>,
-    /// What it turned out to be when last opened.
-    pub opened: Option<Opened>,
-    /// What has been counted since the service started.
+    /// The properties of the source when it was last opened.
+    pub opened: Option<SourceInfo>,
+    /// Counters since the start of the service.
     pub counters: Arc<Counters>,
 }
 
-/// Where the service is between start and stop.
+/// The phase of the service between start and stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Not serving yet.
@@ -117,29 +118,29 @@ pub enum Phase {
     Starting,
     /// Serving.
     Serving,
-    /// Asked to stop.
+    /// Stopping.
     Stopping,
 }
 
-/// The whole service at one moment.
+/// The status of the whole service.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// Between start and stop.
+    /// The phase.
     pub phase: Phase,
-    /// What the system around the service warns of.
+    /// A warning of the system around the service.
     pub warning: Option<String>,
-    /// Every configured camera, in the order of the configuration.
+    /// All cameras, in the order of the configuration.
     pub cameras: Vec<CameraStatus>,
 }
 
-/// Reads the status, or waits for it to change.
+/// Reads the status, or waits for a change.
 pub type Watcher = watch::Receiver<Status>;
 
-/// Sets up the status of a service with these cameras: name, source and wanted rate of each. Returns a reporter for
-/// the service's own phase, one for each camera, and a watcher.
+/// Creates the status of a service with these cameras: name, source and configured rate of each. Returns the reporter of the
+/// service, a reporter per camera, and a watcher.
 pub fn status(
     cameras: impl IntoIterator<Item = (String, String, f32)>,
-) -> (PhaseReporter, Vec<Reporter>, Watcher) {
+) -> (ServiceReporter, Vec<CameraReporter>, Watcher) {
     let cameras: Vec<_> = cameras
         .into_iter()
         .map(|(name, source, fps_wanted)| CameraStatus {
@@ -159,24 +160,24 @@ pub fn status(
     let reporters = counters
         .into_iter()
         .enumerate()
-        .map(|(camera, counters)| Reporter { sender: Arc::clone(&sender), camera, counters })
+        .map(|(camera, counters)| CameraReporter { sender: Arc::clone(&sender), camera, counters })
         .collect();
-    (PhaseReporter { sender }, reporters, watcher)
+    (ServiceReporter { sender }, reporters, watcher)
 }
 
-/// Says where the service is between start and stop, and what else concerns all of it.
+/// Reports what concerns the whole service.
 #[derive(Debug)]
-pub struct PhaseReporter {
+pub struct ServiceReporter {
     sender: Arc<watch::Sender<Status>>,
 }
 
-impl PhaseReporter {
-    /// Tells the watchers.
+impl ServiceReporter {
+    /// The service enters this phase.
     pub fn phase(&self, phase: Phase) {
         self.sender.send_modify(|status| status.phase = phase);
     }
 
-    /// The system around the service warns of this from now on. Returns whether that is news.
+    /// Replaces the warning of the system. Returns whether it changed.
     pub fn warning(&self, warning: Option<String>) -> bool {
         self.sender.send_if_modified(|status| {
             let changed = status.warning != warning;
@@ -186,21 +187,21 @@ impl PhaseReporter {
     }
 }
 
-/// Says what one camera does. Each capture thread has its own.
+/// Reports the status of one camera. Each capture thread has its own.
 #[derive(Debug)]
-pub struct Reporter {
+pub struct CameraReporter {
     sender: Arc<watch::Sender<Status>>,
     camera: usize,
     counters: Arc<Counters>,
 }
 
-impl Reporter {
-    /// What this camera counts.
+impl CameraReporter {
+    /// The counters of the camera.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The camera is in `state`, which is no fault.
+    /// The camera is in `state`, without a fault.
     pub fn state(&self, state: CameraState) {
         self.modify(|c| {
             let changed = c.state != state || c.error.is_some();
@@ -218,13 +219,13 @@ impl Reporter {
         });
     }
 
-    /// The source has been opened, or closed.
+    /// The source was opened or closed.
     pub fn capturing(&self, capturing: bool) {
         self.modify(|c| std::mem::replace(&mut c.capturing, capturing) != capturing);
     }
 
-    /// The source was opened and turned out to be this.
-    pub fn opened(&self, opened: Opened) {
+    /// The source was opened with these properties.
+    pub fn opened(&self, opened: SourceInfo) {
         self.modify(|c| {
             let changed = c.opened.as_ref() != Some(&opened);
             c.opened = Some(opened);
@@ -237,7 +238,7 @@ impl Reporter {
     }
 }
 
-/// A number that only grows.
+/// A number that only increases.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -247,48 +248,49 @@ impl Counter {
         self.0.fetch_add(n, Relaxed);
     }
 
-    /// What has been counted.
+    /// The current number.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// What a camera counts. Written by its capture thread alone.
+/// The counters of a camera. Only its capture thread writes them.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Frames published to viewers.
     pub frames: Counter,
-    /// Frames the source gave that were no whole picture; never sent.
+    /// Corrupt frames from the source, which were not sent.
     pub corrupt: Counter,
-    /// Frames lost before they could be published: skipped by the driver, or too large for a slot.
+    /// Frames lost before they were published: skipped by the driver, or too large for a slot.
     pub dropped: Counter,
     /// Times the source was opened again after a fault.
     pub reopens: Counter,
     /// Full-size stills taken beside the stream.
     pub stills: Counter,
-    /// Full-size stills that the camera would not give.
+    /// Full-size stills that failed.
     pub failed_stills: Counter,
-    /// Time to turn a raw picture into a JPEG.
+    /// Time to encode a picture.
     pub encode: Histogram,
     last_frame_at: AtomicU64,
     milli_fps: AtomicU32,
-    promise: AtomicU64,
+    /// In microseconds of CLOCK_MONOTONIC; 0 while the thread rests.
+    deadline: AtomicU64,
 }
 
 impl Counters {
-    /// A frame captured at `at` was published while frames came at `fps` a second.
+    /// A frame captured at `at` was published. The current rate is `fps` frames per second.
     pub fn frame(&self, at: Timestamp, fps: f32) {
         self.frames.add(1);
         self.last_frame_at.store(at.0, Relaxed);
         self.milli_fps.store((fps * 1000.0) as u32, Relaxed);
     }
 
-    /// Frames stopped coming.
-    pub fn halted(&self) {
+    /// The source delivers no frames any more.
+    pub fn frames_stopped(&self) {
         self.milli_fps.store(0, Relaxed);
     }
 
-    /// Frames a second lately.
+    /// The current rate in frames per second.
     pub fn fps(&self) -> f32 {
         self.milli_fps.load(Relaxed) as f32 / 1000.0
     }
@@ -298,27 +300,26 @@ impl Counters {
         Some(Timestamp(self.last_frame_at.load(Relaxed))).filter(|t| t.0 > 0)
     }
 
-    /// The capture thread will report again by `at`; `None`: it rests until somebody wants frames.
-    pub fn promise(&self, at: Option<Timestamp>) {
-        self.promise.store(at.map_or(0, |t| t.0), Relaxed);
+    /// The capture thread sets its next deadline by this time; `None` while it rests.
+    pub fn set_deadline(&self, deadline: Option<Timestamp>) {
+        self.deadline.store(deadline.map_or(0, |t| t.0), Relaxed);
     }
 
-    /// Whether the capture thread has broken its promise to report by more than `grace`: it is stuck in a
-    /// driver, or gone.
-    pub fn is_wedged(&self, now: Timestamp, grace: Duration) -> bool {
-        let promise = Timestamp(self.promise.load(Relaxed));
-        promise.0 > 0 && now > promise.after(grace)
+    /// Whether the capture thread is late for its deadline by more than `grace`: it is stuck in a driver, or gone.
+    pub fn is_stuck(&self, now: Timestamp, grace: Duration) -> bool {
+        let deadline = Timestamp(self.deadline.load(Relaxed));
+        deadline.0 > 0 && now > deadline.after(grace)
     }
 }
 
-/// Buckets an octave is divided into: bounds lie 19 % apart, which is then the error of a quantile.
+/// Buckets per octave. The bounds are 19 % apart, which is the error of a quantile.
 const BUCKETS_PER_OCTAVE: f64 = 4.0;
-/// Upper bound of the first bucket, microseconds. Nothing timed here takes less.
+/// Upper bound of the first bucket in microseconds. Nothing that is measured takes less.
 const FIRST_BOUND_US: f64 = 16.0;
-/// From 16 us in 19 % steps to 16 s; the last bucket takes all above.
+/// Buckets from 16 us to 16 s in steps of 19 %; the last one has all longer durations.
 const BUCKETS: usize = 81;
 
-/// How often something took how long: a count for each of a fixed set of durations.
+/// A histogram of durations with fixed buckets.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -332,7 +333,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one occurrence.
+    /// Adds a duration.
     pub fn record(&self, took: Duration) {
         let us = took.as_secs_f64() * 1e6;
         let bucket = ((us.max(1.0) / FIRST_BOUND_US).log2() * BUCKETS_PER_OCTAVE).ceil().max(0.0) as usize;
@@ -340,8 +341,7 @@ impl Histogram {
         self.sum_us.add(us as u64);
     }
 
-    /// The duration in microseconds that a share `q` (0 to 1) of all occurrences did not exceed, to within
-    /// 19 %; `None` before the first.
+    /// The quantile `q` (0 to 1) in microseconds, accurate to 19 %; `None` without durations.
     pub fn quantile_us(&self, q: f64) -> Option<u64> {
         let total: u64 = self.buckets.iter().map(|b| b.load(Relaxed)).sum();
         let wanted = (total as f64 * q).ceil().max(1.0) as u64;
@@ -355,7 +355,8 @@ impl Histogram {
             .map(|bucket| Self::bound_us(bucket) as u64)
     }
 
-    /// By the octave: each bound in seconds, and how many took no longer; at the end all there were, beyond every bound.
+    /// The cumulative histogram by octave: each bound in seconds, and the number of durations up to it. The last bound is
+    /// infinite.
     pub fn octaves(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut seen = 0;
         let cumulative = self.buckets.iter().enumerate().map(move |(bucket, count)| {
@@ -384,13 +385,13 @@ impl Histogram {
 mod tests {
     use super::*;
 
-    fn one_camera() -> (Reporter, Watcher) {
+    fn one_camera() -> (CameraReporter, Watcher) {
         let (_, mut reporters, watcher) = status([("front".into(), "pattern".into(), 30.0)]);
         (reporters.remove(0), watcher)
     }
 
     #[test]
-    fn watchers_wake_for_a_change_and_only_for_a_change() {
+    fn only_changes_wake_watchers() {
         let (reporter, mut watcher) = one_camera();
         watcher.borrow_and_update();
         reporter.fault(CameraState::Lost, "gone".into());
@@ -406,19 +407,19 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_promise_shows_after_the_grace() {
+    fn a_thread_is_stuck_when_its_deadline_and_the_grace_have_passed() {
         let (reporter, _watcher) = one_camera();
         let (counters, second) = (reporter.counters(), Duration::from_secs(1));
-        assert!(!counters.is_wedged(Timestamp(u64::MAX), second), "a resting thread promised nothing");
-        counters.promise(Some(Timestamp(1_000_000)));
-        assert!(!counters.is_wedged(Timestamp(2_000_000), second));
-        assert!(counters.is_wedged(Timestamp(2_000_001), second));
-        counters.promise(None);
-        assert!(!counters.is_wedged(Timestamp(2_000_001), second));
+        assert!(!counters.is_stuck(Timestamp(u64::MAX), second), "a resting thread has no deadline");
+        counters.set_deadline(Some(Timestamp(1_000_000)));
+        assert!(!counters.is_stuck(Timestamp(2_000_000), second));
+        assert!(counters.is_stuck(Timestamp(2_000_001), second));
+        counters.set_deadline(None);
+        assert!(!counters.is_stuck(Timestamp(2_000_001), second));
     }
 
     #[test]
-    fn quantiles_are_right_to_a_bucket() {
+    fn quantiles_are_accurate_to_a_bucket() {
         let histogram = Histogram::default();
         assert_eq!(histogram.quantile_us(0.5), None);
         for us in 1..=1000 {
@@ -433,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn octaves_count_what_took_no_longer_and_end_with_all() {
+    fn octaves_are_cumulative_and_the_last_has_all() {
         let histogram = Histogram::default();
         for us in [1, 16, 17, 32, 33, 20_000_000] {
             histogram.record(Duration::from_micros(us));

@@ -3,7 +3,7 @@
 //! New content is written to a file beside the old one, `NAME.new`, and synchronised before it takes the name; then the
 //! folder is synchronised. A caller that gets `Ok` can rely on the new content from then on. The new file belongs to the
 //! owner of the folder, so that the service can read what root writes for it. What a power cut leaves of `NAME.new` is
-//! removed by the next write; two writers of one file take turns.
+//! removed by the next write; writers take turns by a lock on the folder.
 //!
 //! What a file contains, and what to do when it cannot be written, belongs to the callers. Each step is logged at the
 //! level `trace`; the tests that cut the power at every step read them there (`src/appliance/power_cut.rs`).
@@ -15,12 +15,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use log::trace;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 
 /// Bytes written at a time: large enough that system calls cost nothing, small enough for a board's memory.
 const CHUNK: usize = 1 << 20;
-/// Times that another writer may be first before a write fails; each of them takes a moment only.
-const MOST_TRIES: u32 = 100;
 /// Folders made for a file that is to be replaced are for their owner only: what is kept there may be secret.
 const PRIVATE_FOLDER: u32 = 0o700;
 
@@ -48,9 +46,8 @@ fn log_step(step: DiskStep, path: &Path) {
 /// As the kernel gives them. The old file is still there unless only the last step failed, the folder's `fsync`.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     create_folder(folder_of(path), PRIVATE_FOLDER)?;
-    // Others wait until the name is taken.
-    let (aside, _lock) = write(path, mode, &mut &*content, u64::MAX)?;
-    aside.commit()
+    let _lock = lock(folder_of(path))?;
+    write(path, mode, &mut &*content, u64::MAX)?.commit()
 }
 
 /// Writes all of `from` beside `path`, where it can be looked at before it takes the name. Callers see to it that nobody
@@ -59,15 +56,14 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// As the kernel gives them, and [`io::ErrorKind::FileTooLarge`] for more than `limit` bytes.
 pub fn write_aside(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<Aside> {
-    // Without the lock no descriptor is open for writing, and a program can be run from there.
-    write(path, mode, from, limit).map(|(aside, _lock)| aside)
+    write(path, mode, from, limit)
 }
 
 /// A file that is written and synchronised, and has not taken its name. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Aside {
+    name: PathBuf,
     path: PathBuf,
-    aside: PathBuf,
     bytes: u64,
     is_renamed: bool,
 }
@@ -75,7 +71,7 @@ pub struct Aside {
 impl Aside {
     /// Where it is until it takes its name.
     pub fn path(&self) -> &Path {
-        &self.aside
+        &self.path
     }
 
     /// Its length in bytes.
@@ -88,10 +84,10 @@ impl Aside {
     /// # Errors
     /// As the kernel gives them.
     pub fn commit(mut self) -> io::Result<()> {
-        fs::rename(&self.aside, &self.path)?;
+        fs::rename(&self.path, &self.name)?;
         self.is_renamed = true;
-        log_step(DiskStep::Rename, &self.path);
-        sync_folder(folder_of(&self.path))
+        log_step(DiskStep::Rename, &self.name);
+        sync_folder(folder_of(&self.name))
     }
 }
 
@@ -99,7 +95,7 @@ impl Drop for Aside {
     fn drop(&mut self) {
         if !self.is_renamed {
             // It may fill the disk. Where it cannot be removed, the next write tries again.
-            let _ = fs::remove_file(&self.aside);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
@@ -131,13 +127,13 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-type Lock = Option<Flock<File>>;
-
-fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<(Aside, Lock)> {
-    let mut name = path.to_owned().into_os_string();
-    name.push(".new");
-    let mut aside = Aside { path: path.into(), aside: name.into(), bytes: 0, is_renamed: false };
-    let (mut file, lock) = create(&aside.aside, mode)?;
+fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<Aside> {
+    let mut new = path.to_owned().into_os_string();
+    new.push(".new");
+    // Left by a power cut, or a link that somebody put there for root to write through.
+    unlink(Path::new(&new))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    let mut aside = Aside { name: path.into(), path: new.into(), bytes: 0, is_renamed: false };
     let mut chunk = Vec::with_capacity(CHUNK.min(usize::try_from(limit).unwrap_or(CHUNK)));
     loop {
         chunk.clear();
@@ -150,7 +146,7 @@ fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         file.write_all(&chunk)?;
-        log_step(DiskStep::Write, &aside.aside);
+        log_step(DiskStep::Write, &aside.path);
     }
     let owner = fs::metadata(folder_of(path))?;
     let own = file.metadata()?;
@@ -165,43 +161,14 @@ fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<
         file.set_permissions(Permissions::from_mode(mode))?;
     }
     file.sync_all()?;
-    log_step(DiskStep::Sync, &aside.aside);
-    Ok((aside, lock))
+    log_step(DiskStep::Sync, &aside.path);
+    Ok(aside)
 }
 
-/// Creates the file at `aside`, and locks it so that a second writer waits and does not take it for a leftover.
-fn create(aside: &Path, mode: u32) -> io::Result<(File, Lock)> {
-    for _ in 0..MOST_TRIES {
-        match OpenOptions::new().write(true).create_new(true).mode(mode).open(aside) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remove_leftover(aside)?,
-            file => {
-                let file = file?;
-                let lock = lock(&file)?;
-                // Otherwise a second writer removed it before it was locked.
-                if file.metadata()?.nlink() > 0 {
-                    return Ok((file, lock));
-                }
-            }
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, "other programs write it all the time; stop all but one"))
-}
-
-/// Removes what a power cut has left, or a link that somebody put there for root to write through. A file that is being
-/// written is waited for.
-fn remove_leftover(aside: &Path) -> io::Result<()> {
-    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    if let Ok(left) = OpenOptions::new().read(true).custom_flags(flags).open(aside) {
-        let _lock = lock(&left)?;
-        // Its writer is done with it: what has the name now is somebody else's.
-        if fs::symlink_metadata(aside)
-            .is_ok_and(|now| now.ino() != left.metadata().map_or(0, |left| left.ino()))
-        {
-            return Ok(());
-        }
-        return unlink(aside);
-    }
-    unlink(aside)
+/// Waits until nobody else replaces a file in `folder`. `None` on file systems without locks, as some network ones are:
+/// writers do not take turns there.
+fn lock(folder: &Path) -> io::Result<Option<Flock<File>>> {
+    Ok(Flock::lock(File::open(folder)?, FlockArg::LockExclusive).ok())
 }
 
 fn unlink(path: &Path) -> io::Result<()> {
@@ -209,12 +176,6 @@ fn unlink(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Waits until nobody else has locked `file`. `None` on file systems that know no locks, as some network ones: writers
-/// do not take turns there.
-fn lock(file: &File) -> io::Result<Lock> {
-    Ok(Flock::lock(file.try_clone()?, FlockArg::LockExclusive).ok())
 }
 
 fn folder_of(path: &Path) -> &Path {

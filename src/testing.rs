@@ -6,7 +6,7 @@
 
 /// Pictures in a stream of bytes.
 pub mod splitter {
-    pub use crate::camera::splitter::{Piece, Splitter};
+    pub use crate::camera::source::splitter::{Piece, Splitter};
 }
 
 /// WebSocket framing.

@@ -1,4 +1,4 @@
-//! What can go wrong with a source, in words that end with what to do about it.
+//! Why a source delivers no pictures. Every message ends with what to do.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use crate::frame::{PixelFormat, Resolution};
 use crate::status::CameraState;
 
-/// Why a source gives no pictures.
+/// Why a source delivers no pictures.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
     #[error("{path}: no such device; plug the camera in, or pick one that `porthole cameras` lists")]
@@ -51,7 +51,7 @@ pub(super) enum SourceError {
     )]
     RawSensor { path: String, fourcc: String },
 
-    #[error("{path}: offers no format this can show, only {offered}; pick another device")]
+    #[error("{path}: offers no supported format, only {offered}; pick another device")]
     NoFormat { path: String, offered: String },
 
     #[error("{path}: does not offer {format}, only {offered}; set format to one of these, or to \"auto\"")]
@@ -75,16 +75,10 @@ pub(super) enum SourceError {
 
     #[error("file: {path}: holds no JPEG; make one with `ffmpeg -i clip.mp4 -c:v mjpeg -f mjpeg clip.mjpeg`")]
     NoFrames { path: String },
-
-    #[error("waiting for frames failed: {source}; this is a fault of the system, see the kernel log")]
-    Wait {
-        #[from]
-        source: io::Error,
-    },
 }
 
 impl SourceError {
-    /// What a failed call on a video device means.
+    /// The error for a failed system call on a video device.
     pub(super) fn of_call(path: &str, call: &'static str, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.raw_os_error().map(Errno::from_raw) {
@@ -104,7 +98,7 @@ impl SourceError {
         }
     }
 
-    /// The state a camera is in that failed so.
+    /// The state of a camera after this error.
     pub(super) fn state(&self) -> CameraState {
         match self {
             Self::NotACamera { .. }
@@ -117,10 +111,10 @@ impl SourceError {
         }
     }
 
-    /// How long to wait before the `attempt`th new try (1 for the first).
+    /// The delay before retry number `attempt`, from 1.
     ///
-    /// Looking for a node is one cheap call, so a camera that was plugged back in is found at once. Everything
-    /// else wakes up a device or starts a program, and is tried less and less often, up to every two seconds.
+    /// Looking for a node is cheap, so a camera that is plugged in again is found at once. Every other retry calls a device or
+    /// starts a program; its delay doubles up to two seconds.
     pub(super) fn retry_after(&self, attempt: u32) -> Duration {
         const FIRST: Duration = Duration::from_millis(100);
         const LAST: Duration = Duration::from_secs(2);
@@ -131,7 +125,7 @@ impl SourceError {
     }
 }
 
-/// The program that has `path` open, as `name (PID n)`. Only programs of the same user can be looked into.
+/// The program that has `path` open, as `name (PID n)`. Programs of other users cannot be inspected.
 fn holder(path: &str) -> Option<String> {
     let device = std::fs::canonicalize(path).ok()?;
     let me = std::process::id().to_string();
@@ -155,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errnos_mean_what_they_mean_at_that_call() {
+    fn the_meaning_of_an_errno_depends_on_the_call() {
         let of = |call, errno: Errno| SourceError::of_call("/dev/video7", call, errno.into());
         assert!(matches!(of("open", Errno::ENOENT), SourceError::Absent { .. }));
         assert!(matches!(of("open", Errno::EACCES), SourceError::Denied { .. }));
@@ -167,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_devices_are_looked_for_often_and_others_less_and_less() {
+    fn absent_devices_are_retried_often_and_other_errors_with_growing_delays() {
         let absent = SourceError::Absent { path: String::new() };
         assert_eq!(absent.retry_after(1), absent.retry_after(1000));
         let busy = SourceError::Busy { path: String::new(), holder: String::new() };

@@ -10,7 +10,7 @@ use super::key::Field;
 use super::keys::CameraSection;
 use super::report::ValueOrigin;
 use super::resolver::{Resolver, Unchecked};
-use crate::camera::{self, Setting, SourceSpec};
+use crate::camera::{self, ControlValue, SourceSpec};
 use crate::document::Spanned;
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
@@ -26,8 +26,8 @@ pub(super) fn resolve(
     flags: &Flags,
     section: CameraSection,
     state_dir: &Path,
-    before: &[camera::Settings],
-) -> Result<camera::Settings, ConfigError> {
+    before: &[camera::CameraSettings],
+) -> Result<camera::CameraSettings, ConfigError> {
     resolver.report_section("[[camera]]");
     let default =
         if before.is_empty() { "camera".to_owned() } else { format!("camera-{}", before.len() + 1) };
@@ -51,13 +51,13 @@ pub(super) fn resolve(
     let keep = resolver.value(section.keep_controls, None).accept();
     let controls = controls(resolver, section.controls);
     let controls_file = keep.then(|| state_dir.join(format!("controls-{name}.json")));
-    Ok(camera::Settings {
+    Ok(camera::CameraSettings {
         name,
         source,
         resolution,
         fps,
         format,
-        jpeg: jpeg::Settings { quality, subsampling, validate, rotation },
+        jpeg: jpeg::JpegSettings { quality, subsampling, validate, rotation },
         linger,
         skip_first,
         controls,
@@ -65,7 +65,7 @@ pub(super) fn resolve(
     })
 }
 
-fn check_name(name: &str, before: &[camera::Settings]) -> Result<String, String> {
+fn check_name(name: &str, before: &[camera::CameraSettings]) -> Result<String, String> {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     match name {
         "" => Err("must not be empty".into()),
@@ -91,8 +91,8 @@ fn pixel_format(name: &str) -> Result<Option<PixelFormat>, String> {
 /// Any name is right: which controls there are is known when the camera is opened.
 fn controls(
     resolver: &mut Resolver<'_>,
-    field: Field<BTreeMap<String, Spanned<Setting>>>,
-) -> BTreeMap<String, Setting> {
+    field: Field<BTreeMap<String, Spanned<ControlValue>>>,
+) -> BTreeMap<String, ControlValue> {
     let Some(given) = field.value.map(Spanned::into_inner).filter(|given| !given.is_empty()) else {
         return BTreeMap::new();
     };

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::report::ValueOrigin;
-use crate::led::Role;
+use crate::led::LedRole;
 use crate::web::SocketActivationError;
 
 /// A mistake in the configuration.
@@ -47,11 +47,11 @@ pub enum ConfigError {
     #[error("[[led]] {role}: {line} is the line of {other} already; give one of them another line")]
     Led {
         /// The role that comes second.
-        role: Role,
+        role: LedRole,
         /// The line of both.
         line: String,
         /// The role that comes first.
-        other: Role,
+        other: LedRole,
     },
     /// The service manager passes something that is not a socket to serve.
     #[error(transparent)]

@@ -44,7 +44,7 @@ pub struct Flags {
     #[arg(long, value_name = "PATH", global = true)]
     pub local_socket: Option<PathBuf>,
 
-    /// Serve HTTPS: self-signed (a certificate made here) or none; a configuration file can name certificates
+    /// HTTPS: self-signed (with a certificate made here) or none; the file can name a certificate
     #[arg(long, value_name = "MODE", global = true)]
     pub tls: Option<String>,
 
@@ -57,7 +57,7 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", global = true, help = flag_help("--state-dir"))]
     pub state_dir: Option<PathBuf>,
 
-    /// While this file is there, show its text as a warning on the page, in /state and by the fault LED
+    /// While this file is there, show its text as a warning: page, /state, fault LED
     #[arg(long, value_name = "FILE", global = true)]
     pub warning_file: Option<PathBuf>,
 }

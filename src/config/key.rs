@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::camera::Setting;
+use crate::camera::ControlValue;
 use crate::document::{self, DocumentError, FromToml, OneOrMore, Spanned, TableReader};
 
 /// A section of the configuration file.
@@ -145,7 +145,7 @@ impl KeyType for OneOrMore {
     const NAME: &'static str = "text, or list of texts";
 }
 
-impl KeyType for BTreeMap<String, Spanned<Setting>> {
+impl KeyType for BTreeMap<String, Spanned<ControlValue>> {
     const NAME: &'static str = "table";
 }
 
@@ -182,6 +182,7 @@ macro_rules! section {
         }
 
         impl $section {
+            #[allow(clippy::needless_update, reason = "most entries leave something out")]
             const KEYS: &'static [Key] = &[$(Key {
                 name: stringify!($name),
                 type_name: <$type as KeyType>::NAME,

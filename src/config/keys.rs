@@ -11,9 +11,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::key::{Accepts, DefaultValue, Field, Key, KeyType, Section, section};
-use crate::camera::Setting;
+use crate::camera::ControlValue;
 use crate::document::{DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml};
-use crate::optional_keys;
 use Accepts::{Between, Form, OneOf};
 use DefaultValue::{Required, Rule, Value};
 
@@ -77,7 +76,7 @@ impl FromToml for ConfigFile {
     }
 }
 
-impl FromToml for Setting {
+impl FromToml for ControlValue {
     fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
         match value {
             DeValue::Boolean(on) => Ok(Self::Switch(on)),
@@ -92,7 +91,7 @@ impl FromToml for Setting {
     }
 }
 
-impl ToToml for Setting {
+impl ToToml for ControlValue {
     fn to_toml(&self) -> String {
         match self {
             Self::Switch(on) => on.to_toml(),
@@ -102,21 +101,32 @@ impl ToToml for Setting {
     }
 }
 
-optional_keys! {
-    /// The file that `porthole passwd` writes.
-    pub(super) struct PasswordsFile {
-        viewer_password: String,
-        admin_password: String,
+/// The file that `porthole passwd` writes.
+#[derive(Debug)]
+pub(super) struct PasswordsFile {
+    pub(super) viewer_password: Option<Spanned<String>>,
+    pub(super) admin_password: Option<Spanned<String>>,
+}
+
+impl FromToml for PasswordsFile {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        let mut table = TableReader::new(value, span)?;
+        let file = Self {
+            viewer_password: table.optional("viewer_password")?,
+            admin_password: table.optional("admin_password")?,
+        };
+        table.finish()?;
+        Ok(file)
     }
 }
 
 section! {
     /// Above all sections.
-    GeneralSection "", "The machine." {
+    GeneralSection "", "The machine that Porthole runs on." {
         board: String {
             default: Value("\"auto\""),
             flag: "--board",
-            help: "Board profile: auto, an id that `porthole boards` lists, or the path of a profile",
+            help: "Board profile: auto, an ID of `porthole boards`, or the path of a file",
         }
     }
 }
@@ -126,9 +136,9 @@ section! {
     ServerSection "[server]", "The addresses that are served, and the sites and names that may use them." {
         listen: OneOrMore {
             default: Value("\"127.0.0.1:8080\""),
-            accepts: Form("ADDRESS:PORT or unix:PATH, up to 16 of them"),
+            accepts: Form("up to 16; address 0.0.0.0 is any network, port 0 is any free port"),
             flag: "--listen",
-            help: "Where to serve: 0.0.0.0:8080 is any network, port 0 any free port, unix:PATH a socket; repeatable",
+            help: "Where to serve: ADDRESS:PORT or unix:PATH; several are possible",
             example: "\"0.0.0.0:8080\"",
         }
         max_viewers: i64 {
@@ -163,7 +173,7 @@ section! {
 
 section! {
     /// `[auth]`
-    AuthSection "[auth]", "The people who may watch, and those who may change controls." {
+    AuthSection "[auth]", "Who may watch, and who may change controls." {
         mode: String {
             default: Rule("password if one is set, else none if only this machine can connect, else token"),
             accepts: OneOf(&["password", "token", "none"]),
@@ -258,7 +268,7 @@ section! {
         source: String {
             default: Value("\"auto\""),
             flag: "--source",
-            help: "Where frames come from: auto, /dev/video0, pattern, exec:COMMAND or file:PATH",
+            help: "Source of frames: auto, /dev/video0, pattern, exec:COMMAND or file:PATH",
             example: "\"/dev/video0\"",
         }
         width: i64 {
@@ -287,7 +297,7 @@ section! {
         format: String {
             default: Value("\"auto\""),
             flag: "--format",
-            help: "Pixel format to ask the camera for: auto, mjpeg, yuyv, ...; `porthole cameras` lists them",
+            help: "Pixel format to ask the camera for: auto, mjpeg, yuyv, ...",
         }
         quality: i64 {
             default: Value("80"),
@@ -316,7 +326,7 @@ section! {
             accepts: Between(0.0, 86_400.0),
             unit: "seconds",
             flag: "--linger",
-            help: "Time that the camera stays open after the last viewer has left",
+            help: "Time that the camera stays open without viewers",
         }
         skip_first: i64 {
             default: Value("0"),
@@ -324,14 +334,14 @@ section! {
             unit: "frames",
             help: "Frames to drop whenever the camera has been opened, while its exposure settles",
         }
-        controls: BTreeMap<String, Spanned<Setting>> {
-            accepts: Form("names and values as `porthole cameras` lists them"),
-            help: "Controls to set whenever the camera is opened, in a table [camera.controls]",
-            example: "power_line_frequency = \"50 Hz\"",
-        }
         keep_controls: bool {
             default: Value("false"),
             help: "Keep the controls that viewers set over a restart",
+        }
+        controls: BTreeMap<String, Spanned<ControlValue>> {
+            accepts: Form("names and values as `porthole cameras` lists them"),
+            help: "Controls to set whenever the camera is opened, in a table [camera.controls]",
+            example: "power_line_frequency = \"50 Hz\"",
         }
     }
 }

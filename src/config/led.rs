@@ -13,12 +13,12 @@ pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
     section: LedSection,
     board: &Board,
-    before: &[led::Settings],
-) -> Result<led::Settings, ConfigError> {
+    before: &[led::LedSettings],
+) -> Result<led::LedSettings, ConfigError> {
     resolver.report_section("[[led]]");
     let has_line = section.line.value.is_some();
     let role = resolver.value_or(section.role, None, String::new()).check(|text| {
-        let role: led::Role = text.parse()?;
+        let role: led::LedRole = text.parse()?;
         if before.iter().any(|led| led.role == role) {
             return Err("has an LED already".into());
         }
@@ -50,5 +50,5 @@ pub(super) fn resolve(
     }
     let active_low = resolver.value(section.active_low, None).accept();
     let required = resolver.value(section.required, None).accept();
-    Ok(led::Settings { role, lines, active_low, required })
+    Ok(led::LedSettings { role, lines, active_low, required })
 }

@@ -42,9 +42,9 @@ pub struct Config {
     /// For the web stage.
     pub web: crate::web::WebSettings,
     /// For the capture threads, at least one.
-    pub cameras: Vec<crate::camera::Settings>,
+    pub cameras: Vec<crate::camera::CameraSettings>,
     /// For the LEDs; none unless they are listed.
-    pub leds: Vec<crate::led::Settings>,
+    pub leds: Vec<crate::led::LedSettings>,
     /// A file whose text is a warning for as long as it is there.
     pub warning_file: Option<PathBuf>,
     /// Every value with where it came from.
@@ -128,7 +128,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::led::Role;
+    use crate::led::LedRole;
 
     /// What the report says of each section: values by key, with their origin.
     type Reported = BTreeMap<(&'static str, String), (String, ValueOrigin)>;
@@ -199,7 +199,7 @@ mod tests {
         }
         let leds = SECTIONS.iter().find(|section| section.header == "[[led]]").unwrap();
         let Accepts::OneOf(roles) = leds.keys[0].accepts else { panic!("role has no choices") };
-        assert_eq!(roles, Role::ALL.map(Role::name));
+        assert_eq!(roles, LedRole::ALL.map(LedRole::name));
     }
 
     #[test]

@@ -1,29 +1,29 @@
-//! Which way up: the one thing that is said of a picture in Exif.
+//! The rotation of a picture, as an Exif orientation.
 //!
-//! Turning the pixels would cost a decode and an encode for each frame. An orientation in the header costs 36 bytes,
-//! and browsers, image libraries and photo programs turn the picture when they show it. Layout: TIFF 6.0, section 2;
-//! Exif 2.32, section 4.7.2.
+//! Rotating the pixels would cost a decode and an encode per frame. An orientation in the header costs 36 bytes; browsers,
+//! image libraries and photo programs rotate the picture when they show it. Layout: TIFF 6.0, section 2; Exif 2.32,
+//! section 4.7.2.
 #![forbid(unsafe_code)]
 
-/// How far a picture is turned, clockwise, when it is shown.
+/// How viewers rotate a picture, clockwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rotation {
-    /// Shown as the camera gives it.
+    /// Not at all.
     #[default]
     None,
-    /// By 90 degrees: for a camera that lies on its left side.
+    /// By 90 degrees: for a camera on its left side.
     Right,
-    /// By 180 degrees: for a camera that hangs upside down.
+    /// By 180 degrees: for a camera that is upside down.
     Half,
-    /// By 270 degrees: for a camera that lies on its right side.
+    /// By 270 degrees: for a camera on its right side.
     Left,
 }
 
 /// Bytes of an orientation segment.
-pub(super) const SEGMENT: usize = 36;
+const SEGMENT_LEN: usize = 36;
 
 impl Rotation {
-    /// The rotation by so many degrees clockwise, if it is one of the four.
+    /// The rotation by `degrees` clockwise: 0, 90, 180 or 270.
     pub const fn from_degrees(degrees: i64) -> Option<Self> {
         match degrees {
             0 => Some(Self::None),
@@ -34,9 +34,9 @@ impl Rotation {
         }
     }
 
-    /// The segment that tells viewers; none for a picture that is upright.
+    /// The Exif segment that tells viewers; empty for [`Rotation::None`].
     pub(super) const fn segment(self) -> &'static [u8] {
-        // The values of the tag Orientation: where row 0 and column 0 are to be seen.
+        // Values of the tag Orientation: on which sides row 0 and column 0 are shown.
         match self {
             Self::None => &[],
             Self::Right => const { &orientation(6) },
@@ -46,8 +46,8 @@ impl Rotation {
     }
 }
 
-/// An APP1 segment that holds the tag Orientation and nothing else.
-const fn orientation(value: u8) -> [u8; SEGMENT] {
+/// An APP1 segment that holds only the tag Orientation.
+const fn orientation(value: u8) -> [u8; SEGMENT_LEN] {
     let mut segment = *b"\xff\xe1\x00\x22Exif\0\0\
         MM\0\x2a\0\0\0\x08\
         \0\x01\
@@ -57,14 +57,14 @@ const fn orientation(value: u8) -> [u8; SEGMENT] {
     segment
 }
 
-/// Bytes of SOI and a JFIF header without thumbnail, with which libjpeg begins every picture.
-const HEAD: usize = 20;
+/// Bytes of SOI and a JFIF header without thumbnail. Every JPEG of libjpeg begins with them.
+const JFIF_HEADER_LEN: usize = 20;
 
-/// Puts `segment` behind the JFIF header of the JPEG that begins at `slot[segment.len()]`; it begins at 0 then.
+/// Inserts `segment` after the JFIF header of the JPEG that begins at `slot[segment.len()]`. The result begins at 0.
 pub(super) fn insert(slot: &mut [u8], segment: &[u8]) {
     let len = segment.len();
-    slot.copy_within(len..len + HEAD, 0);
-    slot[HEAD..HEAD + len].copy_from_slice(segment);
+    slot.copy_within(len..len + JFIF_HEADER_LEN, 0);
+    slot[JFIF_HEADER_LEN..JFIF_HEADER_LEN + len].copy_from_slice(segment);
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_segment_is_as_long_as_it_says_and_holds_its_value() {
+    fn a_segment_states_its_own_length_and_its_value() {
         for (degrees, value) in [(90, 6), (180, 3), (270, 8)] {
             let segment = Rotation::from_degrees(degrees).unwrap().segment();
             assert_eq!(usize::from(u16::from_be_bytes([segment[2], segment[3]])) + 2, segment.len());

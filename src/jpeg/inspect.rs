@@ -1,24 +1,23 @@
-//! Is this a whole JPEG? And if it lacks what cameras leave out, how is it made complete?
+//! Checks the structure of a JPEG, and adds the headers that cameras omit.
 //!
-//! Structure only: markers, lengths, tables, the end. Nothing is decoded, so a flipped bit in the picture data
-//! passes; a frame that is cut short, run into the next or overwritten with something else does not.
-//! Marker names and rules: ITU-T T.81, annex B.
+//! Markers, lengths, tables and the end are checked. Nothing is decoded: a flipped bit in the picture data is not noticed; a
+//! JPEG that is truncated, runs into the next one or is overwritten is. Marker names and rules: ITU-T T.81, annex B.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
 
 use memchr::memchr;
 
-use super::TooLarge;
 use super::exif::Rotation;
 use super::huffman::STANDARD_DHT;
+use super::slot::{SlotTooSmall, copy_to_slot};
 use crate::frame::Resolution;
 
 const SOI: [u8; 2] = [0xff, 0xd8];
 /// A JFIF 1.01 header without thumbnail: marker, length, "JFIF\0", version, aspect ratio 1:1, no thumbnail.
 const JFIF: [u8; 18] = *b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00";
 
-/// Marker codes, the byte after 0xff.
+/// Marker codes: the byte after 0xff.
 mod marker {
     pub(super) const SOF0: u8 = 0xc0;
     pub(super) const SOF2: u8 = 0xc2;
@@ -35,27 +34,27 @@ mod marker {
     pub(super) const COM: u8 = 0xfe;
 }
 
-/// What is wrong with a frame that is no whole JPEG.
+/// What is wrong with a JPEG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Corrupt {
-    /// It does not begin as a JPEG.
+    /// The data does not begin as a JPEG.
     #[error("does not begin with an SOI marker")]
     NoStart,
-    /// It ends inside a segment or inside the picture data.
+    /// The data ends inside a segment or inside the picture data.
     #[error("ends at byte {at} without an EOI marker")]
     CutShort {
-        /// Where the data ended.
+        /// Length of the data.
         at: usize,
     },
-    /// There is something else where a marker has to be, or a marker where it must not be.
-    #[error("bytes ff {found:02x} at {at} where they cannot be")]
+    /// A marker is missing where one is required, or present where none is allowed.
+    #[error("unexpected bytes ff {found:02x} at {at}")]
     Misplaced {
         /// Offset of the marker.
         at: usize,
         /// Its code.
         found: u8,
     },
-    /// A segment whose length or content makes no sense.
+    /// The length or content of a segment is invalid.
     #[error("segment ff {marker:02x} at {at} is malformed")]
     Malformed {
         /// Offset of the segment's marker.
@@ -63,79 +62,79 @@ pub enum Corrupt {
         /// Its code.
         marker: u8,
     },
-    /// The picture data comes before the frame header or quantization tables that it needs.
+    /// The frame header or a table that the picture data needs is missing.
     #[error("picture data without the headers it needs")]
-    Headless,
-    /// The frame header says another size than the camera agreed to.
+    MissingHeader,
+    /// The frame header states another size than was negotiated with the camera.
     #[error("is {found}, not {expected}")]
     WrongSize {
-        /// What the header says.
+        /// The size in the header.
         found: Resolution,
-        /// What was agreed.
+        /// The negotiated size.
         expected: Resolution,
     },
 }
 
-/// A JPEG with a sound structure.
+/// A JPEG with a valid structure.
 #[derive(Clone, Copy, Debug)]
-pub struct Inspected<'a> {
-    /// The JFIF segment: its own, or the one it lacks.
+pub struct InspectedJpeg<'a> {
+    /// The JFIF segment: that of the camera, or the standard one.
     jfif: &'a [u8],
-    /// An Exif segment to be put in behind it.
+    /// An Exif segment to insert after it; may be empty.
     exif: &'static [u8],
-    /// All that follows SOI and its own JFIF segment, up to EOI.
+    /// The data after SOI and the camera's JFIF segment, up to EOI.
     rest: &'a [u8],
     resolution: Resolution,
     has_tables: bool,
 }
 
-/// How thoroughly to look.
+/// How much of a JPEG is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Every marker up to the end of the picture.
+    /// All markers up to the end of the picture.
     Whole,
-    /// The headers alone: for cameras whose picture data breaks the rules and shows all the same.
+    /// Only the headers: for cameras whose picture data is invalid but can be shown.
     Headers,
 }
 
-/// Looks at the structure of `data`, which may be followed by padding.
+/// Checks the structure of `data`. Padding may follow the JPEG.
 ///
 /// # Errors
-/// [`Corrupt`], with the first thing found wrong.
-pub fn inspect(data: &[u8], depth: Depth) -> Result<Inspected<'_>, Corrupt> {
+/// [`Corrupt`] states the first error found.
+pub fn inspect(data: &[u8], depth: Depth) -> Result<InspectedJpeg<'_>, Corrupt> {
     if !data.starts_with(&SOI) {
         return Err(Corrupt::NoStart);
     }
-    let mut walk = Walk { data, at: SOI.len(), head: Head::default() };
+    let mut parser = Parser { data, at: SOI.len(), headers: Headers::default() };
     loop {
-        match walk.segment()? {
+        match parser.segment()? {
             Segment::Header => {}
-            Segment::Scan if depth == Depth::Headers => return walk.finish(data.len()),
-            Segment::Scan => walk.scan()?,
+            Segment::Scan if depth == Depth::Headers => return parser.finish(data.len()),
+            Segment::Scan => parser.scan()?,
             Segment::End => {
-                let end = walk.at;
-                return walk.finish(end);
+                let end = parser.at;
+                return parser.finish(end);
             }
         }
     }
 }
 
-impl<'a> Inspected<'a> {
+impl<'a> InspectedJpeg<'a> {
     /// Size of the picture.
     pub fn resolution(&self) -> Resolution {
         self.resolution
     }
 
-    /// Bytes of the completed JPEG.
+    /// Bytes of the JPEG with all headers.
     pub fn complete_len(&self) -> usize {
         self.parts().iter().map(|part| part.len()).sum()
     }
 
-    /// Lets through a picture of the expected size, or one that a camera padded to whole blocks of 16 pixels.
+    /// Accepts a picture of the expected size, or one that the camera padded to whole blocks of 16 pixels.
     ///
     /// # Errors
     /// [`Corrupt::WrongSize`] for any other.
-    pub fn of_size(self, expected: Option<Resolution>) -> Result<Self, Corrupt> {
+    pub fn check_size(self, expected: Option<Resolution>) -> Result<Self, Corrupt> {
         let found = self.resolution;
         match expected {
             Some(expected)
@@ -148,45 +147,44 @@ impl<'a> Inspected<'a> {
         }
     }
 
-    /// The same, telling viewers to turn it. What the camera says about that comes later, where nobody looks for it.
-    pub fn turned(self, rotation: Rotation) -> Self {
+    /// The same JPEG, with an Exif orientation. It comes before an orientation of the camera, so viewers use this one.
+    pub fn with_rotation(self, rotation: Rotation) -> Self {
         Self { exif: rotation.segment(), ..self }
     }
 
-    /// Copies the JPEG into `slot`, with a JFIF header and the standard Huffman tables where it has none.
-    /// Returns the bytes written.
+    /// Copies the JPEG to `slot`. Adds a JFIF header and the standard Huffman tables if they are missing. Returns the bytes
+    /// written.
     ///
     /// # Errors
-    /// [`TooLarge`] when they do not fit; `slot` is then in disorder.
-    pub fn complete_into(&self, slot: &mut [u8]) -> Result<usize, TooLarge> {
+    /// [`SlotTooSmall`] when it does not fit. The content of `slot` is then undefined.
+    pub fn complete_into(&self, slot: &mut [u8]) -> Result<usize, SlotTooSmall> {
         let (need, room) = (self.complete_len(), slot.len());
-        let mut free = slot.get_mut(..need).ok_or(TooLarge { need, room })?;
+        let mut free = slot.get_mut(..need).ok_or(SlotTooSmall { need, room })?;
         for part in self.parts() {
-            let (here, after) = free.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            free = after;
+            let len = copy_to_slot(part, free)?;
+            free = &mut { free }[len..];
         }
         Ok(need)
     }
 
-    /// JFIF wants to be first (JFIF 1.02, page 2). The tables come early enough anywhere before the picture data,
-    /// and this early they yield to any that the camera defines itself.
+    /// JFIF must come first (JFIF 1.02, page 2). The tables may be anywhere before the picture data; here, tables of the
+    /// camera override them.
     fn parts(&self) -> [&[u8]; 5] {
         [&SOI, self.jfif, self.exif, if self.has_tables { &[] } else { &STANDARD_DHT }, self.rest]
     }
 }
 
-/// What the headers have said so far.
+/// The content of the headers so far.
 #[derive(Default)]
-struct Head {
+struct Headers {
     resolution: Option<Resolution>,
-    /// Where the JFIF segment is, if there is one and it comes first.
+    /// Position of the JFIF segment, if it is the first segment.
     jfif: Option<Range<usize>>,
     has_quantization: bool,
     has_restarts: bool,
-    /// Bit `class * 4 + id` for each Huffman table defined.
+    /// Bit `class * 4 + id` for each Huffman table that is defined.
     tables: u8,
-    /// The same bits for each table a scan asks for.
+    /// The same bits for each table that a scan uses.
     tables_used: u8,
     scans: u32,
 }
@@ -197,21 +195,21 @@ enum Segment {
     End,
 }
 
-/// A position in the data, and what came before it.
-struct Walk<'a> {
+/// A position in the data, and the headers before it.
+struct Parser<'a> {
     data: &'a [u8],
     at: usize,
-    head: Head,
+    headers: Headers,
 }
 
-impl<'a> Walk<'a> {
-    /// Steps over one marker segment.
+impl<'a> Parser<'a> {
+    /// Reads one marker segment.
     fn segment(&mut self) -> Result<Segment, Corrupt> {
         let at = self.at;
         let code = self.marker()?;
         match code {
-            marker::EOI if self.head.scans > 0 => return Ok(Segment::End),
-            // Markers without a length: none of them may stand between segments.
+            marker::EOI if self.headers.scans > 0 => return Ok(Segment::End),
+            // Markers without a length, which are not allowed between segments.
             0x00..=0xbf | marker::RST0..=marker::EOI | 0xf0..=0xfd | 0xff => {
                 return Err(Corrupt::Misplaced { at, found: code });
             }
@@ -225,14 +223,14 @@ impl<'a> Walk<'a> {
         let body = self.data.get(self.at..end).ok_or(cut)?.get(2..).ok_or(malformed)?;
         self.at = end;
         if code == marker::APP0 && at == SOI.len() && body.starts_with(b"JFIF\0") {
-            // From the marker itself: what may fill the place before it is left out.
-            self.head.jfif = Some(end - length - 2..end);
+            // From the marker on; fill bytes before it are left out.
+            self.headers.jfif = Some(end - length - 2..end);
         }
-        self.head.read(code, body).ok_or(malformed)?;
+        self.headers.read(code, body).ok_or(malformed)?;
         Ok(if code == marker::SOS { Segment::Scan } else { Segment::Header })
     }
 
-    /// Reads a marker, which any number of 0xff may precede (B.1.1.2).
+    /// Reads a marker. Any number of 0xff may precede it (B.1.1.2).
     fn marker(&mut self) -> Result<u8, Corrupt> {
         let cut = Corrupt::CutShort { at: self.data.len() };
         let &first = self.data.get(self.at).ok_or(cut)?;
@@ -245,7 +243,7 @@ impl<'a> Walk<'a> {
         Ok(code)
     }
 
-    /// Steps over the entropy-coded data of a scan to the marker that ends it.
+    /// Skips the entropy-coded data of a scan, up to the marker that ends it.
     fn scan(&mut self) -> Result<(), Corrupt> {
         let mut next_restart = 0;
         loop {
@@ -257,7 +255,7 @@ impl<'a> Walk<'a> {
                 Some(0x00) => self.at = at + 2,
                 Some(0xff) => self.at = at + 1,
                 Some(&code @ marker::RST0..=marker::RST7) => {
-                    if !self.head.has_restarts || code != marker::RST0 + next_restart {
+                    if !self.headers.has_restarts || code != marker::RST0 + next_restart {
                         return Err(Corrupt::Misplaced { at, found: code });
                     }
                     next_restart = (next_restart + 1) % 8;
@@ -271,27 +269,27 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn finish(self, end: usize) -> Result<Inspected<'a>, Corrupt> {
-        let head = self.head;
-        let resolution = head.resolution.ok_or(Corrupt::Headless)?;
-        let missing = head.tables_used & !head.tables;
-        // The standard tables have the numbers 0 and 1; nothing can stand in for 2 and 3.
-        if !head.has_quantization || missing & 0b1100_1100 != 0 {
-            return Err(Corrupt::Headless);
+    fn finish(self, end: usize) -> Result<InspectedJpeg<'a>, Corrupt> {
+        let headers = self.headers;
+        let resolution = headers.resolution.ok_or(Corrupt::MissingHeader)?;
+        let missing = headers.tables_used & !headers.tables;
+        // The standard tables have the numbers 0 and 1. Missing tables 2 and 3 cannot be replaced.
+        if !headers.has_quantization || missing & 0b1100_1100 != 0 {
+            return Err(Corrupt::MissingHeader);
         }
-        let behind = head.jfif.as_ref().map_or(SOI.len(), |jfif| jfif.end);
-        Ok(Inspected {
-            jfif: head.jfif.map_or(&JFIF, |jfif| &self.data[jfif]),
+        let after_jfif = headers.jfif.as_ref().map_or(SOI.len(), |jfif| jfif.end);
+        Ok(InspectedJpeg {
+            jfif: headers.jfif.map_or(&JFIF, |jfif| &self.data[jfif]),
             exif: &[],
-            rest: &self.data[behind..end],
+            rest: &self.data[after_jfif..end],
             resolution,
             has_tables: missing == 0,
         })
     }
 }
 
-impl Head {
-    /// Takes in one segment; `None` if it makes no sense.
+impl Headers {
+    /// Reads the body of one segment; `None` if it is invalid.
     fn read(&mut self, code: u8, body: &[u8]) -> Option<()> {
         match code {
             marker::APP0..=marker::APP15 | marker::COM | marker::DNL => {}
@@ -300,7 +298,7 @@ impl Head {
             marker::DRI => self.has_restarts = u16::from_be_bytes(body.try_into().ok()?) > 0,
             marker::SOS => self.read_scan(body)?,
             marker::SOF0..=marker::SOF2 => self.read_frame(body)?,
-            // Arithmetic, lossless and hierarchical coding: no camera sends them, no browser shows them.
+            // Arithmetic, lossless and hierarchical coding: no camera sends it, and no browser shows it.
             _ => return None,
         }
         Some(())
@@ -309,12 +307,12 @@ impl Head {
     fn read_frame(&mut self, body: &[u8]) -> Option<()> {
         let &[8, h1, h0, w1, w0, components, ref table @ ..] = body else { return None };
         let resolution = Resolution::new(u16::from_be_bytes([w1, w0]), u16::from_be_bytes([h1, h0]));
-        let sound = resolution.pixels() > 0
+        let valid = resolution.pixels() > 0
             && matches!(components, 1 | 3 | 4)
             && table.len() == usize::from(components) * 3
             && self.resolution.is_none();
         self.resolution = Some(resolution);
-        sound.then_some(())
+        valid.then_some(())
     }
 
     fn read_tables(&mut self, mut body: &[u8]) -> Option<()> {
@@ -342,7 +340,7 @@ impl Head {
             if dc > 3 || ac > 3 {
                 return None;
             }
-            // A progressive scan carries DC or AC coefficients and has no use for the other table.
+            // A progressive scan has DC or AC coefficients, and does not use the other table.
             if spectral_start == 0 {
                 self.tables_used |= 1 << dc;
             }
@@ -361,7 +359,7 @@ mod tests {
 
     const SIZE: Resolution = Resolution::new(48, 32);
 
-    /// A small picture with enough detail that its scan holds stuffed bytes.
+    /// A small picture with enough detail that its scan contains stuffed bytes.
     fn jpeg() -> Vec<u8> {
         let (w, h) = (usize::from(SIZE.width), usize::from(SIZE.height));
         let pixels: Vec<u8> = (0..w * h * 3).map(|i| (i * i / 7 % 251) as u8).collect();
@@ -396,15 +394,15 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_jpeg_goes_through_unchanged() {
+    fn a_complete_jpeg_is_not_changed() {
         let jpeg = jpeg();
-        assert!(jpeg.windows(2).any(|w| w == [0xff, 0x00]), "the sample has no stuffed bytes to step over");
+        assert!(jpeg.windows(2).any(|w| w == [0xff, 0x00]), "the sample has no stuffed bytes");
         assert_eq!(inspect(&jpeg, Depth::Whole).unwrap().resolution(), SIZE);
         assert_eq!(complete(&jpeg), jpeg);
     }
 
     #[test]
-    fn padding_after_the_end_is_cut_off() {
+    fn padding_after_the_end_is_removed() {
         let jpeg = jpeg();
         for padding in [&[0u8; 100][..], &[0xff; 7], b"\xff\xd8\xff"] {
             assert_eq!(complete(&[&jpeg[..], padding].concat()), jpeg);
@@ -412,37 +410,37 @@ mod tests {
     }
 
     #[test]
-    fn missing_tables_and_jfif_are_put_in() {
+    fn missing_tables_and_jfif_are_added() {
         let jpeg = jpeg();
         for bare in [without(&jpeg, marker::DHT), without(&jpeg, marker::APP0)] {
             assert!(bare.len() < jpeg.len());
             let whole = complete(&bare);
             assert!(whole.starts_with(b"\xff\xd8\xff\xe0\x00\x10JFIF"));
             assert_eq!(pixels(&whole), pixels(&jpeg));
-            assert_eq!(complete(&whole), whole, "a completed frame needs completing again");
+            assert_eq!(complete(&whole), whole, "a completed JPEG was changed again");
         }
     }
 
     #[test]
-    fn jfif_comes_right_behind_the_start() {
+    fn jfif_directly_follows_soi() {
         let jpeg = jpeg();
         let filled = [&jpeg[..2], &[0xff; 3], &jpeg[2..]].concat();
         assert_eq!(
             complete(&filled),
             jpeg,
-            "a marker may have fill bytes before it, which no reader has to expect"
+            "fill bytes before the marker are removed, as not every reader expects them"
         );
     }
 
     #[test]
-    fn an_avi1_header_does_not_pass_for_jfif() {
+    fn an_avi1_header_is_not_taken_for_jfif() {
         let bare = without(&jpeg(), marker::APP0);
         let avi1 = [&SOI[..], b"\xff\xe0\x00\x08AVI1\0\0", &bare[2..]].concat();
         assert!(complete(&avi1).starts_with(b"\xff\xd8\xff\xe0\x00\x10JFIF"));
     }
 
     #[test]
-    fn every_truncation_is_seen() {
+    fn every_truncation_is_detected() {
         let jpeg = jpeg();
         for cut in 0..jpeg.len() {
             assert!(inspect(&jpeg[..cut], Depth::Whole).is_err(), "cut at {cut} of {}", jpeg.len());
@@ -450,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_run_into_the_next_is_seen() {
+    fn a_jpeg_that_runs_into_the_next_is_detected() {
         let jpeg = jpeg();
         let torn = [&jpeg[..jpeg.len() * 2 / 3], &jpeg[..]].concat();
         assert!(matches!(inspect(&torn, Depth::Whole), Err(Corrupt::Misplaced { found: 0xd8, .. })));
@@ -462,8 +460,8 @@ mod tests {
         let sos = jpeg.windows(2).position(|w| w == [0xff, marker::SOS]).unwrap();
         let scan = sos + 2 + usize::from(u16::from_be_bytes([jpeg[sos + 2], jpeg[sos + 3]]));
         let with = |restarts: &[u8], dri: &[u8]| {
-            let marks: Vec<u8> = restarts.iter().flat_map(|n| [0x55, 0xff, marker::RST0 + n]).collect();
-            [&jpeg[..sos], dri, &jpeg[sos..scan], &marks, &jpeg[scan..]].concat()
+            let markers: Vec<u8> = restarts.iter().flat_map(|n| [0x55, 0xff, marker::RST0 + n]).collect();
+            [&jpeg[..sos], dri, &jpeg[sos..scan], &markers, &jpeg[scan..]].concat()
         };
         let dri = [0xff, marker::DRI, 0, 4, 0, 2];
         assert!(inspect(&with(&[0, 1, 2, 3, 4, 5, 6, 7, 0], &dri), Depth::Whole).is_ok());
@@ -472,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scan_is_taken_on_trust_when_asked() {
+    fn the_scan_is_not_checked_at_depth_headers() {
         let mut jpeg = jpeg();
         let last = jpeg.len() - 4;
         jpeg[last..last + 2].copy_from_slice(&[0xff, 0xd8]);
@@ -481,13 +479,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_too_small_is_an_error_and_not_a_panic() {
+    fn a_slot_that_is_too_small_is_an_error() {
         let jpeg = jpeg();
         let inspected = inspect(&jpeg, Depth::Whole).unwrap();
         let mut slot = vec![0; jpeg.len() - 1];
         assert_eq!(
             inspected.complete_into(&mut slot),
-            Err(TooLarge { need: jpeg.len(), room: jpeg.len() - 1 })
+            Err(SlotTooSmall { need: jpeg.len(), room: jpeg.len() - 1 })
         );
     }
 

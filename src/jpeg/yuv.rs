@@ -1,31 +1,31 @@
-//! Packed 4:2:2 into planes, as the encoder wants them: the one loop over every pixel that is ours.
+//! Unpacks packed 4:2:2 into planes, as the encoder needs them: the only loop over every pixel in this crate.
 //!
-//! Each instruction set has its own kernel for two rows at a time; all give the same bytes. A plain loop is not
-//! vectorised by the compiler on SSE2 and takes eight times as long, which would be a quarter of the whole
-//! encoding. This file holds all the vector code there is; everything else about JPEG lives beside it.
+//! Each instruction set has its own code for two rows at a time; all give the same bytes. The compiler does not vectorise
+//! the plain loop for SSE2. It takes eight times as long, which would be a quarter of the encoding time. All vector code is in
+//! this file; everything else about JPEG is beside it.
 #![allow(unsafe_code)]
 
 use crate::frame::PixelFormat;
 
-/// What a kernel reads and writes: one or two packed rows of `n` pixel pairs (4 bytes each).
+/// Input and output of one step: one or two packed rows of `n` pixel pairs (4 bytes each).
 #[derive(Debug)]
-struct Rows<'a> {
+struct RowPair<'a> {
     /// The upper packed row, `4 n` bytes.
     upper: &'a [u8],
-    /// The lower packed row, `4 n` bytes; not read by a kernel for single rows.
+    /// The lower packed row, `4 n` bytes; not read in steps of one row.
     lower: &'a [u8],
     /// Luma of the upper row, `2 n` bytes.
     y_upper: &'a mut [u8],
-    /// Luma of the lower row, `2 n` bytes; not written by a kernel for single rows.
+    /// Luma of the lower row, `2 n` bytes; not written in steps of one row.
     y_lower: &'a mut [u8],
-    /// The chroma whose byte comes first, `n` bytes: of the upper row, or the mean of both rounded up.
+    /// The chroma whose byte comes first, `n` bytes: of the upper row, or the mean of both rows rounded up.
     first: &'a mut [u8],
     /// The other chroma, likewise.
     second: &'a mut [u8],
 }
 
-impl Rows<'_> {
-    /// Pixel pairs that every slice has room for.
+impl RowPair<'_> {
+    /// The number of pixel pairs that fit into every slice.
     fn pairs<const TWO: bool>(&self) -> usize {
         let chroma = self.first.len().min(self.second.len());
         let upper = (self.upper.len() / 4).min(self.y_upper.len() / 2).min(chroma);
@@ -33,9 +33,9 @@ impl Rows<'_> {
     }
 }
 
-/// The instruction set a picture is taken apart with.
+/// The instruction set that unpacks pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernel {
+pub enum InstructionSet {
     /// Portable Rust.
     Scalar,
     /// 16 pixels at a time; every x86-64 has it.
@@ -44,13 +44,13 @@ pub enum Kernel {
     /// 32 pixels at a time.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// 32 pixels at a time, with loads that take pixels apart; every aarch64 has it.
+    /// 32 pixels at a time, with deinterleaving loads; every aarch64 has it.
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
 
-impl Kernel {
-    /// Every kernel this processor can run, the fastest last.
+impl InstructionSet {
+    /// The instruction sets of this processor, the fastest last.
     pub fn available() -> impl Iterator<Item = Self> {
         [
             Some(Self::Scalar),
@@ -65,21 +65,21 @@ impl Kernel {
         .flatten()
     }
 
-    /// The fastest kernel this processor can run.
+    /// The fastest instruction set of this processor.
     pub fn best() -> Self {
         Self::available().last().unwrap_or(Self::Scalar)
     }
 
-    fn run<const LUMA_FIRST: bool, const TWO: bool>(self, rows: &mut Rows<'_>) {
+    fn run<const LUMA_FIRST: bool, const TWO: bool>(self, rows: &mut RowPair<'_>) {
         let done = match self {
             Self::Scalar => 0,
             // SAFETY: SSE2 is part of x86-64.
             #[cfg(target_arch = "x86_64")]
             Self::Sse2 => unsafe { x86::sse2::<LUMA_FIRST, TWO>(rows) },
-            // SAFETY: `Avx2` is only made by `available`, after the processor said it has it.
+            // SAFETY: `Avx2` is only made by `available`, after the processor reported AVX2.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { x86::avx2::<LUMA_FIRST, TWO>(rows) },
-            // SAFETY: NEON is part of every aarch64 target that has an operating system.
+            // SAFETY: NEON is part of every aarch64 target with an operating system.
             #[cfg(target_arch = "aarch64")]
             Self::Neon => unsafe { arm::neon::<LUMA_FIRST, TWO>(rows) },
         };
@@ -98,7 +98,7 @@ pub enum Subsampling {
 }
 
 impl Subsampling {
-    /// As it is written.
+    /// The usual notation.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cs420 => "4:2:0",
@@ -107,7 +107,7 @@ impl Subsampling {
     }
 }
 
-/// Y, U and V planes of one picture, in memory kept from picture to picture.
+/// Y, U and V planes of one picture. The memory is reused for every picture.
 #[derive(Debug, Default)]
 pub struct Planes {
     bytes: Vec<u8>,
@@ -117,14 +117,14 @@ pub struct Planes {
     pub width: usize,
     /// Height of the picture in pixels.
     pub height: usize,
-    /// How many chroma rows there are.
+    /// Determines the number of chroma rows.
     pub subsampling: Subsampling,
-    /// Bytes in a luma row: the width, made even.
+    /// Bytes per luma row: the width rounded up to an even number.
     pub y_stride: usize,
 }
 
 impl Planes {
-    /// Sets aside room for a picture of `width` by `height`. Allocates when it grows.
+    /// Makes room for a picture of `width` by `height`. Allocates when it grows.
     fn resize(&mut self, width: usize, height: usize, subsampling: Subsampling) {
         (self.width, self.height, self.subsampling) = (width, height, subsampling);
         self.y_stride = width.next_multiple_of(2);
@@ -147,13 +147,13 @@ impl Planes {
         [y, u, v]
     }
 
-    /// Takes a packed 4:2:2 picture apart. An odd last row is its own neighbour.
+    /// Unpacks a packed 4:2:2 picture. In 4:2:0, an odd last row is paired with itself.
     ///
     /// # Panics
     /// If `format` is not packed 4:2:2, or `data` is shorter than `height` rows of `stride`.
     pub fn unpack(
         &mut self,
-        kernel: Kernel,
+        instructions: InstructionSet,
         data: &[u8],
         format: PixelFormat,
         (width, height, stride): (usize, usize, usize),
@@ -177,10 +177,10 @@ impl Planes {
                 for (pair, (y, (first, second))) in y.chunks_exact_mut(y_stride * 2).zip(chroma).enumerate() {
                     let (y_upper, y_lower) = y.split_at_mut(y_stride);
                     let (upper, lower) = (packed(pair * 2), packed((pair * 2 + 1).min(height - 1)));
-                    let mut rows = Rows { upper, lower, y_upper, y_lower, first, second };
+                    let mut rows = RowPair { upper, lower, y_upper, y_lower, first, second };
                     match luma_first {
-                        true => kernel.run::<true, true>(&mut rows),
-                        false => kernel.run::<false, true>(&mut rows),
+                        true => instructions.run::<true, true>(&mut rows),
+                        false => instructions.run::<false, true>(&mut rows),
                     }
                 }
             }
@@ -188,17 +188,17 @@ impl Planes {
                 for (row, (y_upper, (first, second))) in y.chunks_exact_mut(y_stride).zip(chroma).enumerate()
                 {
                     let mut rows =
-                        Rows { upper: packed(row), lower: &[], y_upper, y_lower: &mut [], first, second };
+                        RowPair { upper: packed(row), lower: &[], y_upper, y_lower: &mut [], first, second };
                     match luma_first {
-                        true => kernel.run::<true, false>(&mut rows),
-                        false => kernel.run::<false, false>(&mut rows),
+                        true => instructions.run::<true, false>(&mut rows),
+                        false => instructions.run::<false, false>(&mut rows),
                     }
                 }
             }
         }
     }
 
-    /// Takes the chroma of an NV12 picture apart; its luma is copied.
+    /// Deinterleaves the chroma of an NV12 picture; luma is copied.
     ///
     /// # Panics
     /// If `data` is shorter than one and a half times `height` rows of `stride`.
@@ -219,8 +219,8 @@ impl Planes {
     }
 }
 
-/// Does what is left after the first `done` pairs.
-fn scalar<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut Rows<'_>, done: usize) {
+/// Unpacks the pairs after the first `done`.
+fn scalar<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut RowPair<'_>, done: usize) {
     let (l, c) = if LUMA_FIRST { (0, 1) } else { (1, 0) };
     for i in done..rows.pairs::<TWO>() {
         let a = &rows.upper[i * 4..][..4];
@@ -241,15 +241,15 @@ fn scalar<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut Rows<'_>, done: us
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Rows;
+    use crate::jpeg::yuv::RowPair;
 
-    /// Does as many pairs as come in eights; returns how many.
+    /// Unpacks pairs in groups of eight; returns the number of pairs.
     #[target_feature(enable = "sse2")]
-    pub(super) fn sse2<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut Rows<'_>) -> usize {
+    pub(super) fn sse2<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut RowPair<'_>) -> usize {
         const STEP: usize = 8;
         let low = _mm_set1_epi16(0xff);
         // Luma and chroma of 8 pairs at `p`, each 16 bytes in order.
-        // SAFETY: callers pass a pointer with 32 readable bytes; unaligned loads have no other demand.
+        // SAFETY: callers pass a pointer with 32 readable bytes; unaligned loads have no other requirement.
         let split = |p: *const u8| unsafe {
             let (a, b) = (_mm_loadu_si128(p.cast()), _mm_loadu_si128(p.add(16).cast()));
             let even = _mm_packus_epi16(_mm_and_si128(a, low), _mm_and_si128(b, low));
@@ -258,7 +258,7 @@ mod x86 {
         };
         let done = rows.pairs::<TWO>() / STEP * STEP;
         for i in (0..done).step_by(STEP) {
-            // SAFETY: `i + 8` pairs lie within every slice, as `pairs` saw to: 32 bytes are read from each
+            // SAFETY: `i + 8` pairs lie within every slice, as `pairs` ensures: 32 bytes are read from each
             // packed row, 16 written to each luma row, 8 to each chroma row.
             unsafe {
                 let (luma, mut chroma) = split(rows.upper.as_ptr().add(i * 4));
@@ -276,14 +276,14 @@ mod x86 {
         done
     }
 
-    /// Does as many pairs as come in sixteens; returns how many.
+    /// Unpacks pairs in groups of sixteen; returns the number of pairs.
     #[target_feature(enable = "avx2")]
-    pub(super) fn avx2<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut Rows<'_>) -> usize {
+    pub(super) fn avx2<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut RowPair<'_>) -> usize {
         const STEP: usize = 16;
-        /// Packing works within 128-bit halves; this puts the four quarters back in order.
+        /// Packing works within 128-bit halves; this restores the order of the four quarters.
         const IN_ORDER: i32 = 0b11_01_10_00;
         let low = _mm256_set1_epi16(0xff);
-        // SAFETY: callers pass a pointer with 64 readable bytes; unaligned loads have no other demand.
+        // SAFETY: callers pass a pointer with 64 readable bytes; unaligned loads have no other requirement.
         let split = |p: *const u8| unsafe {
             let (a, b) = (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast()));
             let even = _mm256_packus_epi16(_mm256_and_si256(a, low), _mm256_and_si256(b, low));
@@ -292,7 +292,7 @@ mod x86 {
         };
         let done = rows.pairs::<TWO>() / STEP * STEP;
         for i in (0..done).step_by(STEP) {
-            // SAFETY: `i + 16` pairs lie within every slice, as `pairs` saw to: 64 bytes are read from each
+            // SAFETY: `i + 16` pairs lie within every slice, as `pairs` ensures: 64 bytes are read from each
             // packed row, 32 written to each luma row, 16 to each chroma row.
             unsafe {
                 let (luma, mut chroma) = split(rows.upper.as_ptr().add(i * 4));
@@ -319,11 +319,11 @@ mod x86 {
 mod arm {
     use std::arch::aarch64::*;
 
-    use super::Rows;
+    use crate::jpeg::yuv::RowPair;
 
-    /// Does as many pairs as come in sixteens; returns how many.
+    /// Unpacks pairs in groups of sixteen; returns the number of pairs.
     #[target_feature(enable = "neon")]
-    pub(super) fn neon<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut Rows<'_>) -> usize {
+    pub(super) fn neon<const LUMA_FIRST: bool, const TWO: bool>(rows: &mut RowPair<'_>) -> usize {
         const STEP: usize = 16;
         // Luma pairs and the two chromas of 16 pairs at `p`.
         // SAFETY: callers pass a pointer with 64 readable bytes.
@@ -333,7 +333,7 @@ mod arm {
         };
         let done = rows.pairs::<TWO>() / STEP * STEP;
         for i in (0..done).step_by(STEP) {
-            // SAFETY: `i + 16` pairs lie within every slice, as `pairs` saw to: 64 bytes are read from each
+            // SAFETY: `i + 16` pairs lie within every slice, as `pairs` ensures: 64 bytes are read from each
             // packed row, 32 written to each luma row, 16 to each chroma row.
             unsafe {
                 let (luma, mut first, mut second) = split(rows.upper.as_ptr().add(i * 4));
@@ -359,7 +359,7 @@ mod tests {
     const FORMATS: [PixelFormat; 4] =
         [PixelFormat::Yuyv, PixelFormat::Uyvy, PixelFormat::Yvyu, PixelFormat::Vyuy];
 
-    /// Bytes without a pattern that a kernel could get right by accident.
+    /// Bytes without a pattern that wrong code could get right by accident.
     fn noise(len: usize, mut seed: u32) -> Vec<u8> {
         std::iter::repeat_with(|| {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -369,8 +369,8 @@ mod tests {
         .collect()
     }
 
-    /// The planes by the book: one pixel after the other, no rows at a time.
-    fn by_the_book(
+    /// The planes computed pixel by pixel.
+    fn reference(
         data: &[u8],
         format: PixelFormat,
         (w, h, stride): (usize, usize, usize),
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_gives_the_same_bytes() {
+    fn every_instruction_set_gives_the_same_bytes() {
         let mut ran = 0;
         for (w, h) in [(2, 1), (6, 2), (15, 3), (16, 4), (31, 5), (34, 2), (62, 6), (64, 7), (130, 9)] {
             for (pad, shift) in [(0, 0), (6, 1), (32, 3)] {
@@ -410,13 +410,13 @@ mod tests {
                 for format in FORMATS {
                     for subsampling in [Subsampling::Cs420, Subsampling::Cs422] {
                         let shape = (usize::from(w), h, stride);
-                        let expected = by_the_book(data, format, shape, subsampling);
-                        for kernel in Kernel::available() {
+                        let expected = reference(data, format, shape, subsampling);
+                        for instructions in InstructionSet::available() {
                             let mut planes = Planes::default();
-                            planes.unpack(kernel, data, format, shape, subsampling);
+                            planes.unpack(instructions, data, format, shape, subsampling);
                             assert!(
                                 planes.yuv() == expected.each_ref().map(|p| &p[..]),
-                                "{kernel:?} {format} {w}x{h} stride {stride} {subsampling:?}"
+                                "{instructions:?} {format} {w}x{h} stride {stride} {subsampling:?}"
                             );
                             ran += 1;
                         }
@@ -424,16 +424,16 @@ mod tests {
                 }
             }
         }
-        assert_eq!(ran, 9 * 3 * 4 * 2 * Kernel::available().count());
+        assert_eq!(ran, 9 * 3 * 4 * 2 * InstructionSet::available().count());
     }
 
     #[test]
-    fn the_fast_kernel_is_the_default() {
-        assert_ne!(Kernel::best(), Kernel::Scalar);
+    fn the_default_is_not_the_scalar_code() {
+        assert_ne!(InstructionSet::best(), InstructionSet::Scalar);
     }
 
     #[test]
-    fn nv12_comes_apart() {
+    fn nv12_is_deinterleaved() {
         let (w, h, stride) = (6, 4, 8);
         let data = noise(stride * h * 3 / 2, 7);
         let mut planes = Planes::default();
@@ -451,13 +451,13 @@ mod tests {
     }
 
     #[test]
-    fn planes_shrink_and_grow_with_the_picture() {
+    fn planes_follow_the_size_of_the_picture() {
         let mut planes = Planes::default();
         for (w, h) in [(64, 8), (16, 2), (128, 16)] {
             let data = noise(w * h * 2, 3);
             let shape = (w, h, w * 2);
-            planes.unpack(Kernel::best(), &data, PixelFormat::Yuyv, shape, Subsampling::Cs420);
-            let expected = by_the_book(&data, PixelFormat::Yuyv, shape, Subsampling::Cs420);
+            planes.unpack(InstructionSet::best(), &data, PixelFormat::Yuyv, shape, Subsampling::Cs420);
+            let expected = reference(&data, PixelFormat::Yuyv, shape, Subsampling::Cs420);
             assert!(planes.yuv() == expected.each_ref().map(|p| &p[..]), "{w}x{h}");
         }
     }

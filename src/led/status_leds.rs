@@ -1,12 +1,11 @@
-//! The leds of one machine: opened from the configuration, driven by the status, dark when it ends.
+//! The configured LEDs: opened at the start, driven by the status, dark at the end.
 //!
-//! One thread of its own, so that the privacy led follows the camera whatever else the service is busy with. It
-//! sleeps until the status changes or a signal's next step is due.
+//! They have a thread of their own, so that the privacy LED follows the camera even while the service is busy. The thread
+//! sleeps until the status changes or the next step of a pattern is due.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -15,35 +14,39 @@ use log::warn;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::line::{LedError, LedLine, NotSet, Pin, Settings};
-use super::{LedOutput, Role, Signal, signal};
+use super::error::{LedError, SetError};
+use super::line::{LedLine, LedSettings};
+use super::output::LedOutput;
+use super::pin::LedPin;
+use super::role::LedRole;
+use super::signal::{Signal, signal};
 use crate::failpoint;
 use crate::frame::Timestamp;
 use crate::status::Watcher;
 
-/// An LED and the output that it is.
+/// An opened LED.
 struct StatusLed<P> {
-    role: Role,
+    role: LedRole,
     line: LedLine,
     output: LedOutput<P>,
-    /// A failure is worth one line, not one for every step.
+    /// The last step failed. A failure is logged once, not for every step.
     has_failed: bool,
 }
 
-/// What `/state` tells of an LED.
+/// What `/state` shows of an LED.
 #[derive(Clone, Debug)]
 pub struct LedInfo {
-    /// What it is for.
-    pub role: Role,
-    /// What it is open_line to.
+    /// Its role.
+    pub role: LedRole,
+    /// Its line.
     pub line: LedLine,
-    /// Why it cannot be had, if so.
+    /// Why it cannot be used; `None` if it can.
     pub error: Option<String>,
 }
 
-/// StatusLeds that have been opened and are dark.
+/// The opened LEDs. All are dark.
 pub struct StatusLeds {
-    leds: Vec<StatusLed<Pin>>,
+    leds: Vec<StatusLed<LedPin>>,
     infos: Vec<LedInfo>,
 }
 
@@ -54,21 +57,17 @@ impl fmt::Debug for StatusLeds {
 }
 
 impl StatusLeds {
-    /// Opens every LED. Those that cannot be had are left out, and said so, unless they are required.
+    /// Opens every LED. One that cannot be used is left out with a warning, unless it is required.
     ///
     /// # Errors
-    /// [`LedError`] of the first required one that cannot be had, with its role.
-    pub fn open(all: Vec<Settings>) -> Result<Self, (Role, LedError)> {
+    /// The role and the [`LedError`] of the first required LED that cannot be used.
+    pub fn open(all: Vec<LedSettings>) -> Result<Self, (LedRole, LedError)> {
         let (mut leds, mut infos) = (Vec::new(), Vec::new());
         for settings in all {
             let role = settings.role;
-            let (line, opened) = Pin::open(&settings);
+            let (line, opened) = LedPin::open(&settings);
             let output = opened.and_then(|pin| {
-                LedOutput::new(pin).map_err(|NotSet(why)| LedError::Line {
-                    line: line.to_string(),
-                    path: PathBuf::from("set"),
-                    source: io::Error::other(why),
-                })
+                LedOutput::new(pin).map_err(|source| LedError::Set { line: line.to_string(), source })
             });
             let mut info = LedInfo { role, line: line.clone(), error: None };
             match output {
@@ -84,15 +83,15 @@ impl StatusLeds {
         Ok(Self { leds, infos })
     }
 
-    /// What there is, for `/state`.
+    /// All configured LEDs, for `/state`.
     pub fn infos(&self) -> Vec<LedInfo> {
         self.infos.clone()
     }
 
-    /// Starts the thread that drives them. Without any, there is none to start.
+    /// Starts the thread that drives the LEDs. Without LEDs there is no thread.
     ///
     /// # Errors
-    /// When the thread cannot be made.
+    /// When the thread cannot be started.
     pub fn start(self, status: Watcher) -> io::Result<StatusLedsThread> {
         if self.leds.is_empty() {
             return Ok(StatusLedsThread { running: None });
@@ -100,13 +99,13 @@ impl StatusLeds {
         Ok(StatusLedsThread { running: Some(spawn(self.leds, status)?) })
     }
 
-    /// Shows one signal on all of them until `until` is ready; for trying out a line.
-    pub async fn try_out(self, what: Signal, until: impl Future<Output = ()>) {
+    /// Shows `shown` on all LEDs until `until` is ready, to test their wiring.
+    pub async fn try_out(self, shown: Signal, until: impl Future<Output = ()>) {
         let mut leds = self.leds;
         tokio::select! {
             () = async {
                 loop {
-                    rest(step(&mut leds, |_| what)).await;
+                    rest(step(&mut leds, |_| shown)).await;
                 }
             } => {}
             () = until => {}
@@ -115,25 +114,25 @@ impl StatusLeds {
     }
 }
 
-/// The running leds. They go dark when this is dropped, in whatever way.
+/// The thread that drives the LEDs. Dropping this stops it and makes the LEDs dark.
 #[derive(Debug)]
 pub struct StatusLedsThread {
-    running: Option<Running>,
+    running: Option<RunningThread>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningThread {
     stop: oneshot::Sender<()>,
     ended: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
 }
 
 impl StatusLedsThread {
-    /// Waits until they have gone dark without having been told to, which only a panic makes them do. Loses nothing
-    /// when cancelled; never ready if there are none.
+    /// Waits until the thread ends without having been stopped, which only a panic causes. The LEDs are dark then. Cancel
+    /// safe; never ready if there are no LEDs.
     pub async fn ended(&mut self) {
         match &mut self.running {
-            // Nothing is ever sent: the sender goes with the thread.
+            // Nothing is sent; the sender is dropped when the thread ends.
             Some(running) => drop((&mut running.ended).await),
             None => std::future::pending().await,
         }
@@ -142,41 +141,41 @@ impl StatusLedsThread {
 
 impl Drop for StatusLedsThread {
     fn drop(&mut self) {
-        if let Some(Running { stop, thread, .. }) = self.running.take() {
+        if let Some(RunningThread { stop, thread, .. }) = self.running.take() {
             drop(stop);
-            // It waits for nothing but this. A panic in it has been reported, and made the leds dark.
+            // It ends at once. If it panicked, the panic was reported and the LEDs are dark.
             let _ = thread.join();
         }
     }
 }
 
-fn spawn<P>(mut leds: Vec<StatusLed<P>>, status: Watcher) -> io::Result<Running>
+fn spawn<P>(mut leds: Vec<StatusLed<P>>, status: Watcher) -> io::Result<RunningThread>
 where
-    P: OutputPin<Error = NotSet> + Send + 'static,
+    P: OutputPin<Error = SetError> + Send + 'static,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let ((stop, stopped), (alive, ended)) = (oneshot::channel(), oneshot::channel());
     let thread = Builder::new().name("leds".into()).spawn(move || {
-        // Dropped last, also by a panic: whoever waits for it finds the leds dark.
+        // Dropped last, also by a panic: when `ended` is ready, the LEDs are dark.
         let _alive: oneshot::Sender<()> = alive;
-        let dark = Dark(&mut leds);
-        runtime.block_on(drive(dark, status, stopped));
+        let leds = DarkOnDrop(&mut leds);
+        runtime.block_on(drive(leds, status, stopped));
     })?;
-    Ok(Running { stop, ended, thread })
+    Ok(RunningThread { stop, ended, thread })
 }
 
-/// StatusLeds that go dark when this is dropped.
-struct Dark<'a, P: OutputPin>(&'a mut Vec<StatusLed<P>>);
+/// LEDs that are made dark when this is dropped.
+struct DarkOnDrop<'a, P: OutputPin>(&'a mut Vec<StatusLed<P>>);
 
-impl<P: OutputPin> Drop for Dark<'_, P> {
+impl<P: OutputPin> Drop for DarkOnDrop<'_, P> {
     fn drop(&mut self) {
         self.0.drain(..).for_each(|led| drop(led.output.turn_off()));
     }
 }
 
-async fn drive<P>(leds: Dark<'_, P>, mut status: Watcher, mut stopped: oneshot::Receiver<()>)
+async fn drive<P>(leds: DarkOnDrop<'_, P>, mut status: Watcher, mut stopped: oneshot::Receiver<()>)
 where
-    P: OutputPin<Error = NotSet>,
+    P: OutputPin<Error = SetError>,
 {
     loop {
         let due = {
@@ -191,10 +190,10 @@ where
     }
 }
 
-/// Brings every led to what it shows now. Returns when the next one has to change.
-fn step<P>(leds: &mut [StatusLed<P>], signal: impl Fn(Role) -> Signal) -> Option<Timestamp>
+/// Updates every LED. Returns when the next one changes.
+fn step<P>(leds: &mut [StatusLed<P>], signal: impl Fn(LedRole) -> Signal) -> Option<Timestamp>
 where
-    P: OutputPin<Error = NotSet>,
+    P: OutputPin<Error = SetError>,
 {
     failpoint::pass("leds");
     let now = Timestamp::now();
@@ -205,10 +204,10 @@ where
                 led.has_failed = false;
                 due
             }
-            Err(NotSet(why)) => {
+            Err(error) => {
                 if !std::mem::replace(&mut led.has_failed, true) {
                     warn!(
-                        "led {role}: {}: {why}; it is tried again with its next change. If that goes on, see that its \
+                        "led {role}: {}: {error}; it is set again at its next change. If this continues, check that its \
                          driver is loaded",
                         led.line
                     );
@@ -217,7 +216,7 @@ where
             }
         }
     });
-    // Every led takes its step; the minimum only looks lazy.
+    // `min` consumes the whole iterator, so every LED is updated.
     due.min()
 }
 
@@ -239,9 +238,9 @@ mod tests {
     use crate::status::{Phase, status};
 
     #[test]
-    fn an_led_that_cannot_be_had_is_left_out_unless_it_is_required() {
-        let settings = |required| Settings {
-            role: Role::OnAir,
+    fn an_led_that_cannot_be_used_is_left_out_unless_it_is_required() {
+        let settings = |required| LedSettings {
+            role: LedRole::OnAir,
             lines: vec![LedLine::Gpio("no-such-chip:3".into()), LedLine::Board("no-such-led".into())],
             active_low: false,
             required,
@@ -250,38 +249,38 @@ mod tests {
         let infos = leds.infos();
         assert!(infos[0].error.as_deref().unwrap().contains("no GPIO chip no-such-chip"), "{infos:?}");
         let (role, error) = StatusLeds::open(vec![settings(true)]).unwrap_err();
-        assert_eq!(role, Role::OnAir);
+        assert_eq!(role, LedRole::OnAir);
         assert!(matches!(error, LedError::NoChip { .. } | LedError::Denied { .. }), "{error}");
     }
 
-    /// A pin that can be lit, and breaks when it is to go dark while `breaks`.
+    /// A pin that panics when it is set low while `breaks`.
     #[derive(Clone, Default)]
-    struct Fragile {
+    struct PanickingPin {
         is_lit: Arc<AtomicBool>,
         breaks: Arc<AtomicBool>,
     }
 
-    impl ErrorType for Fragile {
-        type Error = NotSet;
+    impl ErrorType for PanickingPin {
+        type Error = SetError;
     }
 
-    impl OutputPin for Fragile {
-        fn set_high(&mut self) -> Result<(), NotSet> {
+    impl OutputPin for PanickingPin {
+        fn set_high(&mut self) -> Result<(), SetError> {
             self.is_lit.store(true, SeqCst);
             Ok(())
         }
 
-        fn set_low(&mut self) -> Result<(), NotSet> {
-            assert!(!self.breaks.swap(false, SeqCst), "as it was told to");
+        fn set_low(&mut self) -> Result<(), SetError> {
+            assert!(!self.breaks.swap(false, SeqCst), "the test asked for this");
             self.is_lit.store(false, SeqCst);
             Ok(())
         }
     }
 
     #[test]
-    fn a_panic_makes_the_lights_dark_and_is_told() {
-        let pins = [Fragile::default(), Fragile::default()];
-        let leds = [Role::Power, Role::OnAir].into_iter().zip(&pins).map(|(role, pin)| StatusLed {
+    fn a_panic_makes_the_leds_dark_and_is_reported() {
+        let pins = [PanickingPin::default(), PanickingPin::default()];
+        let leds = [LedRole::Power, LedRole::OnAir].into_iter().zip(&pins).map(|(role, pin)| StatusLed {
             role,
             line: LedLine::Board(role.to_string()),
             output: LedOutput::new(pin.clone()).unwrap(),

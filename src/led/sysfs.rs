@@ -1,45 +1,37 @@
-//! LEDs the kernel has a driver for: /sys/class/leds (kernel documentation, "LED handling under Linux").
+//! LEDs with a kernel driver, in /sys/class/leds (kernel documentation, "LED handling under Linux").
 #![forbid(unsafe_code)]
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use embedded_hal::digital::{Error, ErrorKind, ErrorType, OutputPin};
+use embedded_hal::digital::PinState;
 
-use super::line::LedError;
+use super::error::LedError;
 
-/// Where the kernel shows its LEDs.
+/// The kernel's LEDs.
 const CLASS: &str = "/sys/class/leds";
 
-/// An LED of the board. What lit it before leds it again when this is dropped.
+/// An LED with a kernel driver. Its previous trigger is restored when this is dropped.
 #[derive(Debug)]
 pub(super) struct SysfsLed {
     folder: PathBuf,
-    brightest: String,
-    /// What lit it before: `mmc0` for the activity of the card, as boards come.
+    max_brightness: String,
+    /// The previous trigger; by default `mmc0`, the activity of the SD card, on many boards.
     trigger: String,
-}
-
-/// The LED cannot be set any more.
-#[derive(Debug)]
-pub(super) struct NotSet;
-
-impl Error for NotSet {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Other
-    }
+    /// The level at which the LED is dark.
+    dark: PinState,
 }
 
 impl SysfsLed {
-    /// Takes the LED over from whatever leds it.
-    pub(super) fn open(name: &str) -> Result<Self, LedError> {
-        Self::open_in(Path::new(CLASS), name)
+    /// Takes the LED over from its trigger and sets it to the level `dark`.
+    pub(super) fn open(name: &str, dark: PinState) -> Result<Self, LedError> {
+        Self::open_in(Path::new(CLASS), name, dark)
     }
 
-    fn open_in(class: &Path, name: &str) -> Result<Self, LedError> {
+    fn open_in(class: &Path, name: &str, dark: PinState) -> Result<Self, LedError> {
         let folder = class.join(name);
-        // A name is one folder's, and never leads elsewhere.
+        // A name is that of a folder, not a path.
         if name.contains('/') || !folder.is_dir() {
             let names = fs::read_dir(class).into_iter().flatten().flatten();
             let mut names: Vec<_> = names.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
@@ -53,12 +45,21 @@ impl SysfsLed {
             }
             _ => LedError::Line { line: format!("led:{name}"), path: folder.clone(), source },
         };
-        let brightest = fs::read_to_string(folder.join("max_brightness")).map_err(failed)?.trim().to_owned();
+        let max_brightness = fs::read_to_string(folder.join("max_brightness")).map_err(failed)?;
+        let max_brightness = max_brightness.trim().to_owned();
         let triggers = fs::read_to_string(folder.join("trigger")).unwrap_or_default();
-        let led = Self { trigger: in_force(&triggers).to_owned(), brightest, folder: folder.clone() };
+        let trigger = selected(&triggers).to_owned();
+        let led = Self { folder: folder.clone(), max_brightness, trigger, dark };
         led.write("trigger", "none").map_err(failed)?;
-        led.write("brightness", "0").map_err(failed)?;
+        led.set(dark).map_err(failed)?;
         Ok(led)
+    }
+
+    pub(super) fn set(&self, level: PinState) -> io::Result<()> {
+        match level {
+            PinState::High => self.write("brightness", &self.max_brightness),
+            PinState::Low => self.write("brightness", "0"),
+        }
     }
 
     fn write(&self, file: &str, value: &str) -> io::Result<()> {
@@ -69,31 +70,17 @@ impl SysfsLed {
     }
 }
 
-/// The one in brackets, as in `none [mmc0] timer`.
-fn in_force(triggers: &str) -> &str {
+/// The trigger in brackets, as in `none [mmc0] timer`.
+fn selected(triggers: &str) -> &str {
     let chosen = triggers.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
     chosen.map_or("none", |(trigger, _)| trigger)
 }
 
 impl Drop for SysfsLed {
     fn drop(&mut self) {
-        // Nobody is left to be told.
-        let _ = self.write("brightness", "0");
+        // An error cannot be reported from here.
+        let _ = self.set(self.dark);
         let _ = self.write("trigger", &self.trigger);
-    }
-}
-
-impl ErrorType for SysfsLed {
-    type Error = NotSet;
-}
-
-impl OutputPin for SysfsLed {
-    fn set_low(&mut self) -> Result<(), NotSet> {
-        self.write("brightness", "0").map_err(|_| NotSet)
-    }
-
-    fn set_high(&mut self) -> Result<(), NotSet> {
-        self.write("brightness", &self.brightest).map_err(|_| NotSet)
     }
 }
 
@@ -114,12 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn an_led_is_taken_over_and_given_back() {
+    fn an_led_is_taken_over_and_its_trigger_restored() {
         let class = class("take");
         let read = |file: &str| fs::read_to_string(class.join("ACT").join(file)).unwrap();
-        let mut led = SysfsLed::open_in(&class, "ACT").unwrap();
+        let led = SysfsLed::open_in(&class, "ACT", PinState::Low).unwrap();
         assert!(read("trigger").starts_with("none") && read("brightness") == "0");
-        led.set_high().unwrap();
+        led.set(PinState::High).unwrap();
         assert!(read("brightness").starts_with("255"));
         drop(led);
         assert!(read("brightness").starts_with('0') && read("trigger").starts_with("mmc0"));
@@ -127,13 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn an_led_that_is_not_there_is_answered_with_those_that_are() {
+    fn the_error_for_an_unknown_led_lists_the_existing_ones() {
         let class = class("absent");
         for name in ["PWR", "../ACT", ""] {
-            let error = SysfsLed::open_in(&class, name);
+            let error = SysfsLed::open_in(&class, name, PinState::Low);
             match error {
                 Err(LedError::NoLed { names, .. }) => assert_eq!(names, "ACT", "{name}"),
-                // The class itself is no LED.
+                // The empty name is that of the class itself, which is not an LED.
                 other => assert!(name.is_empty() && other.is_err(), "{name}: {other:?}"),
             }
         }

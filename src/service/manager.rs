@@ -1,6 +1,6 @@
-//! The service manager: told when the service is ready, how it is, and, for its watchdog, that all is well.
+//! Notifications to the service manager: readiness, status, and the keep-alives of its watchdog.
 //!
-//! The protocol is that of sd_notify(3). Nothing waits for the manager: if it does not listen, it misses something.
+//! The protocol is that of sd_notify(3). Nothing waits for the manager: a notification that it does not receive is lost.
 #![forbid(unsafe_code)]
 
 use std::env;
@@ -17,37 +17,40 @@ use crate::failpoint;
 use crate::frame::Timestamp;
 use crate::status::{Status, Watcher};
 
-/// How long a capture thread may be overdue before it counts as wedged.
-const GRACE: Duration = Duration::from_secs(3);
+/// How late a capture thread may be for its deadline before it counts as stuck. Shorter, and a busy machine restarts the
+/// service.
+const DEADLINE_GRACE: Duration = Duration::from_secs(3);
 
-/// Says that the service is ready, then how its cameras are, and keeps the watchdog quiet for as long as every capture
-/// thread keeps its word. Runs where the web runs, so its signs of life are the web's too.
-pub(super) async fn inform(mut status: Watcher) {
+/// Sends that the service is ready, then the state of its cameras, and keep-alives while no capture thread is stuck. It runs
+/// on the thread of the web, so the keep-alives stop when that thread is stuck, too.
+pub(super) async fn notify(mut status: Watcher) {
     let watchdog = sd_notify::watchdog_enabled();
-    // Twice as often as must be, as systemd advises. Without a watchdog the interval is never waited for.
+    // At half the watchdog's timeout, as systemd advises. Without a watchdog the interval is not used.
     let mut tick = interval(watchdog.unwrap_or(Duration::from_secs(1)) / 2);
-    // What was due while the machine or the process stood still is not made up for.
+    // Ticks that were missed while the machine was suspended are not made up for.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut wedged, mut looked) = (None, Timestamp::now());
-    tell("READY=1");
+    let (mut reported, mut last_tick) = (None, Timestamp::now());
+    send("READY=1");
     loop {
         failpoint::pass("manager");
-        tell(&format!("STATUS={}", summary(&status.borrow_and_update())));
+        send(&format!("STATUS={}", summary(&status.borrow_and_update())));
         loop {
             tokio::select! {
                 _ = tick.tick(), if watchdog.is_some() => {
-                    // If this was late itself, so may be the threads, which run again no sooner than this does.
+                    // If this task is late, the machine was suspended or busy, and the capture threads may be late for the same
+                    // reason.
                     let now = Timestamp::now();
-                    let was_late = now.since(std::mem::replace(&mut looked, now)) > tick.period() + GRACE;
-                    let stuck = stuck(&status.borrow()).filter(|_| !was_late);
+                    let elapsed = now.since(std::mem::replace(&mut last_tick, now));
+                    let was_late = elapsed > tick.period() + DEADLINE_GRACE;
+                    let stuck = stuck_camera(&status.borrow()).filter(|_| !was_late);
                     match &stuck {
-                        None => tell("WATCHDOG=1"),
-                        Some(name) if wedged != stuck => {
-                            warn!("camera {name}: its thread is stuck in a driver; the watchdog is not kept quiet any more");
+                        None => send("WATCHDOG=1"),
+                        Some(name) if reported != stuck => {
+                            warn!("camera {name}: its thread is stuck in a driver; the watchdog will restart the service");
                         }
                         Some(_) => {}
                     }
-                    wedged = stuck;
+                    reported = stuck;
                 }
                 changed = status.changed() => match changed {
                     Ok(()) => break,
@@ -58,15 +61,15 @@ pub(super) async fn inform(mut status: Watcher) {
     }
 }
 
-/// Says that the service comes to its end.
+/// Sends that the service stops.
 pub(super) fn stopping() {
-    tell("STOPPING=1");
+    send("STOPPING=1");
 }
 
-/// The name of a camera whose thread does not report when it said it would.
-fn stuck(status: &Status) -> Option<String> {
+/// The name of a camera whose capture thread is stuck.
+fn stuck_camera(status: &Status) -> Option<String> {
     let now = Timestamp::now();
-    let stuck = status.cameras.iter().find(|camera| camera.counters.is_wedged(now, GRACE));
+    let stuck = status.cameras.iter().find(|camera| camera.counters.is_stuck(now, DEADLINE_GRACE));
     stuck.map(|camera| camera.name.clone())
 }
 
@@ -75,14 +78,14 @@ fn summary(status: &Status) -> String {
     cameras.collect::<Vec<_>>().join(", ")
 }
 
-fn tell(what: &str) {
-    if let Err(error) = try_to_tell(what) {
-        debug!("the service manager was not told {what}: {error}");
+fn send(message: &str) {
+    if let Err(error) = try_send(message) {
+        debug!("{message} was not sent to the service manager: {error}");
     }
 }
 
-/// Sends one datagram. The sd-notify crate's way of doing so blocks when the manager's queue is full.
-fn try_to_tell(what: &str) -> io::Result<()> {
+/// Sends one datagram. The function of the sd-notify crate blocks while the manager's queue is full.
+fn try_send(message: &str) -> io::Result<()> {
     let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let address = match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -90,5 +93,5 @@ fn try_to_tell(what: &str) -> io::Result<()> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
-    socket.send_to_addr(what.as_bytes(), &address).map(drop)
+    socket.send_to_addr(message.as_bytes(), &address).map(drop)
 }

@@ -1,4 +1,4 @@
-//! The composition root: builds the stages, runs them, stops them in reverse within one deadline.
+//! The composition root: builds the rooms' parts, runs them, and stops them in reverse order within one deadline.
 #![forbid(unsafe_code)]
 
 mod manager;
@@ -12,102 +12,100 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 
-use crate::camera::{self, CaptureThread, Ended};
+use crate::camera::{self, CaptureEnd, CaptureThread};
 use crate::config::Config;
 use crate::failpoint;
-use crate::led::{LedError, Role, StatusLeds, StatusLedsThread};
-use crate::status::{Phase, PhaseReporter, Watcher, status};
+use crate::led::{LedError, LedRole, StatusLeds, StatusLedsThread};
+use crate::status::{Phase, ServiceReporter, Watcher, status};
 use crate::web::{ListenAddress, Web, WebError};
 
-/// From the request to stop to the end of the process. Short enough that no supervisor loses its patience, long
-/// enough for a camera to finish a frame and for a child to be asked before it is killed.
-const STOP: Duration = Duration::from_millis(900);
+/// Longest time from the request to stop to the end of the process. Short enough for every supervisor; long enough for a camera
+/// to finish a frame, and for a child process to end on SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// Why the service did not come up.
+/// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The web stage.
+    /// The web server.
     #[error(transparent)]
     Web(#[from] WebError),
-    /// An LED that the service must not run without.
+    /// A required LED.
     #[error("led {role}: {source}; or set required = false to run without it")]
     Led {
-        /// What it is for.
-        role: Role,
-        /// Why it cannot be had.
+        /// The role of the LED.
+        role: LedRole,
+        /// Why it cannot be used.
         #[source]
         source: LedError,
     },
-    /// The thread of the LEDs.
-    #[error(
-        "the thread of the LEDs cannot be started: {source}; see the limits on processes and descriptors"
-    )]
+    /// The LED thread.
+    #[error("the LED thread cannot be started: {source}; check the limits on processes and descriptors")]
     LedThread {
-        /// Why.
+        /// The reason.
         #[source]
         source: io::Error,
     },
     /// A capture thread.
     #[error(
-        "camera {name}: its thread cannot be started: {source}; see the limits on processes and descriptors"
+        "camera {name}: its thread cannot be started: {source}; check the limits on processes and descriptors"
     )]
     Camera {
-        /// The camera's name.
+        /// The name of the camera.
         name: String,
-        /// Why.
+        /// The reason.
         #[source]
         source: io::Error,
     },
 }
 
-/// Why the service went down without being asked to, or not as it should.
+/// Why the service ended without a request to stop, or did not stop in time.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum RunError {
     /// A capture thread panicked.
     #[error("camera {name}: its thread panicked: {message}; this is a bug in porthole, please report it")]
     Panicked {
-        /// The camera's name.
+        /// The name of the camera.
         name: String,
-        /// What it said.
+        /// The message of the panic.
         message: String,
     },
-    /// The thread of the LEDs panicked.
+    /// The LED thread panicked.
     #[error(
-        "the LEDs went dark by a panic, and no camera may run without them; this is a bug in porthole, please report it"
+        "the LED thread panicked, and no camera may run without the privacy LED; this is a bug in porthole, please report it"
     )]
-    Dark,
-    /// A task that runs for as long as the service does came to its end.
+    LedsPanicked,
+    /// A task ended before the service.
     #[error("{what} ended: {why}; this is a bug in porthole, please report it")]
     Ended {
-        /// What did.
+        /// The task.
         what: &'static str,
-        /// What it said.
+        /// The reason.
         why: String,
     },
-    /// Something did not stop in time.
-    #[error("{what} did not stop within {} ms; it is left to the kernel", STOP.as_millis())]
+    /// A thread or task did not stop in time.
+    #[error("{what} did not stop within {} ms; it is left to the kernel", STOP_TIMEOUT.as_millis())]
     Stuck {
-        /// What did not.
+        /// Which one.
         what: String,
     },
 }
 
-/// A service that is set up and listens.
+/// A service that listens.
 #[derive(Debug)]
 pub struct Service {
     web: Web,
     threads: Vec<CaptureThread>,
     leds: StatusLedsThread,
-    phase: PhaseReporter,
+    phase: ServiceReporter,
     status: Watcher,
     warning_file: Option<PathBuf>,
 }
 
 impl Service {
-    /// Builds every stage and starts to listen. Cameras rest until somebody watches.
+    /// Sets everything up and listens. Cameras stay closed until there is a viewer.
     ///
     /// # Errors
-    /// [`StartError`] says what could not be set up; everything else has been taken down again.
+    /// [`StartError`] says what could not be set up. Everything else has been shut down.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let Config { mut web, cameras, leds, warning_file, .. } = config;
         let (phase, reporters, status) =
@@ -127,10 +125,10 @@ impl Service {
         Ok(Self { web, threads, leds, phase, status, warning_file })
     }
 
-    /// Where it listens.
+    /// The addresses that the service listens on.
     ///
     /// # Errors
-    /// When the kernel does not tell.
+    /// When the kernel does not report them.
     pub fn addresses(&self) -> io::Result<Vec<ListenAddress>> {
         self.web.addresses()
     }
@@ -138,35 +136,35 @@ impl Service {
     /// URLs to open in a browser; see [`Web::urls`].
     ///
     /// # Errors
-    /// When the kernel does not tell the addresses.
+    /// When the kernel does not report the addresses.
     pub fn urls(&self, hostname: &str) -> io::Result<Vec<String>> {
         self.web.urls(hostname)
     }
 
-    /// Serves until `stop` is ready or a stage fails, then stops every stage, in reverse, within one deadline.
+    /// Serves until `stop` is ready or something fails, then stops everything in reverse order within one deadline.
     ///
     /// # Errors
-    /// [`Fault`] when it was not asked to stop, or something would not.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Fault> {
-        // The leds go last, however this ends: dark when the cameras are closed.
+    /// [`RunError`] when something failed, or did not stop in time.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        // The LEDs are dropped last, however this ends: they go dark after the cameras are closed.
         let Self { web, mut threads, mut leds, phase, status, warning_file } = self;
         let (stop_web, web_stopped) = oneshot::channel::<()>();
-        // A sender that is dropped stops the web too.
+        // A dropped sender stops the web too.
         let mut web = tokio::spawn(web.serve(async { drop(web_stopped.await) }));
         phase.phase(Phase::Serving);
         failpoint::pass("main");
-        let mut supervisor = tokio::spawn(manager::inform(status));
+        let mut notifier = tokio::spawn(manager::notify(status));
 
-        let fault = tokio::select! {
+        let failed = tokio::select! {
             () = stop => None,
-            fault = first_to_end(&mut threads) => Some(fault),
-            () = leds.ended() => Some(Fault::Dark),
-            ended = &mut web => Some(ended_itself("the web", ended)),
+            error = first_to_end(&mut threads) => Some(error),
+            () = leds.ended() => Some(RunError::LedsPanicked),
+            ended = &mut web => Some(ended_early("the web", ended)),
             never = warning::watch(warning_file, &phase) => match never {},
-            ended = &mut supervisor => Some(ended_itself("what keeps the service manager informed", ended)),
+            ended = &mut notifier => Some(ended_early("the task that notifies the service manager", ended)),
         };
 
-        let deadline = Instant::now() + STOP;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         phase.phase(Phase::Stopping);
         manager::stopping();
         drop(stop_web);
@@ -174,7 +172,7 @@ impl Service {
         if !web.is_finished() && timeout_at(deadline, &mut web).await.is_err() {
             stuck.push("the web".to_owned());
         }
-        // All are told before the first is waited for.
+        // All threads are told before the first one is awaited.
         threads.iter().for_each(CaptureThread::stop);
         for mut thread in threads {
             match timeout_at(deadline, thread.ended()).await {
@@ -182,36 +180,36 @@ impl Service {
                 Err(_) => stuck.push(format!("camera {}", thread.name())),
             }
         }
-        supervisor.abort();
-        match (fault, stuck.is_empty()) {
-            (Some(fault), _) => Err(fault),
-            (None, false) => Err(Fault::Stuck { what: stuck.join(" and ") }),
+        notifier.abort();
+        match (failed, stuck.is_empty()) {
+            (Some(error), _) => Err(error),
+            (None, false) => Err(RunError::Stuck { what: stuck.join(" and ") }),
             (None, true) => Ok(()),
         }
     }
 }
 
-/// A task that was not told to has ended, which only a panic makes it do.
-fn ended_itself(what: &'static str, ended: Result<(), JoinError>) -> Fault {
-    let why = ended.map_or_else(|panic| panic.to_string(), |()| "it was not told to".into());
-    Fault::Ended { what, why }
+/// The error for a task that ended early, which only a panic causes.
+fn ended_early(what: &'static str, ended: Result<(), JoinError>) -> RunError {
+    let why = ended.map_or_else(|panic| panic.to_string(), |()| "it was not told to stop".into());
+    RunError::Ended { what, why }
 }
 
-/// Waits for a capture thread that ends without having been told to, which only a panic makes it do.
-async fn first_to_end(threads: &mut [CaptureThread]) -> Fault {
+/// Waits for a capture thread that ends without having been stopped, which only a panic causes.
+async fn first_to_end(threads: &mut [CaptureThread]) -> RunError {
     let ends = threads.iter_mut().map(|thread| {
         let name = thread.name().to_owned();
         Box::pin(async move { (name, thread.ended().await) })
     });
     let (name, ended) = first(ends.collect()).await;
     let message = match ended {
-        Ended::Panicked(message) => message,
-        Ended::Stopped => "it stopped without being told to".into(),
+        CaptureEnd::Panicked(message) => message,
+        CaptureEnd::Stopped => "it was not told to stop".into(),
     };
-    Fault::Panicked { name, message }
+    RunError::Panicked { name, message }
 }
 
-/// The output of the first of `futures` to have one.
+/// The output of the first of `futures` that is ready.
 async fn first<F: Future + Unpin>(mut futures: Vec<F>) -> F::Output {
     std::future::poll_fn(|cx| {
         let mut ready = futures.iter_mut().map(|future| std::pin::Pin::new(future).poll(cx));

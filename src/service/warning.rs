@@ -21,7 +21,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::status::PhaseReporter;
+use crate::status::ServiceReporter;
 
 /// Pause between a change and the look at the file, so that a writer at work causes ten looks a second at most.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_BYTES: u64 = 4096;
 
 /// Puts the text of `file` into the status, again whenever it changes. Never ends; loses nothing when cancelled.
-pub(super) async fn watch(file: Option<PathBuf>, status: &PhaseReporter) -> Infallible {
+pub(super) async fn watch(file: Option<PathBuf>, status: &ServiceReporter) -> Infallible {
     let Some(file) = file else { return pending().await };
     let mut folder = FolderWatch::new();
     loop {
@@ -46,7 +46,7 @@ pub(super) async fn watch(file: Option<PathBuf>, status: &PhaseReporter) -> Infa
         if status.warning(warning.clone()) {
             match warning {
                 Some(warning) => warn!("{warning}"),
-                None => info!("{}: is gone, and with it what it warned of", file.display()),
+                None => info!("{} was removed; its warning is over", file.display()),
             }
         }
         folder.changed(file.file_name()).await;
@@ -60,7 +60,7 @@ fn read(file: &Path) -> Option<String> {
         // Opening a FIFO without a writer must not wait for one.
         let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(file)?;
         if !opened.metadata()?.is_file() {
-            return Err(io::Error::other("is no file"));
+            return Err(io::Error::other("not a file"));
         }
         let mut bytes = Vec::new();
         opened.take(MAX_BYTES).read_to_end(&mut bytes)?;
@@ -68,11 +68,11 @@ fn read(file: &Path) -> Option<String> {
     };
     match text() {
         Ok(text) if text.is_empty() => {
-            Some(format!("{} warns of something, and does not say what", file.display()))
+            Some(format!("{} is empty; it should hold the text of a warning", file.display()))
         }
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => Some(format!("{}: {error}; what it warns of is not known", file.display())),
+        Err(error) => Some(format!("{}: {error}; its warning cannot be shown", file.display())),
     }
 }
 

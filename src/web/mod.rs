@@ -40,7 +40,7 @@ use std::time::Duration;
 use log::{debug, warn};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until, timeout};
 
 pub use access::authentication::AuthMode;
 pub use access::host::host;
@@ -76,8 +76,11 @@ use server_state::ServerState;
 use stream::viewer_registry::ViewerRegistry;
 use stream::websocket::session::StreamTimeouts;
 
-/// Pause after a connection could not be accepted, mostly for lack of descriptors.
+/// Pause after a connection could not be accepted, mostly for lack of descriptors. Everything else goes on meanwhile.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Time that connections have to end by themselves at the stop; the rest is aborted. Longer than a connection takes to
+/// close in order, shorter than the deadline of the whole service.
+const STOP_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// The configuration of the web.
 #[derive(Clone, Debug)]
@@ -191,7 +194,13 @@ impl Web {
     /// # Errors
     /// When the kernel does not tell the addresses.
     pub fn urls(&self, hostname: &str) -> io::Result<Vec<String>> {
-        let token = self.server.access.new_token().map(|token| format!("?token={token}")).unwrap_or_default();
+        let token = self
+            .server
+            .access
+            .authenticator
+            .new_token()
+            .map(|token| format!("?token={token}"))
+            .unwrap_or_default();
         let scheme = if self.server.tls.is_some() { "https" } else { "http" };
         let url = |address: ListenAddress| match address {
             ListenAddress::Tcp(address) => {
@@ -217,17 +226,20 @@ impl Web {
             notifiers.spawn(camera.ring().clone().run_notifier());
         }
         let mut connections = JoinSet::new();
+        // When connections are accepted again, after one could not be.
+        let mut accept_at: Option<Instant> = None;
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
+                () = sleep_until(accept_at.unwrap_or_else(Instant::now)), if accept_at.is_some() => accept_at = None,
                 Some(ended) = connections.join_next(), if !connections.is_empty() => {
                     server.counters.ended.add(1);
                     log_panic(ended);
                 }
                 // Without a notifier no viewer would be woken any more, so the service ends, too.
                 Some(Err(panic)) = notifiers.join_next() => resume_unwind(panic.into_panic()),
-                accepted = listeners.accept() => match accepted {
+                accepted = listeners.accept(), if accept_at.is_none() => match accepted {
                     Ok((connection, peer)) => {
                         failpoint::pass("web");
                         admit(&server, &limiter, &rejector, &mut connections, connection, peer);
@@ -237,7 +249,7 @@ impl Web {
                         server.counters.accept_failed.add(1);
                         // Descriptors become free when connections end.
                         server.counters.evicted.add(limiter.evict_one(Instant::now()).into());
-                        sleep(ACCEPT_RETRY).await;
+                        accept_at = Some(Instant::now() + ACCEPT_RETRY);
                     }
                 },
             }
@@ -245,9 +257,20 @@ impl Web {
         drop(listeners);
         // Fails only without receivers, and then there is no connection to stop.
         let _ = stop_all.send(true);
+        end_connections(connections, STOP_TIMEOUT).await;
+    }
+}
+
+/// Waits until all connections have ended, for at most `limit`, then aborts the rest.
+async fn end_connections(mut connections: JoinSet<()>, limit: Duration) {
+    let all_ended = async {
         while let Some(ended) = connections.join_next().await {
             log_panic(ended);
         }
+    };
+    if timeout(limit, all_ended).await.is_err() {
+        warn!("{} connections did not close within {} ms and are cut", connections.len(), limit.as_millis());
+        connections.shutdown().await;
     }
 }
 
@@ -281,5 +304,39 @@ fn admit(
 fn log_panic(ended: Result<(), JoinError>) {
     if let Err(panic) = ended {
         warn!("a connection ended in a panic, which is a bug in porthole: {panic}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    use super::*;
+
+    /// Notes that it is dropped.
+    struct NoteDrop(Arc<AtomicBool>);
+
+    impl Drop for NoteDrop {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_does_not_end_is_cut_at_the_stop() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let is_cut = Arc::new(AtomicBool::new(false));
+        runtime.block_on(async {
+            let mut connections = JoinSet::new();
+            let note = NoteDrop(Arc::clone(&is_cut));
+            connections.spawn(async move {
+                let _note = note;
+                pending().await
+            });
+            connections.spawn(async {});
+            end_connections(connections, Duration::from_millis(20)).await;
+        });
+        assert!(is_cut.load(SeqCst));
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn redirect_to_https(server: &ServerState, request: Request<Incoming>
     let (request, _body) = request.into_parts();
     match server.access.check_host(&request) {
         Ok(()) => redirect::to_https(&request),
-        Err(why) => denied::answer(&why, &request, server.access.uses_token()),
+        Err(why) => denied::answer(&why, &request, server.access.authenticator.uses_token()),
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn route(
 ) -> Reply {
     failpoint::pass("connection");
     let (request, body) = request.into_parts();
-    let allowed_origin = server.access.readable_by(&request.headers);
+    let allowed_origin = server.access.origins.readable_by(&request.headers);
     let mut reply = checked(server, &request, body, peer, client).await;
     match &mut reply {
         Reply::Answer(answer) => {
@@ -87,17 +87,17 @@ async fn checked(
     let route = Route::parse(request.uri.path(), request.uri.query());
     let operation = match &route {
         _ if request.method == Method::OPTIONS => Operation::Public,
-        Ok(route) => route.endpoint.operation(&request.method, server.access.is_open()),
-        // An address that is not valid reveals that only to those who may read.
+        Ok(route) => route.endpoint.operation(&request.method, server.access.authenticator.is_open()),
+        // Without read access a client does not learn that its address is not valid.
         Err(_) => Operation::Read,
     };
     let grant = match server.access.check(request, client, operation).await {
         Ok(grant) => grant,
-        Err(why) => return denied::answer(&why, request, server.access.uses_token()).into(),
+        Err(why) => return denied::answer(&why, request, server.access.authenticator.uses_token()).into(),
     };
     if request.method == Method::OPTIONS {
         let mut answer = allowed_methods(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", "");
-        if server.access.readable_by(&request.headers).is_some() {
+        if server.access.origins.readable_by(&request.headers).is_some() {
             add_preflight(&request.headers, answer.headers_mut());
         }
         return answer.into();
@@ -106,7 +106,7 @@ async fn checked(
         Ok(route) => route,
         Err(why) => return text(StatusCode::BAD_REQUEST, &why).into(),
     };
-    if route.endpoint.is_login() && server.access.is_open() {
+    if route.endpoint.is_login() && server.access.authenticator.is_open() {
         return redirect::see_other("/").into();
     }
     if !route.endpoint.allows(&request.method) {
@@ -131,8 +131,8 @@ fn add_grant(server: &ServerState, headers: &mut HeaderMap, grant: Grant, is_pag
         let access = HeaderValue::from_str(&format!("{role}; by={credential}"));
         access.ok().and_then(|access| headers.insert(HeaderName::from_static("porthole-access"), access));
     }
-    if credential == CredentialKind::Url && (is_page || server.access.uses_token()) {
-        set_cookies(headers, server.access.cookie(role, client.is_secure));
+    if credential == CredentialKind::Url && (is_page || server.access.authenticator.uses_token()) {
+        set_cookies(headers, server.access.authenticator.cookie(role, client.is_secure));
     }
 }
 
@@ -153,10 +153,10 @@ async fn call(
     let register = |kind| server.viewers.register((index, camera), kind, peer);
     let answer = match route.endpoint {
         Endpoint::Login if request.method != Method::POST => {
-            login::page(&request.uri, server.access.uses_token(), None)
+            login::page(&request.uri, server.access.authenticator.uses_token(), None)
         }
         Endpoint::Login => login::log_in(&server.access, request, body, client).await,
-        Endpoint::Logout => login::log_out(&server.access, &request.headers),
+        Endpoint::Logout => login::log_out(&server.access.authenticator, &request.headers),
         Endpoint::WebSocket | Endpoint::TutorialWebSocket => match Handshake::read(&request.headers) {
             Ok(handshake) => {
                 let is_tutorial = route.endpoint == Endpoint::TutorialWebSocket;

@@ -29,9 +29,9 @@ fn serve(mut stream: TcpStream, limit: usize) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     shake_hands(&mut stream)?;
     // The suite does not speak before it is answered, so nothing was read ahead.
-    let mut inbound = MessageReader::new(limit, &[]).map_err(io::Error::other)?;
+    let mut reader = MessageReader::new(limit, &[]).map_err(io::Error::other)?;
     let code = loop {
-        let (header, payload) = match inbound.next() {
+        let (header, payload) = match reader.next_message() {
             Ok(Some(Message::Text(text))) => (ServerFrameHeader::text(text.len()), text.as_bytes()),
             Ok(Some(Message::Binary(bytes))) => (ServerFrameHeader::binary(bytes.len()), bytes),
             Ok(Some(Message::Ping(bytes))) => (ServerFrameHeader::pong(bytes.len()), bytes),
@@ -39,9 +39,9 @@ fn serve(mut stream: TcpStream, limit: usize) -> io::Result<()> {
             Ok(Some(Message::Close(_))) => break close_code::NORMAL,
             Err(violation) => break violation.code(),
             Ok(None) => {
-                match stream.read(inbound.unfilled())? {
+                match stream.read(reader.unfilled())? {
                     0 => return Ok(()),
-                    n => inbound.advance(n),
+                    n => reader.advance(n),
                 }
                 continue;
             }

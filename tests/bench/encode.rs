@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use porthole::frame::{PixelFormat, Resolution};
 use porthole::jpeg::exif::Rotation;
 use porthole::jpeg::yuv::Subsampling;
-use porthole::jpeg::{Maker, Picture, Raw, Settings};
+use porthole::jpeg::{JpegSettings, JpegWriter, Picture, RawPicture};
 
 const QUALITY: u8 = 80;
 /// Measurements of each, in turn. The least of them counts: what disturbs only ever adds.
@@ -38,7 +38,7 @@ fn compare(baseline: &Path, scratch: &Path, width: usize, height: usize) -> bool
     let file = scratch.join("frames.yuyv");
     std::fs::write(&file, frames.concat()).unwrap();
     let mut slot = vec![0; width * height * 2];
-    let (mut alone, mut crew) = (on_one_processor(maker), maker());
+    let (mut alone, mut crew) = (on_one_processor(writer), writer());
     let mut least = [f64::MAX; 4];
     let mut note = |which: usize, value: f64| least[which] = least[which].min(value);
     for _ in 0..ROUNDS {
@@ -49,7 +49,7 @@ fn compare(baseline: &Path, scratch: &Path, width: usize, height: usize) -> bool
         note(2, cpu / frames.len() as f64);
         note(3, wall / frames.len() as f64);
     }
-    let [scanline, serial, crew_cpu, crew_wall] = least;
+    let [scanline, serial, strips_cpu, strips_wall] = least;
 
     let theirs = std::fs::read(scratch.join("out.jpg")).unwrap();
     let len = encode(&mut alone, &frames[0], width, height, &mut slot);
@@ -61,9 +61,9 @@ fn compare(baseline: &Path, scratch: &Path, width: usize, height: usize) -> bool
     let mut good = verdict("CPU, planes to scanlines", serial / scanline, 0.58);
     good &= verdict("dB lost", decibels[0] - decibels[1], 0.05);
     if std::thread::available_parallelism().unwrap().get() > 1 {
-        println!("  planes, strips   {crew_cpu:>8.0} us CPU  {crew_wall:.0} us from start to end");
-        good &= verdict("time, strips to serial", crew_wall / serial, 0.6);
-        good &= verdict("CPU, strips to serial", crew_cpu / serial, 1.05);
+        println!("  planes, strips   {strips_cpu:>8.0} us CPU  {strips_wall:.0} us from start to end");
+        good &= verdict("time, strips to serial", strips_wall / serial, 0.6);
+        good &= verdict("CPU, strips to serial", strips_cpu / serial, 1.05);
     }
     good
 }
@@ -74,8 +74,8 @@ fn verdict(what: &str, value: f64, at_most: f64) -> bool {
     good
 }
 
-fn maker() -> Maker {
-    Maker::new(Settings {
+fn writer() -> JpegWriter {
+    JpegWriter::new(JpegSettings {
         quality: QUALITY,
         subsampling: Subsampling::Cs420,
         validate: true,
@@ -84,7 +84,7 @@ fn maker() -> Maker {
 }
 
 /// Encodes once where it sees one processor only, so that it settles for one thread.
-fn on_one_processor(make: impl Fn() -> Maker + Send + Sync) -> Maker {
+fn on_one_processor(make: impl Fn() -> JpegWriter + Send + Sync) -> JpegWriter {
     std::thread::scope(|scope| {
         let made = scope.spawn(|| {
             // SAFETY: the set is a plain bit field; 0 stands for this thread.
@@ -93,31 +93,31 @@ fn on_one_processor(make: impl Fn() -> Maker + Send + Sync) -> Maker {
                 libc::CPU_SET(libc::sched_getcpu() as usize, &mut set);
                 assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &set), 0);
             }
-            let mut maker = make();
+            let mut writer = make();
             for (width, height) in [(1280, 720), (1920, 1080)] {
                 encode(
-                    &mut maker,
+                    &mut writer,
                     &vec![128; width * height * 2],
                     width,
                     height,
                     &mut vec![0; width * height],
                 );
             }
-            maker
+            writer
         });
         made.join().unwrap()
     })
 }
 
-fn encode(maker: &mut Maker, yuyv: &[u8], width: usize, height: usize, slot: &mut [u8]) -> usize {
+fn encode(writer: &mut JpegWriter, yuyv: &[u8], width: usize, height: usize, slot: &mut [u8]) -> usize {
     let resolution = Resolution::new(width as u16, height as u16);
-    let raw = Raw { data: yuyv, format: PixelFormat::Yuyv, resolution, stride: width * 2 };
-    maker.make(&Picture::Raw(raw), slot).unwrap().len
+    let raw = RawPicture { data: yuyv, format: PixelFormat::Yuyv, resolution, stride: width * 2 };
+    writer.write(&Picture::Raw(raw), slot).unwrap().len
 }
 
-fn encode_all(maker: &mut Maker, frames: &[Vec<u8>], width: usize, height: usize, slot: &mut [u8]) {
+fn encode_all(writer: &mut JpegWriter, frames: &[Vec<u8>], width: usize, height: usize, slot: &mut [u8]) {
     for frame in frames {
-        encode(maker, frame, width, height, slot);
+        encode(writer, frame, width, height, slot);
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{built, source_tree};
+use support::{built, cargo, source_tree};
 
 /// The program, up to date and built as the service under test is.
 pub fn program() -> &'static Path {
@@ -13,7 +13,7 @@ pub fn program() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let folder = built("porthole");
         let folder = folder.parent().unwrap();
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = cargo();
         cargo.args(["build", "--quiet", "--locked", "--package=porthole-appliance", "--target-dir"]);
         cargo.arg(folder.parent().unwrap()).current_dir(source_tree());
         cargo.args((!cfg!(debug_assertions)).then_some("--release"));

@@ -33,7 +33,7 @@ fn those_who_never_finish_their_request_make_room_for_those_who_do() {
     let mut answered = 0;
     for _ in 0..100 {
         let mut stream = TcpStream::connect(service.address).unwrap();
-        // It may have been turned away already.
+        // It may have been rejected already.
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ");
         slow.push(stream);
         answered += usize::from(get(service.address, "/healthz").status == 200);

@@ -244,7 +244,7 @@ fn what_is_handed_over_and_cannot_be_served_on_is_named() {
     let file = std::fs::File::open(scratch.file("file", "")).unwrap();
     let (code, _, error) = finish(&mut hand_over(&file, &PATTERN));
     assert_eq!(code, 1, "{error}");
-    assert!(error.contains("descriptor 3 of the service manager is no socket"), "{error}");
+    assert!(error.contains("descriptor 3 of the service manager is not a socket"), "{error}");
     let (connected, _other) = UnixStream::pair().unwrap();
     let (code, _, error) = finish(&mut hand_over(&connected, &PATTERN));
     assert!(

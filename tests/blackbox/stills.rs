@@ -130,7 +130,7 @@ fn a_stream_of_the_largest_size_is_not_interrupted() {
     let bad = get(pattern.address, "/snapshot?size=big");
     assert_eq!(bad.status, 400);
     assert!(
-        bad.text().starts_with("size \"big\" is not known; size=max gives the largest"),
+        bad.text().starts_with("size \"big\" is not known; use size=max for the largest"),
         "{}",
         bad.text()
     );

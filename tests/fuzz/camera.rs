@@ -29,7 +29,7 @@ fn split(mut stream: &[u8], mut cuts: Cuts, capacity: usize) -> Vec<Option<&[u8]
     // Pictures come out in order, so each is found behind the one before.
     let mut behind = 0;
     loop {
-        match splitter.next() {
+        match splitter.next_piece() {
             Piece::Picture(picture) => {
                 let at = memchr::memmem::find(&whole[behind..], picture).expect("a picture is of the stream");
                 behind += at + picture.len();

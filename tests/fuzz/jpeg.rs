@@ -1,4 +1,4 @@
-//! JPEGs that pass through, and those that are made of pixels: what goes out is a whole JPEG that needs no completing,
+//! JPEGs that pass through, and those that are written of pixels: what goes out is a whole JPEG that needs no completing,
 //! and shows what came in.
 
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ use porthole::frame::{PixelFormat, Resolution};
 use porthole::jpeg::exif::Rotation;
 use porthole::jpeg::inspect::{Depth, inspect};
 use porthole::jpeg::yuv::Subsampling;
-use porthole::jpeg::{Maker, Picture, Raw, Settings};
+use porthole::jpeg::{JpegSettings, JpegWriter, Picture, RawPicture};
 use turbojpeg::{Decompressor, Image, Subsamp, YuvImage};
 
 /// What libjpeg-turbo is asked to decode at most: a header may announce gigabytes.
@@ -16,13 +16,13 @@ const MAX_PIXELS: usize = 1 << 14;
 const ADDED: usize = 18 + 420 + 36;
 
 thread_local! {
-    static MAKERS: RefCell<Vec<(Settings, Maker)>> = const { RefCell::new(Vec::new()) };
+    static WRITERS: RefCell<Vec<(JpegSettings, JpegWriter)>> = const { RefCell::new(Vec::new()) };
     static DECODER: RefCell<Decompressor> = RefCell::new(Decompressor::new().expect("no memory"));
 }
 
 /// The settings in a byte.
-fn settings(bits: u8, quality: u8) -> Settings {
-    Settings {
+fn settings(bits: u8, quality: u8) -> JpegSettings {
+    JpegSettings {
         quality,
         subsampling: if bits & 1 == 0 { Subsampling::Cs420 } else { Subsampling::Cs422 },
         validate: bits & 2 == 0,
@@ -37,17 +37,21 @@ pub fn pass(data: &[u8]) {
     let settings = settings(bits, 80);
     let picture = Picture::Jpeg { data, expected: None };
     let mut slot = vec![0xee; data.len() + ADDED];
-    let Ok(made) = Maker::new(settings).make(&picture, &mut slot) else { return };
+    let Ok(written) = JpegWriter::new(settings).write(&picture, &mut slot) else { return };
     // A slot that has just room for it does, and any smaller one is refused.
-    let exact = Maker::new(settings).make(&picture, &mut slot[..made.len]).expect("it fits").len;
-    assert_eq!(exact, made.len);
-    assert!(Maker::new(settings).make(&picture, &mut vec![0; made.len - 1]).is_err());
+    let exact = JpegWriter::new(settings).write(&picture, &mut slot[..written.len]).expect("it fits").len;
+    assert_eq!(exact, written.len);
+    assert!(JpegWriter::new(settings).write(&picture, &mut vec![0; written.len - 1]).is_err());
     if !settings.validate {
         return;
     }
-    let out = &slot[..made.len];
-    let whole = inspect(out, Depth::Whole).unwrap_or_else(|why| panic!("made of a sound JPEG, and it {why}"));
-    assert_eq!((whole.resolution(), whole.complete_len()), (made.resolution, out.len()), "completed twice");
+    let out = &slot[..written.len];
+    let whole = inspect(out, Depth::Whole).unwrap_or_else(|why| panic!("a valid JPEG became one that {why}"));
+    assert_eq!(
+        (whole.resolution(), whole.complete_len()),
+        (written.resolution, out.len()),
+        "completed twice"
+    );
     assert!(out.starts_with(b"\xff\xd8\xff\xe0") && &out[6..11] == b"JFIF\0" && out.ends_with(b"\xff\xd9"));
     if let Some(before) = decode(data) {
         assert!(decode(out) == Some(before), "another picture than the camera's");
@@ -86,22 +90,21 @@ pub fn encode(data: &[u8]) {
     if fill % 8 != 0 {
         pixels.resize(full.max(data.len()), fill);
     }
-    let raw = Raw { data: &pixels, format, resolution, stride };
+    let raw = RawPicture { data: &pixels, format, resolution, stride };
     let mut slot = vec![0xee; usize::from(resolution.width) * usize::from(resolution.height) * 4 + 4096];
-    // As in the service, one maker makes pictures of all sizes.
-    let made = MAKERS.with_borrow_mut(|makers| {
-        let index = makers.iter().position(|(of, _)| *of == settings).unwrap_or_else(|| {
-            makers.push((settings, Maker::new(settings)));
-            makers.len() - 1
+    // As in the service, one writer writes pictures of all sizes.
+    let written = WRITERS.with_borrow_mut(|writers| {
+        let index = writers.iter().position(|(of, _)| *of == settings).unwrap_or_else(|| {
+            writers.push((settings, JpegWriter::new(settings)));
+            writers.len() - 1
         });
-        makers[index].1.make(&Picture::Raw(raw), &mut slot)
+        writers[index].1.write(&Picture::Raw(raw), &mut slot)
     });
-    let Ok(made) = made else { return };
-    assert!(made.encoding.is_some());
-    let out = &slot[..made.len];
+    let Ok(written) = written else { return };
+    let out = &slot[..written.len];
     let whole = inspect(out, Depth::Whole).unwrap_or_else(|why| panic!("encoded, and it {why}"));
     assert_eq!((whole.resolution(), whole.complete_len()), (resolution, out.len()));
-    assert_eq!(made.resolution, resolution);
+    assert_eq!(written.resolution, resolution);
     DECODER.with_borrow_mut(|decoder| {
         let (width, height) = (usize::from(resolution.width), usize::from(resolution.height));
         let (format, mut pixels) = (turbojpeg::PixelFormat::GRAY, vec![0; width * height]);

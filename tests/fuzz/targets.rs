@@ -5,7 +5,7 @@ use crate::{camera, config, jpeg, web};
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
-/// All of them, by the name of their folder in `tests/corpora`.
+/// All targets, by the name of their archive in `tests/corpora`.
 pub const ALL: [(&str, Target); 6] = [
     ("config", config::run),
     ("encode", jpeg::encode),

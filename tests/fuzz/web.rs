@@ -43,18 +43,18 @@ fn hear(mut stream: &[u8], mut cuts: Cuts, limit: usize) -> Vec<Heard> {
     let mut heard = Vec::with_capacity(stream.len() / 6 + 1);
     let watch = watch();
     let ahead = cuts.next(stream.len().min(limit));
-    let mut inbound = MessageReader::new(limit, &stream[..ahead]).expect("no more than a message");
+    let mut reader = MessageReader::new(limit, &stream[..ahead]).expect("no more than a message");
     stream = &stream[ahead..];
     loop {
-        let message = match inbound.next() {
+        let message = match reader.next_message() {
             Ok(Some(message)) => Ok(message),
             Ok(None) if stream.is_empty() => break,
             Ok(None) => {
-                let room = inbound.unfilled();
+                let room = reader.unfilled();
                 assert!(!room.is_empty(), "no room left to read into");
                 let n = cuts.next(room.len().min(stream.len()));
                 room[..n].copy_from_slice(&stream[..n]);
-                inbound.advance(n);
+                reader.advance(n);
                 stream = &stream[n..];
                 continue;
             }

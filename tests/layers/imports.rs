@@ -23,6 +23,8 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// The types it defines, at whatever depth.
     pub(crate) types: BTreeSet<String>,
+    /// The macros it defines, which its crate's root exports.
+    macros: BTreeSet<String>,
     /// Every identifier in its code.
     pub(crate) words: BTreeSet<String>,
     /// The module it is: a root's number, then the names below it.
@@ -43,6 +45,7 @@ impl Source {
             path: path.to_owned(),
             text: text.to_owned(),
             types: BTreeSet::new(),
+            macros: BTreeSet::new(),
             words: BTreeSet::new(),
             module: module_of(path),
             imported: BTreeMap::new(),
@@ -84,6 +87,12 @@ impl Source {
                     at = end;
                 }
                 TokenTree::Ident(word) if word == "mod" && is_word(tokens.get(at + 1), "tests") => at += 2,
+                TokenTree::Ident(word) if word == "macro_rules" => {
+                    if let Some(TokenTree::Ident(name)) = tokens.get(at + 2) {
+                        self.macros.insert(name.to_string());
+                    }
+                    at += 2;
+                }
                 TokenTree::Ident(word) => {
                     let kind = word.to_string();
                     if let ("struct" | "enum" | "trait" | "type", Some(TokenTree::Ident(name))) =
@@ -276,6 +285,11 @@ impl Tree {
             let is_folder = file.path.ends_with("mod.rs");
             return (!is_folder).then_some(index);
         };
+        if module.is_empty()
+            && let Some(definer) = self.sources.iter().position(|source| source.macros.contains(word))
+        {
+            return Some(definer);
+        }
         match file.imported.get(word) {
             Some(behind) if hops > 0 => {
                 let whole: Words = behind.iter().chain(&rest[1..]).cloned().collect();

@@ -49,6 +49,12 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 /// A folder of its own for one test, gone when the test is over.
 pub struct Scratch(PathBuf);
 
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Scratch {
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -105,6 +111,29 @@ pub fn library(name: &str) -> PathBuf {
     let library = folder_of_tests().join(format!("lib{name}.so"));
     assert!(library.is_file(), "there is no {}; tests/support/Cargo.toml must name it", library.display());
     library
+}
+
+/// Cargo, for what Cargo does not build with a test.
+pub fn cargo() -> Command {
+    outside_of_package(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).as_ref())
+}
+
+/// A script of `scripts/`, which may call Cargo.
+pub fn script(name: &str) -> Command {
+    outside_of_package(&source_tree().join("scripts").join(name))
+}
+
+/// A command that does not see what Cargo tells this test about its package. Build scripts would see that too, and Cargo
+/// would build their packages again: now, and once more for the next test.
+fn outside_of_package(program: &Path) -> Command {
+    let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
+    let mut command = Command::new(program);
+    for (key, _) in std::env::vars_os() {
+        if key.to_str().is_some_and(|key| of_package.iter().any(|start| key.starts_with(start))) {
+            command.env_remove(key);
+        }
+    }
+    command
 }
 
 /// The program under test. It sees nothing of this environment that would change what it does.

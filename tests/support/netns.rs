@@ -20,6 +20,12 @@ pub fn obstacle() -> Option<String> {
 /// A namespace with nothing in it but its loopback. Gone when dropped.
 pub struct Space(String);
 
+impl Default for Space {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Space {
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);

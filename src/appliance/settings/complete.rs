@@ -5,7 +5,7 @@ use std::path::Path;
 
 use porthole::config::{self, Config, Flags};
 use porthole::document::{ToToml, key_to_toml};
-use porthole::led::Role;
+use porthole::led::LedRole;
 use porthole::web::{Encryption, Passwords};
 use toml::de::{DeTable, DeValue};
 
@@ -59,7 +59,7 @@ fn defaults(written: &Config, unkept: &Passwords) -> String {
     for (key, hash) in [("viewer_password", &unkept.viewer), ("admin_password", &unkept.admin)] {
         text.extend(hash.iter().map(|hash| format!("{key} = {}\n", hash.phc().to_toml())));
     }
-    let wired = Role::ALL.into_iter().filter(|role| !written.board.led(*role).is_empty());
+    let wired = LedRole::ALL.into_iter().filter(|role| !written.board.led(*role).is_empty());
     text.extend(wired.map(|role| format!("[[led]]\nrole = {}\n", role.name().to_toml())));
     text
 }

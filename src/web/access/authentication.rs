@@ -44,14 +44,14 @@ const TOKEN_COOKIE_AGE: u64 = 31_536_000;
 
 /// A role, and the credentials that it was granted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::web) struct Grant {
-    pub(in crate::web) role: UserRole,
-    pub(in crate::web) credential: CredentialKind,
+pub(crate) struct Grant {
+    pub(crate) role: UserRole,
+    pub(crate) credential: CredentialKind,
 }
 
 /// The credentials of a request are not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::web) enum AuthError {
+pub(crate) enum AuthError {
     /// There are none.
     Missing,
     /// They are wrong.
@@ -71,9 +71,9 @@ enum AcceptedSecrets {
 
 /// Checks credentials.
 #[derive(Clone)]
-pub(in crate::web) struct Authenticator {
+pub(crate) struct Authenticator {
     shared: Arc<AuthState>,
-    /// The memory that passwords are hashed in. Whoever holds the lock hashes.
+    /// The memory that passwords are hashed in. Its lock makes sure that one is hashed at a time.
     hashing: Arc<tokio::sync::Mutex<HashMemory>>,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Debug for Authenticator {
 
 impl Authenticator {
     /// Prepares for `mode`. The token is read from `state_dir`, or made there.
-    pub(in crate::web) fn prepare(mode: AuthMode, state_dir: &Path) -> Result<Self, TokenError> {
+    pub(crate) fn prepare(mode: AuthMode, state_dir: &Path) -> Result<Self, TokenError> {
         let accepted = match mode {
             AuthMode::None => AcceptedSecrets::Any,
             AuthMode::Password(passwords) => AcceptedSecrets::Passwords(passwords),
@@ -121,7 +121,7 @@ impl Authenticator {
     }
 
     /// The token, if it was made just now and has to be told.
-    pub(in crate::web) fn new_token(&self) -> Option<&str> {
+    pub(crate) fn new_token(&self) -> Option<&str> {
         match &self.shared.accepted {
             AcceptedSecrets::Token { token, is_new: true } => Some(token),
             _ => None,
@@ -129,12 +129,12 @@ impl Authenticator {
     }
 
     /// Whether no credentials are asked for.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.shared.accepted, AcceptedSecrets::Any)
     }
 
     /// Whether the token is asked for.
-    pub(super) fn uses_token(&self) -> bool {
+    pub(crate) fn uses_token(&self) -> bool {
         matches!(self.shared.accepted, AcceptedSecrets::Token { .. })
     }
 
@@ -208,7 +208,7 @@ impl Authenticator {
     ///
     /// The token's cookie holds the token and is `SameSite=Strict`. A password's begins a session and is `Lax`, so that a
     /// link from another site leads to the page: following a link changes nothing.
-    pub(super) fn cookie(&self, role: UserRole, is_secure: bool) -> Option<String> {
+    pub(crate) fn cookie(&self, role: UserRole, is_secure: bool) -> Option<String> {
         let (name, value, age, same_site) = match &self.shared.accepted {
             AcceptedSecrets::Any => return None,
             AcceptedSecrets::Token { token, .. } => (TOKEN_COOKIE, token.clone(), TOKEN_COOKIE_AGE, "Strict"),
@@ -224,7 +224,7 @@ impl Authenticator {
     }
 
     /// Ends the session of a request. Returns cookies that make the browser forget its own.
-    pub(super) fn log_out(&self, headers: &HeaderMap) -> [String; 2] {
+    pub(crate) fn log_out(&self, headers: &HeaderMap) -> [String; 2] {
         for (_, id) in cookies(headers).filter(|(name, _)| *name == SESSION_COOKIE) {
             lock(&self.shared.sessions).end(&self.shared.digest(id.as_bytes()));
         }
@@ -232,12 +232,12 @@ impl Authenticator {
     }
 
     /// The number of sessions.
-    pub(super) fn session_count(&self) -> usize {
+    pub(crate) fn session_count(&self) -> usize {
         lock(&self.shared.sessions).count(self.shared.now())
     }
 
     /// The number of addresses that must wait.
-    pub(super) fn locked_out_count(&self) -> usize {
+    pub(crate) fn locked_out_count(&self) -> usize {
         lock(&self.shared.throttle).locked_out(self.shared.now())
     }
 }

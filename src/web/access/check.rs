@@ -4,8 +4,6 @@
 //! It returns a decision and counts denials. How a denial is answered is up to the endpoints.
 #![forbid(unsafe_code)]
 
-use hyper::HeaderMap;
-use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 
 use super::authentication::{AuthError, Authenticator, Grant};
@@ -17,7 +15,7 @@ use crate::status::Counter;
 
 /// What a request wants to do, as far as access to it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::web) enum Operation {
+pub(crate) enum Operation {
     /// Something that reveals nothing of the cameras. Needs no credentials.
     Public,
     /// Log in or out. Needs no credentials, but no page of another site may do it.
@@ -34,7 +32,7 @@ pub(in crate::web) enum Operation {
 
 /// Why a request is denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::web) enum AccessDenied {
+pub(crate) enum AccessDenied {
     /// It is not for this machine.
     Host(HostError),
     /// Its credentials are not accepted.
@@ -47,36 +45,32 @@ pub(in crate::web) enum AccessDenied {
 
 /// What is counted about access.
 #[derive(Debug, Default)]
-pub(in crate::web) struct AccessCounters {
+pub(crate) struct AccessCounters {
     /// Requests without accepted credentials.
-    pub(in crate::web) unauthorized: Counter,
+    pub(crate) unauthorized: Counter,
     /// Requests whose credentials were not checked, as their address had to wait.
-    pub(in crate::web) throttled: Counter,
+    pub(crate) throttled: Counter,
     /// Requests whose password was not checked, as too many others waited for that.
-    pub(in crate::web) busy: Counter,
+    pub(crate) busy: Counter,
     /// Requests for another host.
-    pub(in crate::web) foreign_host: Counter,
+    pub(crate) foreign_host: Counter,
     /// Requests by a page of another site for what such a page may not do.
-    pub(in crate::web) foreign_origin: Counter,
+    pub(crate) foreign_origin: Counter,
     /// Requests to change something without the admin role.
-    pub(in crate::web) not_admin: Counter,
+    pub(crate) not_admin: Counter,
 }
 
 /// Decides about every request.
 #[derive(Debug)]
-pub(in crate::web) struct AccessCheck {
+pub(crate) struct AccessCheck {
     hosts: HostPolicy,
-    origins: OriginPolicy,
-    authenticator: Authenticator,
-    counters: AccessCounters,
+    pub(crate) origins: OriginPolicy,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) counters: AccessCounters,
 }
 
 impl AccessCheck {
-    pub(in crate::web) fn new(
-        hosts: HostPolicy,
-        origins: OriginPolicy,
-        authenticator: Authenticator,
-    ) -> Self {
+    pub(crate) fn new(hosts: HostPolicy, origins: OriginPolicy, authenticator: Authenticator) -> Self {
         Self { hosts, origins, authenticator, counters: AccessCounters::default() }
     }
 
@@ -84,7 +78,7 @@ impl AccessCheck {
     ///
     /// # Errors
     /// [`AccessDenied`], which is counted.
-    pub(in crate::web) async fn check(
+    pub(crate) async fn check(
         &self,
         request: &Parts,
         client: Client,
@@ -97,7 +91,7 @@ impl AccessCheck {
     ///
     /// # Errors
     /// [`AccessDenied::Host`], which is counted.
-    pub(in crate::web) fn check_host(&self, request: &Parts) -> Result<(), AccessDenied> {
+    pub(crate) fn check_host(&self, request: &Parts) -> Result<(), AccessDenied> {
         let checked = self.hosts.check(request).map(drop).map_err(AccessDenied::Host);
         checked.inspect_err(|denied| self.count(denied))
     }
@@ -122,7 +116,7 @@ impl AccessCheck {
             return Ok(Some(grant));
         }
         // A page of another site can make a browser send its cookies and passwords along. It cannot do so with a token
-        // in the URL or in a Bearer header: whoever wrote that knows the token.
+        // in the URL or in a Bearer header, as it does not know the token.
         if grant.credential.is_ambient() {
             self.check_origin(self.origin(request, host.as_ref(), client), operation)?;
         }
@@ -140,7 +134,9 @@ impl AccessCheck {
         match origin {
             OriginClass::None | OriginClass::Allowed => Ok(()),
             // Pages written for the tutorial come from servers of their own. They may connect where everyone may.
-            OriginClass::Nearby(_) if operation == Operation::OpenTutorialWebSocket && self.is_open() => {
+            OriginClass::Nearby(_)
+                if operation == Operation::OpenTutorialWebSocket && self.authenticator.is_open() =>
+            {
                 Ok(())
             }
             OriginClass::Nearby(origin) | OriginClass::Foreign(origin) => Err(AccessDenied::Origin(origin)),
@@ -163,56 +159,11 @@ impl AccessCheck {
     ///
     /// # Errors
     /// [`AuthError`], which is counted.
-    pub(in crate::web) async fn log_in(&self, secret: &[u8], client: Client) -> Result<UserRole, AuthError> {
+    pub(crate) async fn log_in(&self, secret: &[u8], client: Client) -> Result<UserRole, AuthError> {
         let checked = match secret {
             [] => Err(AuthError::Missing),
             secret => self.authenticator.check(secret, client.throttle_key).await,
         };
         checked.inspect_err(|error| self.count(&AccessDenied::Credentials(*error)))
-    }
-
-    /// A cookie for a browser whose user has shown a secret of `role`; `None` where no credentials are asked for.
-    pub(in crate::web) fn cookie(&self, role: UserRole, is_secure: bool) -> Option<String> {
-        self.authenticator.cookie(role, is_secure)
-    }
-
-    /// Ends the session of a request. Returns cookies that make the browser forget its own.
-    pub(in crate::web) fn log_out(&self, headers: &HeaderMap) -> [String; 2] {
-        self.authenticator.log_out(headers)
-    }
-
-    /// The origin that may read the answer to a request, as CORS has it.
-    pub(in crate::web) fn readable_by(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        self.origins.readable_by(headers)
-    }
-
-    /// Whether no credentials are asked for.
-    pub(in crate::web) fn is_open(&self) -> bool {
-        self.authenticator.is_open()
-    }
-
-    /// Whether the token is asked for, and no password.
-    pub(in crate::web) fn uses_token(&self) -> bool {
-        self.authenticator.uses_token()
-    }
-
-    /// The token, if it was made just now and has to be told.
-    pub(in crate::web) fn new_token(&self) -> Option<&str> {
-        self.authenticator.new_token()
-    }
-
-    /// What has been counted.
-    pub(in crate::web) fn counters(&self) -> &AccessCounters {
-        &self.counters
-    }
-
-    /// The number of sessions.
-    pub(in crate::web) fn session_count(&self) -> usize {
-        self.authenticator.session_count()
-    }
-
-    /// The number of addresses that must wait before a guess of theirs is checked.
-    pub(in crate::web) fn locked_out_count(&self) -> usize {
-        self.authenticator.locked_out_count()
     }
 }

@@ -9,18 +9,18 @@ use crate::web::server::peer::Peer;
 
 /// The client of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::web) struct Client {
+pub(crate) struct Client {
     /// What its failed logins are counted with.
-    pub(in crate::web) throttle_key: ThrottleKey,
+    pub(super) throttle_key: ThrottleKey,
     /// Whether it uses TLS.
-    pub(in crate::web) is_secure: bool,
+    pub(crate) is_secure: bool,
     /// The role it has without credentials: this user and root, who could read all secrets anyway, may watch.
-    pub(in crate::web) local_role: Option<UserRole>,
+    pub(super) local_role: Option<UserRole>,
 }
 
 impl Client {
     /// The client at `peer` that connected to the address `local` of this machine.
-    pub(in crate::web) fn new(peer: Peer, local: Option<IpAddr>, is_secure: bool) -> Self {
+    pub(crate) fn new(peer: Peer, local: Option<IpAddr>, is_secure: bool) -> Self {
         let throttle_key = match peer {
             Peer::Tcp(remote) => ThrottleKey::of(remote.ip(), local),
             Peer::Unix | Peer::Local => ThrottleKey::Local,

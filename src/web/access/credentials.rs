@@ -7,7 +7,7 @@ use hyper::header::{AUTHORIZATION, COOKIE};
 
 /// The way in which a request carries its credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::web) enum CredentialKind {
+pub(crate) enum CredentialKind {
     /// It needs none.
     Unneeded,
     /// A cookie, which a browser sends by itself.
@@ -16,7 +16,7 @@ pub(in crate::web) enum CredentialKind {
     Basic,
     /// A Bearer token, which a browser sends only for a script that knows the token.
     Bearer,
-    /// The URL, which only who knows the token can write.
+    /// The URL. A page can write it only if it knows the token.
     Url,
 }
 
@@ -27,7 +27,7 @@ impl CredentialKind {
     }
 
     /// Its name in the `porthole-access` header.
-    pub(in crate::web) fn name(self) -> Option<&'static str> {
+    pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Self::Unneeded => None,
             Self::Cookie => Some("cookie"),

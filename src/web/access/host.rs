@@ -16,7 +16,7 @@ const PRIVATE_SUFFIXES: [&str; 4] = ["local", "home.arpa", "internal", "lan"];
 
 /// Host and port of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::web) struct Authority {
+pub(super) struct Authority {
     /// In lower case, without a last dot. An IPv6 address keeps its brackets.
     pub(super) host: String,
     pub(super) port: Option<u16>,
@@ -66,7 +66,7 @@ pub fn host(text: &str) -> Result<String, String> {
 
 /// The `Host` of a request is missing, or not a name of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::web) enum HostError {
+pub(crate) enum HostError {
     #[error("a request must name the host it is for, once (RFC 9112, section 3.2)")]
     Unclear,
     #[error(
@@ -78,13 +78,13 @@ pub(in crate::web) enum HostError {
 
 /// The names of this machine.
 #[derive(Debug)]
-pub(in crate::web) struct HostPolicy {
+pub(crate) struct HostPolicy {
     names: Vec<String>,
 }
 
 impl HostPolicy {
     /// For a machine called `hostname`, and with the configured names.
-    pub(in crate::web) fn new(hostname: &str, configured: &[String]) -> Self {
+    pub(crate) fn new(hostname: &str, configured: &[String]) -> Self {
         let own = hostname.to_ascii_lowercase();
         let label = own.split('.').next().unwrap_or_default();
         let mut names = configured.to_vec();

@@ -28,12 +28,12 @@ const FORGET_AFTER: Duration = Duration::from_secs(3600);
 const REMEMBERED_GUESSES: usize = 4;
 /// Guesses of one address that may be queued for hashing.
 const MAX_QUEUED_PER_ADDRESS: u32 = 4;
-/// Guesses that may be queued in total. Hashing one takes 50 ms or more on a small board.
+/// Guesses that may be queued in total. They are hashed one at a time.
 const MAX_QUEUED: u32 = 32;
 
 /// What guesses are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::web) enum ThrottleKey {
+pub(super) enum ThrottleKey {
     /// An address, or the first one of an address group.
     Address(IpAddr),
     /// This machine.
@@ -42,7 +42,7 @@ pub(in crate::web) enum ThrottleKey {
 
 impl ThrottleKey {
     /// Of a client at `remote` that connected to the address `local` of this machine.
-    pub(in crate::web) fn of(remote: IpAddr, local: Option<IpAddr>) -> Self {
+    pub(crate) fn of(remote: IpAddr, local: Option<IpAddr>) -> Self {
         let Some(group) = address_group(remote) else { return Self::Local };
         let remote = remote.to_canonical();
         // Machines on the same link share a network. They are counted one by one.
@@ -144,9 +144,7 @@ impl LoginThrottle {
         if self.records.len() >= MAX_ADDRESSES {
             let fewest = self.records.iter().min_by_key(|(_, record)| (record.wrong, record.last_wrong));
             let fewest = fewest.map(|(key, _)| *key);
-            if let Some(key) = fewest {
-                self.records.remove(&key);
-            }
+            fewest.and_then(|key| self.records.remove(&key));
         }
     }
 }

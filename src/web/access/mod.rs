@@ -1,4 +1,4 @@
-//! Who may do what: host names, origins of pages, credentials, and the check that puts them together.
+//! Access control: host names, origins of pages, credentials, and the check that puts them together.
 //!
 //! Everything here decides and answers nothing: [`check::AccessCheck`] returns its decision, and the endpoints make an
 //! answer of it.
@@ -12,7 +12,6 @@ pub(super) mod host;
 mod login_throttle;
 pub(super) mod origin;
 pub(super) mod password;
-mod private_file;
 pub(super) mod role;
 mod session;
 pub(super) mod token;

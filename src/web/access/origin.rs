@@ -64,7 +64,7 @@ pub(super) enum OriginClass {
 
 /// The origins whose pages may use the service.
 #[derive(Debug)]
-pub(in crate::web) struct OriginPolicy {
+pub(crate) struct OriginPolicy {
     allowed: Vec<String>,
     /// Whether other machines reach the service.
     is_public: bool,
@@ -72,7 +72,7 @@ pub(in crate::web) struct OriginPolicy {
 
 impl OriginPolicy {
     /// With the configured origins, as [`origin`] gives them.
-    pub(in crate::web) fn new(allowed: &[String], is_public: bool) -> Self {
+    pub(crate) fn new(allowed: &[String], is_public: bool) -> Self {
         Self { allowed: allowed.to_vec(), is_public }
     }
 
@@ -116,7 +116,7 @@ impl OriginPolicy {
     }
 
     /// The origin that may read the answer to a request, as CORS has it; `None` if that is only the service's own.
-    pub(super) fn readable_by(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub(crate) fn readable_by(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let header = headers.get(ORIGIN)?;
         let origin = origin(header.to_str().ok()?).ok()?;
         if self.allowed.iter().any(|one| one == "*") {

@@ -12,9 +12,9 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use data_encoding::BASE64_NOPAD;
 use subtle::ConstantTimeEq;
 
-use super::private_file::write_private;
 use super::role::UserRole;
 use crate::document;
+use crate::storage;
 
 /// Memory of new hashes, in KiB. With [`PASSES`] it takes the least memory among the settings that OWASP's Password Storage
 /// Cheat Sheet holds to be equally strong. One hash is computed at a time, so a board with 512 MiB can spare it.
@@ -165,9 +165,9 @@ fn derive(
 /// The hash of each role's password.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passwords {
-    /// Who has this password may watch.
+    /// Of the role that may watch.
     pub viewer: Option<PasswordHash>,
-    /// Who has this password may change controls, too.
+    /// Of the role that may also change controls.
     pub admin: Option<PasswordHash>,
 }
 
@@ -227,7 +227,7 @@ pub fn keep_passwords(state_dir: &Path, passwords: &Passwords) -> io::Result<()>
         // A hash needs no escaping in TOML. Writing to a String cannot fail.
         let _ = writeln!(text, "{} = \"{}\"", role.key(), hash.phc());
     }
-    write_private(&passwords_file(state_dir), &text)
+    storage::replace(&passwords_file(state_dir), 0o600, text.as_bytes())
 }
 
 #[cfg(test)]

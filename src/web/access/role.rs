@@ -18,7 +18,7 @@ impl UserRole {
     pub const ALL: [Self; 2] = [Self::Viewer, Self::Admin];
 
     /// Its name on the command line and in headers.
-    pub(in crate::web) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
             Self::Admin => "admin",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 
-use super::private_file::write_private;
+use crate::storage;
 
 /// Random bytes of a token or session id: 128 bits cannot be guessed.
 const TOKEN_BYTES: usize = 16;
@@ -48,7 +48,7 @@ pub(super) fn read_or_make(state_dir: &Path) -> Result<(String, bool), TokenErro
         _ => {}
     }
     let token = random().map_err(failed)?;
-    write_private(&path, &format!("{token}\n")).map_err(failed)?;
+    storage::replace(&path, 0o600, format!("{token}\n").as_bytes()).map_err(failed)?;
     Ok((token, true))
 }
 

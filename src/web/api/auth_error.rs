@@ -9,23 +9,10 @@ use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 use crate::web::access::authentication::AuthError;
 use crate::web::response::answer::{Answer, retry_after, whole_seconds};
 
-/// The scheme that a client is asked to log in with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
-    /// Basic, which every program knows, and for which a browser prompts its user.
-    Basic,
-    /// Bearer, for which no browser prompts.
-    Bearer,
-}
-
-impl Challenge {
-    fn header(self) -> &'static str {
-        match self {
-            Self::Basic => "Basic realm=\"porthole\", charset=\"UTF-8\"",
-            Self::Bearer => "Bearer realm=\"porthole\"",
-        }
-    }
-}
+/// The challenge of Basic authentication, which every program knows. A browser prompts its user for it.
+pub(super) const BASIC: &str = "Basic realm=\"porthole\", charset=\"UTF-8\"";
+/// The challenge of Bearer authentication. No browser prompts for it.
+pub(super) const BEARER: &str = "Bearer realm=\"porthole\"";
 
 /// The status code of an error.
 pub(super) fn status(error: AuthError) -> StatusCode {
@@ -50,10 +37,10 @@ pub(super) fn message(error: AuthError) -> String {
 }
 
 /// Adds the headers that belong to an error.
-pub(super) fn add_headers(answer: &mut Answer, error: AuthError, challenge: Challenge) {
+pub(super) fn add_headers(answer: &mut Answer, error: AuthError, challenge: &'static str) {
     match error {
         AuthError::Missing | AuthError::Wrong => {
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge.header()));
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         AuthError::Throttled(time) => retry_after(answer, time),
         AuthError::Busy => retry_after(answer, Duration::from_secs(1)),

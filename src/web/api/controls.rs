@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::camera::{Camera, ControlError, Setting};
+use crate::camera::{Camera, ControlError, ControlValue};
 use crate::web::response::answer::{Answer, json as json_answer};
 
 /// Most bytes of a request's body. All valid ones are far smaller.
@@ -27,11 +27,11 @@ const DRIVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The body of a PUT.
 #[derive(Deserialize)]
 struct ControlBody {
-    value: Setting,
+    value: ControlValue,
 }
 
 /// Lists all controls.
-pub(in crate::web) async fn list(camera: &Camera) -> Answer {
+pub(crate) async fn list(camera: &Camera) -> Answer {
     let camera = camera.clone();
     match call_driver(move || camera.controls()).await {
         Ok(controls) => json_answer(StatusCode::OK, &json!({ "controls": controls })),
@@ -40,7 +40,7 @@ pub(in crate::web) async fn list(camera: &Camera) -> Answer {
 }
 
 /// Sets one control to the value in `body`.
-pub(in crate::web) async fn set(camera: &Camera, name: &str, body: Incoming) -> Answer {
+pub(crate) async fn set(camera: &Camera, name: &str, body: Incoming) -> Answer {
     let setting = match setting(body).await {
         Ok(setting) => setting,
         Err(why) => return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
@@ -52,7 +52,7 @@ pub(in crate::web) async fn set(camera: &Camera, name: &str, body: Incoming) -> 
     }
 }
 
-async fn setting(body: Incoming) -> Result<Setting, String> {
+async fn setting(body: Incoming) -> Result<ControlValue, String> {
     let body = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
     let body = body.map_err(|_| format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))?;
     let body = body.map_err(|error| format!("the body cannot be read: {error}"))?.to_bytes();

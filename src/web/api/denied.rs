@@ -6,15 +6,14 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
-use super::auth_error::{self, Challenge};
-use super::login;
+use super::{auth_error, login};
 use crate::web::access::authentication::AuthError;
 use crate::web::access::check::AccessDenied;
 use crate::web::access::host::HostError;
 use crate::web::response::answer::{Answer, json, text};
 
 /// Answers a denied request. `uses_token` tells which secret is asked for.
-pub(in crate::web) fn answer(denied: &AccessDenied, request: &Parts, uses_token: bool) -> Answer {
+pub(crate) fn answer(denied: &AccessDenied, request: &Parts, uses_token: bool) -> Answer {
     match denied {
         AccessDenied::Host(error) => {
             let status = match error {
@@ -63,7 +62,7 @@ fn unauthorized(error: AuthError, request: &Parts, uses_token: bool) -> Answer {
         AuthError::Throttled(_) | AuthError::Busy => auth_error::message(error),
     };
     let mut answer = text(auth_error::status(error), &why);
-    let challenge = if is_script { Challenge::Bearer } else { Challenge::Basic };
+    let challenge = if is_script { auth_error::BEARER } else { auth_error::BASIC };
     auth_error::add_headers(&mut answer, error, challenge);
     answer
 }

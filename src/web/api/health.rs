@@ -7,7 +7,7 @@ use crate::status::{Phase, Status};
 use crate::web::response::answer::{Answer, text, unavailable};
 
 /// Answers 200, or 503 with the problem.
-pub(in crate::web) fn answer(status: &Status) -> Answer {
+pub(crate) fn answer(status: &Status) -> Answer {
     match health_problem(status) {
         None => text(StatusCode::OK, "ok"),
         Some(problem) => unavailable(&problem),

@@ -12,8 +12,8 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode, Uri};
 use tokio::time::timeout;
 
-use super::auth_error::{self, Challenge};
-use crate::web::access::authentication::AuthError;
+use super::auth_error;
+use crate::web::access::authentication::{AuthError, Authenticator};
 use crate::web::access::check::AccessCheck;
 use crate::web::access::client::Client;
 use crate::web::response::answer::{Answer, answer, set_cookies, text};
@@ -28,7 +28,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_NEXT: usize = 512;
 
 /// The login page, shown at `uri`. After login the browser returns there.
-pub(in crate::web) fn page(uri: &Uri, uses_token: bool, error: Option<AuthError>) -> Answer {
+pub(crate) fn page(uri: &Uri, uses_token: bool, error: Option<AuthError>) -> Answer {
     let root = "../".repeat(uri.path().matches('/').count().saturating_sub(1));
     let is_login = uri.path().trim_end_matches('/').ends_with("/login");
     let next = if is_login { "/".to_owned() } else { without_token(uri) };
@@ -59,18 +59,13 @@ fn form(root: &str, next: &str, uses_token: bool, error: Option<AuthError>) -> A
     // With no-referrer a browser would send the form without its Origin.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     if let Some(error) = error {
-        auth_error::add_headers(&mut answer, error, Challenge::Bearer);
+        auth_error::add_headers(&mut answer, error, auth_error::BEARER);
     }
     answer
 }
 
 /// Checks the form that [`page`] sends, and logs the browser in.
-pub(in crate::web) async fn log_in(
-    access: &AccessCheck,
-    request: &Parts,
-    body: Incoming,
-    client: Client,
-) -> Answer {
+pub(crate) async fn log_in(access: &AccessCheck, request: &Parts, body: Incoming, client: Client) -> Answer {
     // A proxy may use TLS where this service does not. The page's own origin tells.
     let origin = request.headers.get(ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_secure = client.is_secure || origin.starts_with(b"https://");
@@ -88,17 +83,17 @@ pub(in crate::web) async fn log_in(
     match access.log_in(password.as_bytes(), client).await {
         Ok(role) => {
             let mut answer = see_other(&next);
-            set_cookies(answer.headers_mut(), access.cookie(role, is_secure));
+            set_cookies(answer.headers_mut(), access.authenticator.cookie(role, is_secure));
             answer
         }
-        Err(error) => form("", &next, access.uses_token(), Some(error)),
+        Err(error) => form("", &next, access.authenticator.uses_token(), Some(error)),
     }
 }
 
 /// Ends the session of a request.
-pub(in crate::web) fn log_out(access: &AccessCheck, headers: &HeaderMap) -> Answer {
+pub(crate) fn log_out(authenticator: &Authenticator, headers: &HeaderMap) -> Answer {
     let mut answer = see_other("/");
-    set_cookies(answer.headers_mut(), access.log_out(headers));
+    set_cookies(answer.headers_mut(), authenticator.log_out(headers));
     answer
 }
 

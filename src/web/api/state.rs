@@ -84,7 +84,7 @@ struct LedJson {
 }
 
 /// Answers with the state at this moment.
-pub(in crate::web) fn answer(server: &ServerState) -> Answer {
+pub(crate) fn answer(server: &ServerState) -> Answer {
     let (now, status) = (Timestamp::now(), server.status.borrow().clone());
     let viewers = server.viewers.connected();
     let cameras = status.cameras.iter().zip(&server.cameras).enumerate().map(|(index, (status, camera))| {

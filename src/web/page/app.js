@@ -1,4 +1,4 @@
-// What the page as a whole does: which cameras are shown, what is going on in words, buttons and keys.
+// The page as a whole: which cameras are shown, status texts, buttons and keys.
 
 import { Controls } from "./controls.js";
 import { Clip, canFloat, canRecord, float, snapshot } from "./keep.js";
@@ -6,23 +6,23 @@ import { OWN, address, named } from "./place.js";
 import { Report } from "./report.js";
 import { Tile } from "./tile.js";
 
-const HIDDEN_MS = 15_000; // a page that nobody has looked at for so long rests, and lets the camera be closed
-const REPORT_MS = 3000; // how often the server is asked what it does while all is well...
-const TROUBLE_MS = 1000; // ...and while it is not
-const QUIET_MS = 3000; // without a move for so long, what lies over the picture goes away
-const ALL = "#*"; // the address's fragment for all cameras; otherwise it is a camera's name
+const HIDDEN_MS = 15_000; // a page hidden for this long disconnects, so that the camera can be closed
+const REPORT_MS = 3000; // interval of requests for the server's state while all is well
+const TROUBLE_MS = 1000; // the same while there is a fault
+const QUIET_MS = 3000; // controls over the picture hide after this time without movement
+const ALL = "#*"; // the fragment for all cameras; any other is the name of a camera
 
 const at = (id) => document.getElementById(id);
 const report = new Report(heard);
 let tiles = [];
 let paused = false;
-let resting = false; // hidden for a while
+let resting = false; // disconnected, as the page is hidden
 let hiddenAt = performance.now();
 let clip = null;
 
 // ---- which cameras are shown
 
-/** The camera that is shown alone, or nothing while all are. */
+/** The camera that is shown alone; nothing while all are shown. */
 function focused() {
   if (tiles.length === 1) return tiles[0];
   const wanted = location.hash ? decodeURIComponent(location.hash.slice(1)) : named;
@@ -31,7 +31,7 @@ function focused() {
 
 const choose = (tile) => (location.hash = tile ? encodeURIComponent(tile.name) : ALL);
 
-/** Takes up the cameras that the server has. */
+/** Creates tiles for the cameras of the server. */
 function arrange(cameras) {
   const first = tiles[0];
   // The first is shown before its name is known.
@@ -64,7 +64,7 @@ function newTile(name) {
   return tile;
 }
 
-/** Shows what is to be shown, and fetches that and nothing else. */
+/** Shows the selected cameras, and connects to these alone. */
 function apply() {
   const one = focused();
   document.body.dataset.mode = one ? "one" : "all";
@@ -94,17 +94,17 @@ addEventListener("hashchange", () => {
   apply();
 });
 
-// ---- what is going on
+// ---- status texts
 
 function heard() {
   if (report.cameras) arrange(report.cameras);
-  // Only a change is worth announcing.
+  // Screen readers announce every assignment, so only changes are assigned.
   if (at("warning").textContent !== report.warning) at("warning").textContent = report.warning;
   at("logout").hidden = !report.access.includes("by=cookie");
   apply();
 }
 
-/** Brings words and figures up to date. */
+/** Updates texts and figures. */
 function refresh() {
   const now = performance.now();
   for (const tile of tiles) tile.judge(report, now);
@@ -125,7 +125,7 @@ function say(state, words, one) {
   const [title, ...why] = words.split(": ");
   const [visible, forEars] = status.children;
   const rest = why.length ? `: ${why.join(": ")}` : "";
-  // Only a change is worth announcing.
+  // Screen readers announce every assignment, so only changes are assigned.
   if (visible.textContent !== title) visible.textContent = title;
   if (forEars.textContent !== rest) forEars.textContent = rest;
   status.dataset.state = state;
@@ -137,7 +137,7 @@ function say(state, words, one) {
 function sayAll() {
   const live = tiles.filter(({ state }) => state === "live").length;
   const others = tiles.filter(({ state }) => state !== "live");
-  // What is the matter with the server is the matter with all.
+  // A fault of the server concerns all cameras.
   const common = others.length === tiles.length && others.every(({ state }) => state === others[0].state);
   if (live === tiles.length) say("live", `${live} cameras live`);
   else if (common) say(others[0].state, others[0].words);
@@ -148,23 +148,23 @@ setInterval(() => {
   refresh();
   restIfUnseen();
   const calm = tiles.every(({ state }) => state === "live");
-  // Who rests asks nothing; who has no connection asks whenever an attempt at one fails.
+  // A disconnected page asks nothing. Without a connection, every failed attempt asks.
   if (document.hidden || report.unauthorised) return;
   const due = calm ? REPORT_MS : TROUBLE_MS;
   if (report.reachable && performance.now() - report.asked > due) report.ask();
 }, 500);
 
-// ---- going and coming back
+// ---- disconnecting and reconnecting
 
 function wake() {
   resting = false;
-  report.unauthorised = false; // perhaps not any more
+  report.unauthorised = false; // to be found out again
   for (const tile of tiles) if (tile.wanted) tile.run(true);
   apply();
   report.ask();
 }
 
-/** Rests, when nobody has looked for a while, and nothing goes on that is not looked at. */
+/** Disconnects after the page was hidden for a while, unless a clip or picture-in-picture is running. */
 function restIfUnseen() {
   const unseen = document.hidden && performance.now() - hiddenAt > HIDDEN_MS;
   if (!unseen || resting || clip || document.pictureInPictureElement) return;
@@ -179,7 +179,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) wake();
 });
 
-// ---- what can be done
+// ---- buttons
 
 const panel = new Controls();
 
@@ -252,7 +252,7 @@ for (const [id, [, act]] of Object.entries(ACTIONS)) {
 }
 at("panel-close").onclick = togglePanel;
 at("logout").onclick = async () => {
-  // Where it leads does not matter: this page is asked for again, and is the login page then.
+  // The redirect is ignored: this page is loaded again, and is the login page then.
   await fetch(address("logout"), { method: "POST", headers: OWN, redirect: "manual" }).catch(() => {});
   location.reload();
 };
@@ -266,7 +266,7 @@ addEventListener("keydown", (event) => {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || at("help").open) return;
   if (key === "Escape" && panel.open) return togglePanel();
-  // Keys belong to whatever takes them.
+  // An element that takes text keeps its keys.
   if (target.matches("input, select, textarea") || (key === " " && target.matches("button, a"))) return;
   if (key === "?") return at("help").showModal();
   if (/^\d$/.test(key) && tiles.length > 1 && Number(key) <= tiles.length) return choose(tiles[Number(key) - 1]);
@@ -276,7 +276,7 @@ addEventListener("keydown", (event) => {
   at(id).click();
 });
 
-// ---- what lies over the picture goes away while nobody moves
+// ---- controls over the picture hide without movement
 
 function stir() {
   document.body.classList.remove("quiet");
@@ -290,7 +290,7 @@ function stir() {
 
 for (const event of ["pointermove", "pointerdown", "keydown", "focusin"]) addEventListener(event, stir, { passive: true });
 
-// ---- begin
+// ---- start
 
 if ("createImageBitmap" in self && "WebSocket" in self && "timeout" in AbortSignal) {
   document.documentElement.dataset.ready = "yes";

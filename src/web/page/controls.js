@@ -1,14 +1,14 @@
-// The camera's controls, one row each, made of what the server says there is. After each change all are read again, as
-// one may switch others on and off; while the panel is open, what others change is seen too.
+// The camera's controls, one row each, from the server's list. After each change all are read again, as one control can
+// enable or disable others. While the panel is open, changes by other viewers are shown, too.
 
 import { OWN, address } from "./place.js";
 
 const REFRESH_MS = 4000;
-// A camera answers one request at a time, and another viewer may be there first.
+// A camera answers one request at a time, and may be busy with that of another viewer.
 const ATTEMPTS = 4;
 const AGAIN_MS = 150;
 
-/** JSON in which numbers too large for this language stay as they are written, as text. */
+/** Parses JSON; numbers too large for JavaScript stay text. */
 function parse(text) {
   return JSON.parse(text, (_, value, context) =>
     typeof value === "number" && !Number.isSafeInteger(value) ? (context?.source ?? value) : value,
@@ -26,7 +26,7 @@ function make(tag, { text, ...attributes } = {}, ...children) {
   return element;
 }
 
-/** One control on the page. */
+/** One control in the panel. */
 class Row {
   #info = {};
   #sending = false;
@@ -34,7 +34,7 @@ class Row {
   #set;
   #field;
 
-  /** `set(name, value)` sends a value and gives the server's objection, if it has any. */
+  /** `set(name, value)` sends a value and returns the server's error, if there is one. */
   constructor(info, set) {
     this.#set = set;
     const id = `control-${info.name}`;
@@ -55,7 +55,7 @@ class Row {
     this.#fill(info, id);
   }
 
-  /** Makes what the value is seen and set by. */
+  /** Creates the input element. */
   #fill(info, id) {
     const described = { id, "aria-describedby": `${id}-hint` };
     const add = (...elements) => this.#field.append(...elements);
@@ -111,7 +111,7 @@ class Row {
     const number = make("input", { type: "text", inputmode: "numeric", autocomplete: "off", ...described });
     number.onchange = () => (/^-?\d+$/.test(number.value.trim()) ? this.send(number.value.trim()) : this.show(this.#info));
     this.show = (info) => (number.value = info.value ?? "");
-    // A slider, where all of it can be reached with one, and the value can be read.
+    // A slider if it can reach every value, and the value can be read.
     const exact = [minimum, maximum, step].every(Number.isSafeInteger);
     if (exact && value !== null && maximum > minimum) {
       const slider = make("input", { type: "range", min: minimum, max: maximum, step: step || 1, "aria-label": label });
@@ -122,7 +122,7 @@ class Row {
     add(number);
   }
 
-  /** Takes over what the server says. */
+  /** Updates it from the server's list. */
   update(info) {
     this.#info = info;
     const fixed = info.read_only || info.type === "other";
@@ -133,7 +133,7 @@ class Row {
     this.reset.hidden = !resettable || fixed;
     this.reset.disabled = disabled || String(info.value) === String(info.default);
     this.hint.textContent = fixed ? "Read only" : info.inactive ? "Set by the camera itself at present" : "";
-    // What somebody is moving stays where it is moved to.
+    // A control that is being moved is not updated.
     const busy = this.#sending || (document.activeElement?.type === "text" && this.#field.contains(document.activeElement));
     if (!busy) this.show(info);
   }
@@ -142,7 +142,7 @@ class Row {
     return !this.reset.hidden && !this.reset.disabled;
   }
 
-  /** Sends a value; of several that are given while one is under way, the newest. */
+  /** Sends a value. While one is being sent, only the newest of the others is kept. */
   async send(value) {
     this.#next = value;
     if (this.#sending) return;
@@ -157,7 +157,7 @@ class Row {
   }
 }
 
-/** The panel with all of them. */
+/** The panel with all controls. */
 export class Controls {
   #camera = null;
   #rows = new Map();
@@ -201,7 +201,7 @@ export class Controls {
   async #refresh() {
     const camera = this.#camera;
     const answer = await this.#ask(address("controls", camera));
-    if (camera !== this.#camera) return; // another one meanwhile
+    if (camera !== this.#camera) return; // another camera was selected meanwhile
     if (answer.error) {
       this.#words.textContent = answer.error;
       return;
@@ -219,7 +219,7 @@ export class Controls {
     for (const info of controls) this.#rows.get(info.name).update(info);
   }
 
-  /** Sets one; gives the server's objection, or nothing. */
+  /** Sets a control; returns the server's error, or nothing. */
   async #set(camera, name, value) {
     const url = address(`controls/${encodeURIComponent(name)}`, camera);
     const answer = await this.#ask(url, { method: "PUT", body: `{"value":${value}}` });
@@ -227,7 +227,7 @@ export class Controls {
     return answer.error ?? "";
   }
 
-  /** Asks once all that has been asked before is answered. */
+  /** Sends a request once all earlier ones are answered. */
   #ask(url, options) {
     return (this.#line = this.#line.then(() => this.#askNow(url, options)));
   }
@@ -249,7 +249,7 @@ export class Controls {
     }
   }
 
-  /** Sets all to their defaults. Those that another governs become free or bound on the way, so it goes over them twice. */
+  /** Sets all to their defaults, twice: setting one can make another settable. */
   async #resetAll() {
     for (let pass = 0; pass < 2; pass++) {
       for (const row of [...this.#rows.values()]) {

@@ -1,5 +1,5 @@
-// For browsers in which the page's modules do not run: the stream as a plain image, which all of them can show. Comes
-// after app.js, which says that it is ready.
+// For browsers that cannot run the page's modules: the stream as a plain image. Runs after app.js, which says that it is
+// ready.
 (function () {
   if (document.documentElement.getAttribute("data-ready") === "yes") return;
   var picture = document.createElement("img");

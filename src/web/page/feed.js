@@ -1,18 +1,18 @@
 // One camera's connection, by the WebSocket subprotocol porthole.v1: a 32-byte header (big-endian: magic "PHF1",
 // sequence u32, captured and sent u64 in microseconds of the server's clock, width and height u16, skipped u32), then
-// a JPEG. Each frame that was shown is acknowledged; the server keeps few on their way, so what is shown is never old.
+// a JPEG. Each frame is acknowledged when it is shown. The server limits the frames in flight, so none is shown late.
 
 const HEADER = 32;
 const MAGIC = 0x50484631; // "PHF1"
-const PING_MS = 2000; // how often the clocks are compared...
-const PINGS = 8; // ...after this many times at once, and over how many
-const DEAD_MS = 8000; // a server that has said nothing for so long, pongs included, is not there any more
-const RETRY_MS = [250, 500, 1000, 2000, 4000]; // waits between attempts to reconnect, the last one for ever
+const PING_MS = 2000; // interval between two clock measurements
+const PINGS = 8; // measurements at the start, and number that the offset is taken from
+const DEAD_MS = 8000; // a server that sent nothing for this long, not even a pong, is gone
+const RETRY_MS = [250, 500, 1000, 2000, 4000]; // waits between attempts to reconnect; the last one repeats
 
 export class Feed {
-  /** Attempts in a row that did not lead to a connection. */
+  /** Failed attempts to connect in a row. */
   failures = 0;
-  /** It is to be connected, and connects again by itself. */
+  /** Whether it connects, and reconnects by itself. */
   wanted = false;
 
   #socket = null;
@@ -24,7 +24,7 @@ export class Feed {
   #took;
   #turned;
 
-  /** `url` gives the address, `took` gets each frame, `turned` is called when it is connected or not any more. */
+  /** `url` returns the address, `took` gets each frame, `turned` is called on connecting and disconnecting. */
   constructor(url, took, turned) {
     [this.#url, this.#took, this.#turned] = [url, took, turned];
   }
@@ -52,7 +52,7 @@ export class Feed {
     this.#send({ type: "ack", sequence });
   }
 
-  /** Milliseconds on the server's clock at the moment `at` of this one; NaN before the clocks have been compared. */
+  /** Milliseconds on the server's clock at the time `at` of this one; NaN before the first measurement. */
   serverTime(at) {
     const quickest = this.#clock.reduce((a, b) => (b.trip < a.trip ? b : a), { trip: Infinity, offset: NaN });
     return at + quickest.offset;
@@ -60,7 +60,7 @@ export class Feed {
 
   #connect() {
     clearTimeout(this.#retry);
-    // After a device has slept there may be one that nobody holds the other end of.
+    // After the device has slept, the server may have closed its end of an old connection.
     if (this.#socket && performance.now() - this.#heard > DEAD_MS) this.#leave();
     if (this.#socket) return;
     const url = this.#url();
@@ -84,7 +84,7 @@ export class Feed {
     this.#heard = performance.now();
   }
 
-  /** Lets go of the connection without waiting for the other side to agree. */
+  /** Drops the connection without waiting for the closing handshake. */
   #leave() {
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
@@ -94,7 +94,7 @@ export class Feed {
 
   #lost() {
     this.#leave();
-    // A little by chance, so that all pages do not come back at the same moment.
+    // Random, so that not all pages reconnect at the same moment.
     const wait = RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)] * (0.75 + Math.random() / 2);
     this.#retry = setTimeout(() => this.#connect(), wait);
     this.#turned();
@@ -115,7 +115,7 @@ export class Feed {
 
   #hear({ type, t: sent, now }) {
     if (type !== "pong") return;
-    // The quickest of the last answers says most about the other clock.
+    // The measurement with the shortest round trip is the most precise.
     this.#clock.push({ trip: this.#heard - sent, offset: now / 1000 - (sent + this.#heard) / 2 });
     if (this.#clock.length > PINGS) this.#clock.shift();
     else this.#ping();

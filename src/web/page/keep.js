@@ -1,10 +1,10 @@
-// What a viewer keeps of a picture: snapshots, clips, and the small window on top of others.
+// Snapshots, clips, and picture-in-picture.
 
 const CLIP_TYPES = ["video/webm;codecs=vp8", "video/webm", "video/mp4"];
-const CLIP_BITS = 8_000_000; // a second
-const CLIP_MOST = 500_000_000; // bytes; a clip is held in memory until it ends
+const CLIP_BITS = 8_000_000; // bits a second
+const CLIP_MOST = 500_000_000; // bytes; a clip stays in memory until it ends
 
-/** Hands a file to the browser's downloads. */
+/** Downloads a file. */
 function download(blob, name, extension) {
   const local = new Date(Date.now() - new Date().getTimezoneOffset() * 60_000).toISOString();
   const link = document.createElement("a");
@@ -15,7 +15,7 @@ function download(blob, name, extension) {
   return link.download;
 }
 
-/** Saves what is shown: the camera's own JPEG if it is shown as it came. Gives the file's name. */
+/** Saves the picture: the camera's own JPEG unless it is rotated or mirrored. Returns the file's name. */
 export async function snapshot(tile) {
   const { quarter, mirrored } = tile.orientation;
   let { jpeg } = tile.frame;
@@ -26,12 +26,12 @@ export async function snapshot(tile) {
 /** Whether this browser can record clips. */
 export const canRecord = "MediaRecorder" in self && "captureStream" in HTMLCanvasElement.prototype;
 
-/** One clip, being recorded from its making until it is stopped or becomes too large. */
+/** A clip, recorded from its construction until it is stopped or becomes too large. */
 export class Clip {
   #recorder;
   #began = performance.now();
 
-  /** Calls `saved` with the file's name at its end. */
+  /** Calls `saved` with the file's name when it ends. */
   constructor(tile, saved) {
     const mimeType = CLIP_TYPES.find((type) => MediaRecorder.isTypeSupported(type));
     const stream = tile.canvas.captureStream();
@@ -52,7 +52,7 @@ export class Clip {
     this.#recorder = recorder;
   }
 
-  /** How long it is, as minutes and seconds. */
+  /** Its length, as minutes and seconds. */
   get length() {
     const seconds = Math.floor((performance.now() - this.#began) / 1000);
     return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
@@ -63,10 +63,10 @@ export class Clip {
   }
 }
 
-/** Whether this browser has small windows. */
+/** Whether this browser has picture-in-picture. */
 export const canFloat = document.pictureInPictureEnabled === true && canRecord;
 
-/** Shows a tile's picture in a small window. Calls `closed` when that is closed. */
+/** Shows a tile as picture-in-picture. Calls `closed` when that is closed. */
 export async function float(tile, closed) {
   const video = document.createElement("video");
   const stream = tile.canvas.captureStream();

@@ -56,7 +56,7 @@ impl Asset {
 const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 /// Answers a request for the file at `path`; `None` if there is none.
-pub(in crate::web) fn answer(path: &str, headers: &HeaderMap) -> Option<Answer> {
+pub(crate) fn answer(path: &str, headers: &HeaderMap) -> Option<Answer> {
     let name = match path {
         "/" => "index.html",
         "/favicon.ico" => "icon.svg",

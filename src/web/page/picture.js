@@ -1,14 +1,14 @@
-// One camera's canvas. One frame is being decoded, off the main path, while the newest of those that came meanwhile
-// waits; one that is decoded is drawn when the screen is refreshed next, unless a newer one is ready by then.
+// One camera's canvas. One frame at a time is decoded in the background, while the newest of the others waits. A decoded
+// frame is drawn at the next refresh of the screen, unless a newer one is ready by then.
 
-const UNSEEN_MS = 250; // a page that is not on any screen may be given no refresh; it is drawn anyway
+const UNSEEN_MS = 250; // a page that is not visible may get no refresh; it is drawn after this time anyway
 const COSINE = [1, 0, -1, 0];
 const SINE = [0, 1, 0, -1];
 
 export class Picture {
   /** The frame that is shown, without its pixels. */
   shown = null;
-  /** Frames that came and were not drawn because a newer one did. */
+  /** Frames that were not drawn, as a newer one came. */
   overtaken = 0;
 
   #canvas;
@@ -22,7 +22,7 @@ export class Picture {
   #refresh = 0;
   #timeout = 0;
 
-  /** Calls `painted` with each frame that has been drawn, or cannot be. */
+  /** Calls `painted` with each frame that was drawn, or cannot be. */
   constructor(canvas, painted) {
     this.#canvas = canvas;
     this.#context = canvas.getContext("2d", { alpha: false });
@@ -30,7 +30,7 @@ export class Picture {
     document.addEventListener("visibilitychange", () => this.#paint());
   }
 
-  /** Shows a frame as soon as may be. */
+  /** Shows a frame as soon as possible. */
   async show(frame) {
     if (this.#waiting) this.overtaken++;
     this.#waiting = frame;
@@ -49,7 +49,7 @@ export class Picture {
     this.#decoding = false;
   }
 
-  /** Draws everything from now on turned clockwise by quarters, then mirrored. */
+  /** Rotates all further frames clockwise by quarters, then mirrors them. */
   async turn(quarter, mirrored) {
     [this.#quarter, this.#mirrored] = [quarter, mirrored];
     if (!this.shown) return;
@@ -65,7 +65,7 @@ export class Picture {
       this.overtaken++;
       overtaken.bitmap.close();
     } else if (document.hidden) {
-      this.#paint(); // for a clip or the small window; timers hardly run now
+      this.#paint(); // for a clip or picture-in-picture; timers are throttled in a hidden page
     } else {
       this.#refresh = requestAnimationFrame(() => this.#paint());
       this.#timeout = setTimeout(() => this.#paint(), UNSEEN_MS);

@@ -1,37 +1,37 @@
-// Asking the server what it does.
+// Requests the server's state.
 
 import { OWN, address } from "./place.js";
 
 const PATIENCE_MS = 4000;
 
 export class Report {
-  /** What /state says of the cameras, or null before its first answer. */
+  /** The cameras in /state; null before the first answer. */
   cameras = null;
-  /** What it warns of, if anything. */
+  /** Its warning, if there is one. */
   warning = "";
-  /** The server answered when it was asked last. */
+  /** Whether the server answered the last request. */
   reachable = true;
-  /** It did, and does not let this page in. */
+  /** Whether it denied that request. */
   unauthorised = false;
-  /** As what this page was let in, and by which proof. */
+  /** The role that was granted, and the credentials it was granted for. */
   access = "";
-  /** When it was asked last. */
+  /** When the last request was sent. */
   asked = -Infinity;
 
   #asking = null;
   #heard;
 
-  /** Calls `heard` after each question, answered or not. */
+  /** Calls `heard` after each request, answered or not. */
   constructor(heard) {
     this.#heard = heard;
   }
 
-  /** What is known of a camera; without a name, of the first. */
+  /** The state of a camera; without a name, of the first one. */
   of(name) {
     return this.cameras?.find((camera) => camera.name === name) ?? (name === null ? this.cameras?.[0] : undefined);
   }
 
-  /** Asks, unless the last question has not been answered yet. */
+  /** Sends a request, unless one is not answered yet. */
   ask() {
     this.asked = performance.now();
     this.#asking ??= this.#ask().finally(() => (this.#asking = null));

@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, unless chosen here. A classic script, so that it runs before anything is drawn.
+// Light or dark: as the system is set, unless chosen here. A classic script, so that it runs before anything is drawn.
 (function () {
   "use strict";
   var NAMES = { auto: "automatic", light: "light", dark: "dark" };
@@ -6,7 +6,7 @@
   try {
     theme = localStorage.getItem("porthole.theme") || "auto";
   } catch (_) {
-    // Nowhere to remember it.
+    // There is no storage.
   }
   if (!NAMES[theme]) theme = "auto";
 
@@ -28,7 +28,7 @@
       try {
         localStorage.setItem("porthole.theme", theme);
       } catch (_) {
-        // Then it holds until the page is closed.
+        // Without storage it lasts until the page is closed.
       }
       apply();
     });

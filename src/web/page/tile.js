@@ -4,11 +4,11 @@ import { Feed } from "./feed.js";
 import { Picture } from "./picture.js";
 import { OWN, address } from "./place.js";
 
-const SILENT_MS = 1500; // without a frame for this long something may be wrong...
-const SILENT_FRAMES = 3; // ...unless frames are rarer than that
-const WINDOW_MS = 2000; // what figures are taken over
+const SILENT_MS = 1500; // without a frame for this long there may be a fault
+const SILENT_FRAMES = 3; // frames that must be missing, where the rate is low
+const WINDOW_MS = 2000; // span that figures are computed over
 
-/** Each state: what is said, what can be said about it, and what can be done. */
+/** For each state its name, an explanation, and the button that helps. */
 const STATES = {
   connecting: ["Connecting", ""],
   starting: ["Starting the camera", "The first picture takes a moment."],
@@ -31,7 +31,7 @@ const STATES = {
 export class Tile {
   state = "connecting";
   why = "";
-  /** Stands for a picture that cannot be had frame by frame: the stream as a plain image. */
+  /** The stream as a plain image, where WebSockets do not work. */
   plain = null;
 
   #feed;
@@ -42,7 +42,7 @@ export class Tile {
   #changed;
   #orientation = { quarter: 0, mirrored: false };
 
-  /** `name` is null for the first camera before its name is known. `changed` is called when the state may have. */
+  /** `name` is null for the first camera before its name is known. `changed` is called when the state may have changed. */
   constructor(name, changed) {
     this.name = name;
     this.#changed = changed;
@@ -57,7 +57,7 @@ export class Tile {
     this.label(name);
   }
 
-  /** Names the camera, and takes up how this browser last had it turned. */
+  /** Sets the name, and restores the rotation that this browser has stored for it. */
   label(name) {
     this.name = name;
     const spoken = name ?? "the camera";
@@ -68,7 +68,7 @@ export class Tile {
       const kept = JSON.parse(localStorage.getItem(this.#key)) ?? {};
       this.turn({ quarter: (kept.quarter | 0) & 3, mirrored: kept.mirrored === true });
     } catch {
-      // Nothing kept, or nowhere to keep it.
+      // Nothing is stored, or there is no storage.
     }
   }
 
@@ -80,7 +80,7 @@ export class Tile {
     return this.#orientation;
   }
 
-  /** Turns or mirrors the picture, and remembers it. */
+  /** Rotates or mirrors the picture, and stores that. */
   turn(change, keep = false) {
     Object.assign(this.#orientation, change);
     this.#picture.turn(this.#orientation.quarter, this.#orientation.mirrored);
@@ -88,7 +88,7 @@ export class Tile {
     try {
       localStorage.setItem(this.#key, JSON.stringify(this.#orientation));
     } catch {
-      // Then it holds until the page is closed.
+      // Without storage it lasts until the page is closed.
     }
   }
 
@@ -97,7 +97,7 @@ export class Tile {
     return this.#picture.shown;
   }
 
-  /** Fetches frames, or stops doing so. */
+  /** Connects or disconnects. */
   run(wanted) {
     if (this.plain) this.#runPlain(wanted);
     else if (wanted) this.#feed.start();
@@ -106,7 +106,7 @@ export class Tile {
     if (!wanted) this.#samples = [];
   }
 
-  /** Shows the stream as a plain image, for want of something better. */
+  /** Shows the stream as a plain image. */
   goPlain() {
     this.#feed.stop();
     this.plain = new Image();
@@ -127,16 +127,16 @@ export class Tile {
     this.#changed(!this.#feed.open);
   }
 
-  /** A connection was refused twice, and a browser does not say why: a snapshot is refused with words. */
+  /** Finds out why a connection was refused: a browser does not tell for WebSockets, but for a snapshot it does. */
   async #inquire() {
     try {
       const answer = await fetch(address("snapshot", this.name), { cache: "no-store", headers: OWN });
       if (this.#feed.open || !this.wanted || answer.status === 401) return;
-      if (answer.ok) return this.goPlain(); // something between here and there lets no WebSocket through
+      if (answer.ok) return this.goPlain(); // a proxy on the way blocks WebSockets
       this.#refusal = (await answer.text()).trim();
       this.#changed(false);
     } catch {
-      // Nobody there to refuse anything.
+      // The server is not reachable.
     }
   }
 
@@ -152,7 +152,7 @@ export class Tile {
     if (this.state !== "live") this.#changed(false);
   }
 
-  /** Decides what is going on, from what the server said last and from what comes in. */
+  /** Derives the state from the server's last answer and from the frames received. */
   judge(report, now) {
     const camera = report.of(this.name);
     const [state, why] = this.#judge(report, camera, now);
@@ -188,7 +188,7 @@ export class Tile {
     if (!camera) return ["connecting", ""];
     if (camera.error) return [camera.state, camera.error];
     if (camera.state !== "live") return ["starting", ""];
-    // The server has frames. Those that came before it was asked would be here.
+    // The server has frames, and those captured before the request should be here.
     return this.lastFrame === undefined || camera.last_frame_age_ms > silent ? ["connecting", ""] : ["slow", ""];
   }
 

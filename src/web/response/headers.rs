@@ -9,10 +9,10 @@ use hyper::header::{
 /// The headers of all answers, made once from the configured origins. Where they depend on the request, they are given the
 /// origin that may read the answer (`allowed_origin`).
 #[derive(Debug)]
-pub(in crate::web) struct ResponseHeaders {
+pub(crate) struct ResponseHeaders {
     /// Content security policy of pages and scripts.
     page_policy: HeaderValue,
-    /// Content security policy of text and JSON: only who may embed it.
+    /// Content security policy of text and JSON: only which sites may embed it.
     data_policy: HeaderValue,
     /// Whether an answer depends on the `Origin` of its request.
     varies: bool,
@@ -20,7 +20,7 @@ pub(in crate::web) struct ResponseHeaders {
 
 impl ResponseHeaders {
     /// For a service whose answers the pages of `origins` may read and embed.
-    pub(in crate::web) fn new(origins: &[String]) -> Self {
+    pub(crate) fn new(origins: &[String]) -> Self {
         let sites: String = origins.iter().filter(|o| *o != "null").map(|o| format!(" {o}")).collect();
         let embedders = format!("frame-ancestors 'self'{sites}");
         let page = format!(
@@ -37,7 +37,7 @@ impl ResponseHeaders {
 
     /// Adds them to an answer. Other sites may embed pictures, as dashboards do, which does not let them read the pixels.
     /// They may neither embed nor read anything else.
-    pub(in crate::web) fn apply(&self, headers: &mut HeaderMap, allowed_origin: Option<&HeaderValue>) {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap, allowed_origin: Option<&HeaderValue>) {
         let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let is_picture = content_type.starts_with(b"image/jpeg") || content_type.starts_with(b"multipart/");
         let is_data =
@@ -59,7 +59,7 @@ impl ResponseHeaders {
     }
 
     /// The same for a multipart stream, whose head is written by hand: lines that each end with CRLF.
-    pub(in crate::web) fn stream_lines(&self, allowed_origin: Option<&HeaderValue>) -> String {
+    pub(crate) fn stream_lines(&self, allowed_origin: Option<&HeaderValue>) -> String {
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("multipart/"))]);
         self.apply(&mut headers, allowed_origin);
         headers.remove(CONTENT_TYPE);
@@ -71,7 +71,7 @@ impl ResponseHeaders {
 }
 
 /// Answers a CORS preflight request: what a script of an allowed origin may send (Fetch, section 3.2.2).
-pub(in crate::web) fn add_preflight(request: &HeaderMap, headers: &mut HeaderMap) {
+pub(crate) fn add_preflight(request: &HeaderMap, headers: &mut HeaderMap) {
     if !request.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         return;
     }

@@ -11,7 +11,7 @@ use super::answer::{Answer, text};
 /// text says what to do.
 ///
 /// There is no HSTS: a browser would then ask every other service of this host for HTTPS too.
-pub(in crate::web) fn to_https(request: &Parts) -> Answer {
+pub(crate) fn to_https(request: &Parts) -> Answer {
     let is_reading = matches!(request.method, Method::GET | Method::HEAD);
     let host = request.headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| is_host(host));
     let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -32,7 +32,7 @@ fn is_host(host: &str) -> bool {
 }
 
 /// Adds the last slash to the address of a page, as the page names its files relative to it.
-pub(in crate::web) fn with_slash(uri: &Uri) -> Answer {
+pub(crate) fn with_slash(uri: &Uri) -> Answer {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     // Relative, so that it also holds behind a proxy that adds a prefix.
     let name = uri.path().rsplit('/').next().unwrap_or_default();
@@ -44,7 +44,7 @@ pub(in crate::web) fn with_slash(uri: &Uri) -> Answer {
 }
 
 /// Leads a browser to `path` after a form, relative to the root of the service.
-pub(in crate::web) fn see_other(path: &str) -> Answer {
+pub(crate) fn see_other(path: &str) -> Answer {
     let mut answer = redirect(StatusCode::SEE_OTHER, "go on", &format!(".{path}"));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer

@@ -24,7 +24,7 @@ const CLEAR_CHECK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Du
 
 /// A connection whose writes time out.
 #[derive(Debug)]
-pub(in crate::web) struct ClientSocket {
+pub(crate) struct ClientSocket {
     transport: Transport,
     write_timeout: Duration,
     /// Runs while a write waits. Kept for the next wait, so that only the first allocates.
@@ -40,7 +40,7 @@ pub(in crate::web) struct ClientSocket {
 
 impl ClientSocket {
     /// Wraps a new connection.
-    pub(in crate::web) fn new(transport: Transport, write_timeout: Duration) -> io::Result<Self> {
+    pub(crate) fn new(transport: Transport, write_timeout: Duration) -> io::Result<Self> {
         transport.connection().set_options()?;
         let now = Instant::now();
         Ok(Self {
@@ -55,7 +55,7 @@ impl ClientSocket {
     }
 
     /// Prepares for a stream of frames: the kernel queues little unsent data.
-    pub(in crate::web) fn limit_unsent(&self) -> io::Result<()> {
+    pub(crate) fn limit_unsent(&self) -> io::Result<()> {
         self.transport.connection().limit_unsent()
     }
 
@@ -63,7 +63,7 @@ impl ClientSocket {
     ///
     /// # Errors
     /// When the peer has taken nothing of them within the write timeout.
-    pub(in crate::web) fn time_until_clear(&mut self) -> io::Result<Option<Duration>> {
+    pub(crate) fn time_until_clear(&mut self) -> io::Result<Option<Duration>> {
         let connection = self.transport.connection();
         let queued = connection.send_queue_bytes()?;
         let (now, acknowledged) = (Instant::now(), connection.written().saturating_sub(queued.into()));
@@ -86,12 +86,12 @@ impl ClientSocket {
     }
 
     /// The shortest round trip to the peer; zero if it is not known.
-    pub(in crate::web) fn min_round_trip(&self) -> Duration {
+    pub(crate) fn min_round_trip(&self) -> Duration {
         self.transport.connection().tcp_info().ok().flatten().unwrap_or_default().min_round_trip
     }
 
     /// Writes all of `parts` with as few system calls as the kernel allows, and without joining them first.
-    pub(in crate::web) async fn write_parts(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    pub(crate) async fn write_parts(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         // Skips empty parts at the start, for which a write would return 0.
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {

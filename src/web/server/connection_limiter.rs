@@ -42,7 +42,7 @@ pub struct ConnectionLimits {
 
 /// The limit at which a connection was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::web) enum ConnectionRejected {
+pub(crate) enum ConnectionRejected {
     #[error("all {0} connections are taken; raise limits.connections to allow more")]
     Total(usize),
     #[error(
@@ -90,13 +90,13 @@ impl ConnectionTable {
 
 /// Counts the connections and keeps them within their limits.
 #[derive(Debug)]
-pub(in crate::web) struct ConnectionLimiter {
+pub(crate) struct ConnectionLimiter {
     limits: ConnectionLimits,
     table: Mutex<ConnectionTable>,
 }
 
 impl ConnectionLimiter {
-    pub(in crate::web) fn new(limits: ConnectionLimits) -> Arc<Self> {
+    pub(crate) fn new(limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self { limits, table: Mutex::default() })
     }
 
@@ -108,7 +108,7 @@ impl ConnectionLimiter {
     ///
     /// # Errors
     /// [`ConnectionRejected`] when there is no room.
-    pub(in crate::web) fn admit(
+    pub(crate) fn admit(
         self: &Arc<Self>,
         peer: Peer,
         now: Instant,
@@ -136,7 +136,7 @@ impl ConnectionLimiter {
     }
 
     /// Evicts the connection that has waited longest, if it has waited long enough. Returns whether there was one.
-    pub(in crate::web) fn evict_one(&self, now: Instant) -> bool {
+    pub(crate) fn evict_one(&self, now: Instant) -> bool {
         self.table().evict_longest_waiting(now, |_| true)
     }
 
@@ -149,7 +149,7 @@ impl ConnectionLimiter {
 
 /// The right to be connected. The connection is counted until it is dropped.
 #[derive(Debug)]
-pub(in crate::web) struct Permit {
+pub(crate) struct Permit {
     id: u64,
     evict: Arc<Notify>,
     limiter: Arc<ConnectionLimiter>,
@@ -157,12 +157,12 @@ pub(in crate::web) struct Permit {
 
 impl Permit {
     /// Ready when this connection is evicted.
-    pub(in crate::web) async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.evict.notified().await;
     }
 
     /// A request has begun. The connection does not wait until the result is dropped.
-    pub(in crate::web) fn begin_request(&self) -> ActiveRequest {
+    pub(crate) fn begin_request(&self) -> ActiveRequest {
         self.limiter.set_waiting(self.id, None);
         ActiveRequest { id: self.id, limiter: Arc::clone(&self.limiter) }
     }
@@ -176,7 +176,7 @@ impl Drop for Permit {
 
 /// A request in progress.
 #[derive(Debug)]
-pub(in crate::web) struct ActiveRequest {
+pub(crate) struct ActiveRequest {
     id: u64,
     limiter: Arc<ConnectionLimiter>,
 }
@@ -189,13 +189,13 @@ impl Drop for ActiveRequest {
 
 /// The body of an answer. Its request stays in progress until the kernel has all of it.
 #[derive(Debug)]
-pub(in crate::web) struct TrackedBody {
+pub(crate) struct TrackedBody {
     body: Full<Bytes>,
     request: Option<ActiveRequest>,
 }
 
 impl TrackedBody {
-    pub(in crate::web) fn new(body: Full<Bytes>, request: ActiveRequest) -> Self {
+    pub(crate) fn new(body: Full<Bytes>, request: ActiveRequest) -> Self {
         Self { body, request: Some(request) }
     }
 }

@@ -110,7 +110,7 @@ impl ListenerSocket {
 
 /// All sockets that the service listens on.
 #[derive(Debug)]
-pub(in crate::web) struct Listeners {
+pub(crate) struct Listeners {
     sockets: Vec<ListenerSocket>,
     /// The socket that is asked first for the next connection. It moves on, so that a busy socket starves no other.
     first: usize,
@@ -118,7 +118,7 @@ pub(in crate::web) struct Listeners {
 
 impl Listeners {
     /// Listens on all of `addresses`.
-    pub(in crate::web) fn bind(addresses: &[ListenAddress]) -> Result<Self, ListenError> {
+    pub(crate) fn bind(addresses: &[ListenAddress]) -> Result<Self, ListenError> {
         let bind = |address: &ListenAddress| {
             ListenerSocket::bind(address).map_err(|source| {
                 let remedy = remedy(address, &source);
@@ -129,12 +129,12 @@ impl Listeners {
     }
 
     /// The addresses, with the ports that the kernel chose.
-    pub(in crate::web) fn addresses(&self) -> io::Result<Vec<ListenAddress>> {
+    pub(crate) fn addresses(&self) -> io::Result<Vec<ListenAddress>> {
         self.sockets.iter().map(ListenerSocket::address).collect()
     }
 
     /// Waits for the next connection on any of the sockets. Loses nothing when cancelled.
-    pub(in crate::web) async fn accept(&mut self) -> io::Result<(Connection, Peer)> {
+    pub(crate) async fn accept(&mut self) -> io::Result<(Connection, Peer)> {
         poll_fn(|cx| {
             for step in 0..self.sockets.len() {
                 let index = (self.first + step) % self.sockets.len();

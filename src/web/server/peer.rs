@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::web) enum Peer {
+pub(crate) enum Peer {
     /// A TCP client at this address.
     Tcp(SocketAddr),
     /// A program on this machine, by a UNIX socket.
@@ -17,12 +17,12 @@ pub(in crate::web) enum Peer {
 
 impl Peer {
     /// Whether it connected by a UNIX socket. TLS is not used there.
-    pub(in crate::web) fn is_unix(self) -> bool {
+    pub(crate) fn is_unix(self) -> bool {
         !matches!(self, Self::Tcp(_))
     }
 
     /// The group that limits per address count it in; see [`address_group`].
-    pub(in crate::web) fn address_group(self) -> Option<IpAddr> {
+    pub(crate) fn address_group(self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => address_group(address.ip()),
             Self::Unix | Self::Local => None,
@@ -42,7 +42,7 @@ impl fmt::Display for Peer {
 
 /// The addresses that one customer can choose from: an IPv4 address, or an IPv6 network of 64 bits, the least that a
 /// customer is given (RFC 6177). `None` for this machine, which may hold a proxy with all of its clients behind it.
-pub(in crate::web) fn address_group(ip: IpAddr) -> Option<IpAddr> {
+pub(crate) fn address_group(ip: IpAddr) -> Option<IpAddr> {
     match ip.to_canonical() {
         ip if ip.is_loopback() => None,
         IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into()),

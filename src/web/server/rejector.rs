@@ -18,11 +18,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers rejected clients. Its reference count is one more than the number that are being answered.
 #[derive(Debug, Default)]
-pub(in crate::web) struct Rejector(Arc<()>);
+pub(crate) struct Rejector(Arc<()>);
 
 impl Rejector {
     /// The task that answers one client once `open` has set up its transport; `None` when too many are being answered.
-    pub(in crate::web) fn answer<F: Future<Output = io::Result<Transport>>>(
+    pub(crate) fn answer<F: Future<Output = io::Result<Transport>>>(
         &self,
         open: F,
         why: ConnectionRejected,

@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::tcp_info::{self, TcpInfo};
 
-/// Bytes that may wait unsent in the kernel (TCP_NOTSENT_LOWAT). Bounds the memory that a peer who stops reading takes;
+/// Bytes that may wait unsent in the kernel (TCP_NOTSENT_LOWAT). Bounds the memory for a peer that stops reading;
 /// large enough that a frame of usual size is one system call.
 const MAX_UNSENT: u32 = 128 * 1024;
 /// Keepalive probes: time until the first, interval, and number. They find peers that vanished while nothing was sent.
@@ -32,7 +32,7 @@ enum RawStream {
 
 /// An accepted socket.
 #[derive(Debug)]
-pub(in crate::web) struct Connection {
+pub(crate) struct Connection {
     stream: RawStream,
     /// Bytes written so far.
     written: u64,
@@ -79,7 +79,7 @@ impl Connection {
     }
 
     /// The address of this machine that the peer connected to.
-    pub(in crate::web) fn local_address(&self) -> Option<IpAddr> {
+    pub(crate) fn local_address(&self) -> Option<IpAddr> {
         match &self.stream {
             RawStream::Tcp(stream) => stream.local_addr().ok().map(|own| own.ip()),
             RawStream::Unix(_) => None,
@@ -170,7 +170,7 @@ impl AsyncWrite for Connection {
 
 /// A connection, with or without TLS.
 #[derive(Debug)]
-pub(in crate::web) enum Transport {
+pub(crate) enum Transport {
     Plain(Connection),
     /// Boxed, as it is much larger.
     #[cfg(feature = "tls")]
@@ -179,7 +179,7 @@ pub(in crate::web) enum Transport {
 
 impl Transport {
     /// The connection underneath.
-    pub(in crate::web) fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         match self {
             Self::Plain(connection) => connection,
             #[cfg(feature = "tls")]
@@ -188,7 +188,7 @@ impl Transport {
     }
 
     /// Whether TLS is used.
-    pub(in crate::web) fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }
 }

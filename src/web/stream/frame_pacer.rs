@@ -9,7 +9,7 @@ use std::io;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep_until};
 
-use crate::ring::{Closed, Subscription};
+use crate::ring::{RingClosed, Subscription};
 use crate::web::server::client_socket::ClientSocket;
 
 /// What a stream was woken by.
@@ -22,7 +22,7 @@ pub(super) enum StreamEvent {
     /// The deadline has passed.
     Deadline,
     /// The camera is gone.
-    Closed(Closed),
+    Closed(RingClosed),
 }
 
 /// Paces the frames of one stream.

@@ -9,7 +9,7 @@ use crate::web::server::client_socket::ClientSocket;
 
 /// A stream that is ready to start.
 #[derive(Debug)]
-pub(in crate::web) enum LiveStream {
+pub(crate) enum LiveStream {
     /// Frames over WebSocket.
     WebSocket(Handshake, Viewer),
     /// Multipart MJPEG, with header lines for its head.
@@ -19,7 +19,7 @@ pub(in crate::web) enum LiveStream {
 impl LiveStream {
     /// Serves the stream until its client leaves or is disconnected, or `stop` is ready. `read_ahead` is what the client
     /// has sent behind its request.
-    pub(in crate::web) async fn serve(
+    pub(crate) async fn serve(
         self,
         socket: ClientSocket,
         read_ahead: &[u8],

@@ -41,7 +41,7 @@ const HEAD: &str = concat!(
 const BOUNDARY: &str = concat!("\r\n--", boundary!(), "\r\n");
 
 /// The answer to HEAD.
-pub(in crate::web) fn head() -> Answer {
+pub(crate) fn head() -> Answer {
     no_store(CONTENT_TYPE, Bytes::new())
 }
 

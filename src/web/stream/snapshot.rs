@@ -9,9 +9,9 @@ use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
 use super::viewer_registry::{LeasedFrame, Viewer};
-use crate::camera::{Camera, Still, StillError, Taken};
+use crate::camera::{Camera, Still, StillError, StillResult};
 use crate::frame::Timestamp;
-use crate::ring::Closed;
+use crate::ring::RingClosed;
 use crate::web::response::answer::{Answer, jpeg, unavailable};
 
 /// Time for the frame of a snapshot. A camera that has to be opened first takes one to three seconds.
@@ -27,7 +27,7 @@ enum SnapshotError {
     #[error("no answer within {} s", STILL_TIMEOUT.as_secs())]
     NoStill,
     #[error("{0}")]
-    Closed(#[from] Closed),
+    Closed(#[from] RingClosed),
     #[error("{0}")]
     Fault(String),
     #[error("{0}")]
@@ -48,7 +48,7 @@ impl AsRef<[u8]> for ViewerStill {
 
 /// Answers with the newest frame, if there is one and it is not older than `max_age`. Otherwise waits for the next one,
 /// until `fault` is ready: then the camera gives none.
-pub(in crate::web) async fn frame(
+pub(crate) async fn frame(
     camera: &Camera,
     viewer: Viewer,
     max_age: Option<Duration>,
@@ -61,10 +61,10 @@ pub(in crate::web) async fn frame(
 }
 
 /// Answers with the still that `requested` gives, or with a frame of the stream if that is as large.
-pub(in crate::web) async fn still(
+pub(crate) async fn still(
     camera: &Camera,
     viewer: Viewer,
-    requested: Receiver<Taken>,
+    requested: Receiver<StillResult>,
     fault: impl Future<Output = String>,
 ) -> Answer {
     match take_still(viewer, requested, fault).await {
@@ -74,7 +74,7 @@ pub(in crate::web) async fn still(
 }
 
 /// Answers that the camera takes no still now.
-pub(in crate::web) fn no_still(camera: &Camera, error: StillError) -> Answer {
+pub(crate) fn no_still(camera: &Camera, error: StillError) -> Answer {
     failed(camera, &error.into())
 }
 
@@ -88,11 +88,11 @@ fn failed(camera: &Camera, error: &SnapshotError) -> Answer {
 
 async fn take_still(
     viewer: Viewer,
-    requested: Receiver<Taken>,
+    requested: Receiver<StillResult>,
     fault: impl Future<Output = String>,
 ) -> Result<Bytes, SnapshotError> {
     let taken = timeout(STILL_TIMEOUT, requested).await.map_err(|_| SnapshotError::NoStill)?;
-    match taken.map_err(|_| Closed)?? {
+    match taken.map_err(|_| RingClosed)?? {
         Some(still) => {
             viewer.registration.stats.frame_sent(still.captured_at, 0, still.jpeg.len());
             Ok(Bytes::from_owner(ViewerStill { still, _viewer: viewer }))
@@ -112,7 +112,7 @@ async fn take_frame(
             viewer.subscription.changed().await?;
             let captured_at = viewer.subscription.lease().map(|lease| lease.frame().captured_at);
             if captured_at.is_some_and(|at| oldest.is_none_or(|oldest| at >= oldest)) {
-                return Ok::<_, Closed>(());
+                return Ok::<_, RingClosed>(());
             }
         }
     };

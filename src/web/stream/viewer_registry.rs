@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex};
 
 use super::viewer_stats::{DropReason, TotalsByKind, ViewerKind, ViewerStats};
 use crate::camera::Camera;
-use crate::ring::{Full, OwnedLease, Subscription};
+use crate::ring::{OwnedLease, RingFull, Subscription};
 use crate::status::{Counter, Histogram};
 use crate::sync::lock;
 use crate::web::server::peer::Peer;
 
 /// The limit at which a viewer was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::web) enum ViewerRejected {
+pub(crate) enum ViewerRejected {
     #[error(transparent)]
-    Total(#[from] Full),
+    Total(#[from] RingFull),
     #[error("your address has all of its {0} viewer places; raise limits.viewers_per_address to allow more")]
     PerAddress(usize),
 }
@@ -31,7 +31,7 @@ struct ViewerTable {
 
 /// All viewers of the service.
 #[derive(Debug)]
-pub(in crate::web) struct ViewerRegistry {
+pub(crate) struct ViewerRegistry {
     max_viewers: usize,
     max_per_address: usize,
     next_id: AtomicU64,
@@ -44,7 +44,7 @@ pub(in crate::web) struct ViewerRegistry {
 
 impl ViewerRegistry {
     /// For at most `max_viewers` viewers, and `max_per_address` from one address.
-    pub(in crate::web) fn new(max_viewers: usize, max_per_address: usize, cameras: usize) -> Arc<Self> {
+    pub(crate) fn new(max_viewers: usize, max_per_address: usize, cameras: usize) -> Arc<Self> {
         let disconnected = vec![TotalsByKind::default(); cameras];
         Arc::new(Self {
             max_viewers,
@@ -58,12 +58,12 @@ impl ViewerRegistry {
     }
 
     /// The statistics of all connected viewers.
-    pub(in crate::web) fn connected(&self) -> Vec<Arc<ViewerStats>> {
+    pub(crate) fn connected(&self) -> Vec<Arc<ViewerStats>> {
         lock(&self.table).connected.clone()
     }
 
     /// For each camera, the totals of all viewers that ever connected.
-    pub(in crate::web) fn totals(&self) -> Vec<TotalsByKind> {
+    pub(crate) fn totals(&self) -> Vec<TotalsByKind> {
         let table = lock(&self.table);
         let mut all = table.disconnected.clone();
         for stats in &table.connected {
@@ -73,17 +73,17 @@ impl ViewerRegistry {
     }
 
     /// For each camera, the ages of frames when the kernel had them.
-    pub(in crate::web) fn ages(&self) -> &[Arc<Histogram>] {
+    pub(crate) fn ages(&self) -> &[Arc<Histogram>] {
         &self.ages
     }
 
     /// The number of viewers that were disconnected for this reason.
-    pub(in crate::web) fn dropped(&self, why: DropReason) -> u64 {
+    pub(crate) fn dropped(&self, why: DropReason) -> u64 {
         self.dropped[why as usize].get()
     }
 
     /// The number of viewers that were rejected at a limit.
-    pub(in crate::web) fn rejected(&self) -> u64 {
+    pub(crate) fn rejected(&self) -> u64 {
         self.rejected.get()
     }
 
@@ -91,7 +91,7 @@ impl ViewerRegistry {
     ///
     /// # Errors
     /// [`ViewerRejected`] at a limit, which is counted.
-    pub(in crate::web) fn register(
+    pub(crate) fn register(
         self: &Arc<Self>,
         (index, camera): (usize, &Camera),
         kind: ViewerKind,
@@ -108,7 +108,7 @@ impl ViewerRegistry {
     ) -> Result<Viewer, ViewerRejected> {
         let mut table = lock(&self.table);
         if table.connected.len() == self.max_viewers {
-            return Err(Full { max_viewers: self.max_viewers }.into());
+            return Err(RingFull { max_viewers: self.max_viewers }.into());
         }
         let group = peer.address_group();
         let in_group =
@@ -127,7 +127,7 @@ impl ViewerRegistry {
 
 /// A viewer of one camera.
 #[derive(Debug)]
-pub(in crate::web) struct Viewer {
+pub(crate) struct Viewer {
     pub(super) subscription: Subscription,
     pub(super) registration: ViewerRegistration,
 }

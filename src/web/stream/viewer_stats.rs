@@ -1,4 +1,4 @@
-//! What is counted about each viewer, and added up for those who have left.
+//! What is counted about each viewer, and added up for those that have left.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::web::server::peer::Peer;
 
 /// The way in which a viewer receives frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::web) enum ViewerKind {
+pub(crate) enum ViewerKind {
     /// WebSocket, with frame headers and acknowledgements.
     Porthole,
     /// WebSocket, a bare JPEG in each message.
@@ -25,11 +25,11 @@ pub(in crate::web) enum ViewerKind {
 
 impl ViewerKind {
     /// All of them.
-    pub(in crate::web) const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::Porthole, Self::Bare, Self::Tutorial, Self::Mjpeg, Self::Snapshot];
 
     /// Its name in `/state` and `/metrics`.
-    pub(in crate::web) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Porthole => "porthole.v1",
             Self::Bare => "websocket",
@@ -42,7 +42,7 @@ impl ViewerKind {
 
 /// Why the service disconnected a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::web) enum DropReason {
+pub(crate) enum DropReason {
     /// It took no data within the write timeout.
     Stalled,
     /// It acknowledged no frame within the write timeout.
@@ -55,11 +55,10 @@ pub(in crate::web) enum DropReason {
 
 impl DropReason {
     /// All of them.
-    pub(in crate::web) const ALL: [Self; 4] =
-        [Self::Stalled, Self::Unacknowledged, Self::Silent, Self::Protocol];
+    pub(crate) const ALL: [Self; 4] = [Self::Stalled, Self::Unacknowledged, Self::Silent, Self::Protocol];
 
     /// Its name in `/metrics`.
-    pub(in crate::web) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Stalled => "stalled",
             Self::Unacknowledged => "unacknowledged",
@@ -71,18 +70,18 @@ impl DropReason {
 
 /// The statistics of one viewer. Written by its task, read by `/state`.
 #[derive(Debug)]
-pub(in crate::web) struct ViewerStats {
-    pub(in crate::web) id: u64,
+pub(crate) struct ViewerStats {
+    pub(crate) id: u64,
     /// Index of its camera.
-    pub(in crate::web) camera: usize,
-    pub(in crate::web) kind: ViewerKind,
-    pub(in crate::web) peer: Peer,
+    pub(crate) camera: usize,
+    pub(crate) kind: ViewerKind,
+    pub(crate) peer: Peer,
     /// When it connected.
-    pub(in crate::web) since: Timestamp,
-    pub(in crate::web) sent: Counter,
-    pub(in crate::web) skipped: Counter,
-    pub(in crate::web) bytes: Counter,
-    pub(in crate::web) in_flight: AtomicU32,
+    pub(crate) since: Timestamp,
+    pub(crate) sent: Counter,
+    pub(crate) skipped: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) in_flight: AtomicU32,
     /// Microseconds from the capture of the newest frame sent until the kernel had all of it.
     age_us: AtomicU64,
     /// The same of every frame sent to any viewer of the camera.
@@ -117,22 +116,22 @@ impl ViewerStats {
     }
 
     /// Age in milliseconds of the newest frame sent, when the kernel had all of it.
-    pub(in crate::web) fn age_ms(&self) -> f64 {
+    pub(crate) fn age_ms(&self) -> f64 {
         self.age_us.load(Relaxed) as f64 / 1000.0
     }
 }
 
-/// The statistics of all viewers of one camera and kind, those who have left included.
+/// The statistics of all viewers of one camera and kind, those that have left included.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::web) struct ViewerTotals {
+pub(crate) struct ViewerTotals {
     /// Viewers that ever connected.
-    pub(in crate::web) connected_total: u64,
+    pub(crate) connected_total: u64,
     /// Viewers that are connected now.
-    pub(in crate::web) connected: u64,
-    pub(in crate::web) sent: u64,
-    pub(in crate::web) skipped: u64,
-    pub(in crate::web) bytes: u64,
-    pub(in crate::web) in_flight: u64,
+    pub(crate) connected: u64,
+    pub(crate) sent: u64,
+    pub(crate) skipped: u64,
+    pub(crate) bytes: u64,
+    pub(crate) in_flight: u64,
 }
 
 impl ViewerTotals {
@@ -153,4 +152,4 @@ impl ViewerTotals {
 }
 
 /// [`ViewerTotals`] of each [`ViewerKind`], by its number.
-pub(in crate::web) type TotalsByKind = [ViewerTotals; ViewerKind::ALL.len()];
+pub(crate) type TotalsByKind = [ViewerTotals; ViewerKind::ALL.len()];

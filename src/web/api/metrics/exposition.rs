@@ -1,7 +1,7 @@
 //! The text exposition format of Prometheus, version 0.0.4.
 //!
-//! Written by hand: it is 60 lines. The `prometheus` and `prometheus-client` crates keep metrics of their own, where these
-//! are read from the status, the ring and the viewers at the moment of the request.
+//! Written by hand, as it is short. The `prometheus` and `prometheus-client` crates are built around metrics that they own.
+//! These are read from the status, the ring and the viewers when they are asked for.
 #![forbid(unsafe_code)]
 
 use std::fmt::{Display, Write};
@@ -11,27 +11,6 @@ use crate::status::Histogram;
 /// The content type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The type of a metric.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum MetricKind {
-    /// It only grows, from 0 when the service starts.
-    Counter,
-    /// It goes up and down.
-    Gauge,
-    /// Counts of durations, by size.
-    Histogram,
-}
-
-impl MetricKind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
-
 /// Labels of a sample. Names consist of letters; values are escaped.
 pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
@@ -40,10 +19,20 @@ pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 pub(super) struct Exposition(String);
 
 impl Exposition {
-    /// Begins a family: metrics of one name and type. Its samples must come before the next family.
-    pub(super) fn family<'a>(&'a mut self, kind: MetricKind, name: &'a str, help: &str) -> MetricFamily<'a> {
+    /// Begins a family: a counter if its name ends with `_total`, as the naming conventions of Prometheus have it, otherwise
+    /// a gauge. Its samples must come before the next family.
+    pub(super) fn family<'a>(&'a mut self, name: &'a str, help: &str) -> MetricFamily<'a> {
+        self.begin(if name.ends_with("_total") { "counter" } else { "gauge" }, name, help)
+    }
+
+    /// Begins a family of histograms.
+    pub(super) fn histogram_family<'a>(&'a mut self, name: &'a str, help: &str) -> MetricFamily<'a> {
+        self.begin("histogram", name, help)
+    }
+
+    fn begin<'a>(&'a mut self, kind: &str, name: &'a str, help: &str) -> MetricFamily<'a> {
         // Writing to a String cannot fail.
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {}\n", kind.name());
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         MetricFamily { text: &mut self.0, name }
     }
 
@@ -106,9 +95,12 @@ mod tests {
     #[test]
     fn samples_follow_help_and_type() {
         let mut out = Exposition::default();
-        out.family(MetricKind::Gauge, "a", "How much.").sample(&[], 1.5).sample(&[("x", "\"\\\n")], 2);
+        out.family("a", "How much.").sample(&[], 1.5).sample(&[("x", "\"\\\n")], 2);
         let expected = "# HELP a How much.\n# TYPE a gauge\na 1.5\na{x=\"\\\"\\\\\\n\"} 2\n";
         assert_eq!(out.into_text(), expected);
+        let mut out = Exposition::default();
+        out.family("a_total", "How many.").sample(&[], 3);
+        assert_eq!(out.into_text(), "# HELP a_total How many.\n# TYPE a_total counter\na_total 3\n");
     }
 
     #[test]
@@ -116,7 +108,7 @@ mod tests {
         let histogram = Histogram::default();
         histogram.record(Duration::from_millis(3));
         let mut out = Exposition::default();
-        out.family(MetricKind::Histogram, "h_seconds", "How long.").histogram(&[("x", "y")], &histogram);
+        out.histogram_family("h_seconds", "How long.").histogram(&[("x", "y")], &histogram);
         let text = out.into_text();
         assert!(text.contains("h_seconds_bucket{x=\"y\",le=\"0.002048\"} 0\n"), "{text}");
         assert!(text.contains("h_seconds_bucket{x=\"y\",le=\"0.004096\"} 1\n"), "{text}");

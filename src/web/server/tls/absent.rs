@@ -16,22 +16,22 @@ pub struct TlsError;
 
 /// The server's side of TLS.
 #[derive(Debug)]
-pub(in crate::web) struct TlsServer {
-    pub(in crate::web) reloads: Counter,
-    pub(in crate::web) rejected: Counter,
+pub(crate) struct TlsServer {
+    pub(crate) reloads: Counter,
+    pub(crate) rejected: Counter,
     never: std::convert::Infallible,
 }
 
 /// What the first bytes of a connection turned out to be.
 #[allow(dead_code, reason = "the same as with TLS")]
-pub(in crate::web) enum FirstBytes {
+pub(crate) enum FirstBytes {
     Tls(Transport),
     Plain(Connection),
 }
 
 impl TlsServer {
     /// Fails if TLS is wanted.
-    pub(in crate::web) fn prepare(
+    pub(crate) fn prepare(
         encryption: &Encryption,
         _: &Path,
         _: &[ListenAddress],
@@ -40,7 +40,7 @@ impl TlsServer {
     }
 
     /// Never called.
-    pub(in crate::web) async fn accept(&self, _: Connection) -> io::Result<FirstBytes> {
+    pub(crate) async fn accept(&self, _: Connection) -> io::Result<FirstBytes> {
         match self.never {}
     }
 }

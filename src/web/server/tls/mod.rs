@@ -7,4 +7,4 @@ mod self_signed;
 mod tls_server;
 
 pub use error::TlsError;
-pub(in crate::web) use tls_server::{FirstBytes, TlsServer};
+pub(crate) use tls_server::{FirstBytes, TlsServer};

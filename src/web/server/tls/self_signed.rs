@@ -1,14 +1,11 @@
 //! The self-signed certificate, made once and kept where only this user can read it.
 //!
-//! One file holds the names and the end of validity as text, which readers of PEM skip, then certificate and key. It is
-//! written under another name and renamed, so that a power cut leaves a whole file or none.
+//! One file holds the names and the end of validity as text, which readers of PEM skip, then certificate and key.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +16,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpos
 
 use super::certificate::{self, Certificate};
 use super::error::TlsError;
+use crate::storage;
 use crate::web::server::address::ListenAddress;
 
 /// Seconds in a day.
@@ -103,13 +101,8 @@ fn make(state_dir: &Path, names: &[String]) -> io::Result<Certificate> {
         pem("CERTIFICATE", certificate.der()),
         pem("PRIVATE KEY", &key.serialize_der())
     );
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    // Two processes may start at the same time, so each has its own.
-    let (path, aside) = (path(state_dir), path(state_dir).with_extension(std::process::id().to_string()));
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&aside, &path)?;
+    let path = path(state_dir);
+    storage::replace(&path, 0o600, text.as_bytes())?;
     Ok(read(&path)?.0)
 }
 

@@ -69,17 +69,17 @@ struct LoadedCertificate {
 
 /// The server's side of TLS.
 #[derive(Debug)]
-pub(in crate::web) struct TlsServer {
+pub(crate) struct TlsServer {
     source: CertificateSource,
     current: Mutex<LoadedCertificate>,
     /// Certificates that replaced an older one.
-    pub(in crate::web) reloads: Counter,
+    pub(crate) reloads: Counter,
     /// Certificates that were not valid, so that the older one stays in use.
-    pub(in crate::web) rejected: Counter,
+    pub(crate) rejected: Counter,
 }
 
 /// What the first bytes of a connection turned out to be.
-pub(in crate::web) enum FirstBytes {
+pub(crate) enum FirstBytes {
     /// A TLS handshake, which is complete now.
     Tls(Transport),
     /// Something else, most likely a plain HTTP request. It is still to be read.
@@ -89,7 +89,7 @@ pub(in crate::web) enum FirstBytes {
 impl TlsServer {
     /// Loads the certificate; `None` if `encryption` is none. A self-signed one is kept in `state_dir`, and made for the
     /// names and addresses of this machine and those in `listen`.
-    pub(in crate::web) fn prepare(
+    pub(crate) fn prepare(
         encryption: &Encryption,
         state_dir: &Path,
         listen: &[ListenAddress],
@@ -121,7 +121,7 @@ impl TlsServer {
     }
 
     /// Waits for the first byte and completes the TLS handshake if it is one. Has no timeout of its own.
-    pub(in crate::web) async fn accept(&self, connection: Connection) -> io::Result<FirstBytes> {
+    pub(crate) async fn accept(&self, connection: Connection) -> io::Result<FirstBytes> {
         match connection.first_byte().await? {
             None => Err(io::ErrorKind::UnexpectedEof.into()),
             Some(HANDSHAKE_RECORD) => {

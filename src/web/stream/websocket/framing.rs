@@ -152,7 +152,7 @@ impl MessageReader {
         })
     }
 
-    /// The space to read into. It is never empty after [`MessageReader::next`] returned `None`.
+    /// The space to read into. It is never empty after [`MessageReader::next_message`] returned `None`.
     pub fn unfilled(&mut self) -> &mut [u8] {
         if self.filled.start > 0 {
             self.buffer.copy_within(self.filled.clone(), 0);
@@ -170,7 +170,7 @@ impl MessageReader {
     ///
     /// # Errors
     /// [`ProtocolError`]. The connection cannot go on after that.
-    pub fn next(&mut self) -> Result<Option<Message<'_>>, ProtocolError> {
+    pub fn next_message(&mut self) -> Result<Option<Message<'_>>, ProtocolError> {
         loop {
             let Some(frame) = self.frame()? else { return Ok(None) };
             let payload = frame.payload;
@@ -291,7 +291,7 @@ mod tests {
         let mut reader = MessageReader::new(200, &[]).unwrap();
         let (mut messages, mut rest) = (Vec::new(), bytes);
         loop {
-            match reader.next() {
+            match reader.next_message() {
                 Ok(Some(message)) => messages.push(format!("{message:?}")),
                 Ok(None) if rest.is_empty() => return messages,
                 Ok(None) => {
@@ -377,7 +377,7 @@ mod tests {
     fn bytes_behind_the_handshake_are_read() {
         let early = frame(0x81, b"early");
         let mut reader = MessageReader::new(200, &early).unwrap();
-        assert_eq!(reader.next().unwrap(), Some(Message::Text("early")));
+        assert_eq!(reader.next_message().unwrap(), Some(Message::Text("early")));
         assert_eq!(MessageReader::new(200, &[0; 300]).unwrap_err(), ProtocolError::TooBig(200));
     }
 }

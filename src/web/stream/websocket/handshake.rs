@@ -15,7 +15,7 @@ const SUBPROTOCOL: &str = "porthole.v1";
 
 /// The request is not a valid handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::web) enum HandshakeError {
+pub(crate) enum HandshakeError {
     #[error("this is a WebSocket address; open it with a WebSocket client, or use /stream")]
     NotWebSocket,
     #[error("the WebSocket version must be 13 (RFC 6455)")]
@@ -26,7 +26,7 @@ pub(in crate::web) enum HandshakeError {
 
 /// A valid handshake.
 #[derive(Debug)]
-pub(in crate::web) struct Handshake {
+pub(crate) struct Handshake {
     accept: String,
     has_headers: bool,
 }
@@ -36,7 +36,7 @@ impl Handshake {
     ///
     /// # Errors
     /// [`HandshakeError`] says what is missing or wrong.
-    pub(in crate::web) fn read(headers: &HeaderMap) -> Result<Self, HandshakeError> {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, HandshakeError> {
         if !has_token(headers, UPGRADE, "websocket") || !has_token(headers, CONNECTION, "upgrade") {
             return Err(HandshakeError::NotWebSocket);
         }
@@ -52,7 +52,7 @@ impl Handshake {
     }
 
     /// The format in which the viewer receives frames, unless it uses the tutorial's.
-    pub(in crate::web) fn kind(&self) -> ViewerKind {
+    pub(crate) fn kind(&self) -> ViewerKind {
         if self.has_headers { ViewerKind::Porthole } else { ViewerKind::Bare }
     }
 

@@ -2,6 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod framing;
-pub(in crate::web) mod handshake;
+pub(crate) mod handshake;
 mod messages;
-pub(in crate::web) mod session;
+pub(crate) mod session;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::framing::{Message, MessageReader, ProtocolError, ServerFrameHeader, close_code};
 use super::handshake::Handshake;
 use super::messages::{TextReply, frame_header, reply, tutorial_message};
-use crate::ring::{Closed, Lease, Subscription};
+use crate::ring::{Lease, RingClosed, Subscription};
 use crate::web::server::client_socket::ClientSocket;
 use crate::web::stream::flow_control::InFlightWindow;
 use crate::web::stream::frame_pacer::{FramePacer, StreamEvent};
@@ -46,7 +46,7 @@ enum SessionEnd {
     #[error("acknowledged no frame for {0:?}")]
     Unacknowledged(Duration),
     #[error("{0}")]
-    Camera(#[from] Closed),
+    Camera(#[from] RingClosed),
     #[error("the service stops")]
     Stopping,
 }
@@ -77,11 +77,11 @@ impl SessionEnd {
 
 /// Timeouts after which a viewer is disconnected.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::web) struct StreamTimeouts {
+pub(crate) struct StreamTimeouts {
     /// For taking data, and for acknowledging a frame.
-    pub(in crate::web) write: Duration,
+    pub(crate) write: Duration,
     /// For sending anything at all, though it is pinged.
-    pub(in crate::web) pong: Duration,
+    pub(crate) pong: Duration,
 }
 
 impl StreamTimeouts {
@@ -92,7 +92,7 @@ impl StreamTimeouts {
 }
 
 /// Serves a viewer until it leaves or exceeds a timeout, or `stop` is ready.
-pub(in crate::web) async fn serve(
+pub(crate) async fn serve(
     mut socket: ClientSocket,
     read_ahead: &[u8],
     handshake: Handshake,
@@ -217,7 +217,7 @@ impl WebSocketSession<'_> {
     async fn answer_messages(&mut self) -> Result<bool, SessionEnd> {
         let mut has_answered = false;
         loop {
-            let reply = match self.reader.next()? {
+            let reply = match self.reader.next_message()? {
                 None => return Ok(has_answered),
                 Some(Message::Text(text)) => reply(text),
                 Some(Message::Ping(payload)) => {

@@ -1,0 +1,55 @@
+//! The settings of a camera.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::control::ControlValue;
+use super::source_spec::SourceSpec;
+use crate::frame::{PixelFormat, Resolution};
+use crate::jpeg::JpegSettings;
+
+/// The settings of one camera, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraSettings {
+    /// The name in URLs and messages.
+    pub name: String,
+    /// Where pictures come from.
+    pub source: SourceSpec,
+    /// Picture size: `Some` is used exactly, `None` means [`DEFAULT_RESOLUTION`] or the nearest available.
+    pub resolution: Option<Resolution>,
+    /// Frames per second; the nearest available rate is used.
+    pub fps: f32,
+    /// The format that the device sends; `None` selects the cheapest one it offers.
+    pub format: Option<PixelFormat>,
+    /// How JPEGs are encoded and checked.
+    pub jpeg: JpegSettings,
+    /// How long the source stays open after the last viewer has left.
+    pub linger: Duration,
+    /// Frames that are dropped after opening, while the camera adjusts its exposure.
+    pub skip_first: u32,
+    /// Values that the controls are set to whenever the camera is opened.
+    pub controls: BTreeMap<String, ControlValue>,
+    /// Where control values that viewers set are stored over a restart; `None` if they are not.
+    pub controls_file: Option<PathBuf>,
+}
+
+/// The picture size when none is configured.
+pub const DEFAULT_RESOLUTION: Resolution = Resolution::new(1280, 720);
+
+/// Bytes of the largest JPEG that is expected when neither the source nor the configuration states a size: 1 MiB.
+const MIN_JPEG_BYTES: usize = 1 << 20;
+
+impl CameraSettings {
+    /// Most bytes of a JPEG, for a source that does not state its picture size.
+    pub(super) fn max_jpeg_bytes(&self) -> usize {
+        max_jpeg_bytes(self.resolution.unwrap_or(DEFAULT_RESOLUTION)).max(MIN_JPEG_BYTES)
+    }
+}
+
+/// Most bytes of a JPEG of this size: two bytes per pixel, as cameras reserve themselves, and room for headers that are
+/// added.
+pub(super) fn max_jpeg_bytes(resolution: Resolution) -> usize {
+    resolution.pixels() * 2 + 4096
+}

@@ -1,0 +1,183 @@
+//! A shell command as a child process, in a process group of its own that ends as a whole.
+#![allow(unsafe_code)]
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use log::warn;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use crate::camera::shell_command::ShellCommand;
+use crate::camera::spawn_lock::spawn_lock;
+use crate::camera::wake::{WaitResult, Waker};
+use crate::frame::Timestamp;
+
+/// Time from SIGTERM to SIGKILL. The whole service must stop within 900 ms.
+const TERM_GRACE: Duration = Duration::from_millis(400);
+/// Longest time between the end of a command's output and its exit, if the one causes the other.
+const EXIT_GRACE: Duration = Duration::from_millis(200);
+/// Interval of the checks for an exit. Before Linux 5.3 there is no descriptor to wait for.
+const EXIT_POLL: Duration = Duration::from_millis(5);
+/// Bytes kept of the last line that a command wrote to its standard error.
+const MAX_LINE: usize = 200;
+/// SIGKILL as [`ExitStatusExt::signal`] reports it.
+const SIGKILL: i32 = Signal::SIGKILL as i32;
+
+/// A running shell command.
+pub(super) struct ShellProcess {
+    child: Child,
+    group: Pid,
+    stdout: ChildStdout,
+    /// `None` once the command has closed it.
+    stderr: Option<ChildStderr>,
+    last_line: LastLine,
+}
+
+impl ShellProcess {
+    /// Starts a command. Its standard output and error can be read without blocking.
+    pub(super) fn spawn(command: &ShellCommand) -> io::Result<Self> {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(command.with_passwords()).process_group(0);
+        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // The kernel kills the child when the thread that started it ends in any way, also by SIGKILL.
+        // SAFETY: between fork and exec the closure makes one system call that is allowed there, and does not allocate.
+        unsafe { shell.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
+        let mut child = {
+            let _lock = spawn_lock();
+            shell.spawn()?
+        };
+        let group = Pid::from_raw(child.id() as i32);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let stdout = stdout.ok_or_else(|| io::Error::other("its standard output is no pipe"))?;
+        for fd in [Some(stdout.as_fd()), stderr.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
+            let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+            fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        }
+        Ok(Self { child, group, stdout, stderr, last_line: LastLine::default() })
+    }
+
+    pub(super) fn group(&self) -> Pid {
+        self.group
+    }
+
+    /// Waits for output: descriptor 0 is the standard output, 1 the standard error.
+    pub(super) fn wait(&self, waker: &Waker, deadline: Timestamp) -> WaitResult {
+        let stdout = self.stdout.as_fd();
+        match &self.stderr {
+            Some(stderr) => waker.wait(&[stdout, stderr.as_fd()], Some(deadline)),
+            None => waker.wait(&[stdout], Some(deadline)),
+        }
+    }
+
+    pub(super) fn read_stdout(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stdout.read(buffer)
+    }
+
+    /// Reads the standard error and keeps its last line.
+    pub(super) fn read_stderr(&mut self) {
+        let Some(stderr) = &mut self.stderr else { return };
+        let mut buffer = [0; 512];
+        match stderr.read(&mut buffer) {
+            Ok(0) => self.stderr = None,
+            Ok(n) => self.last_line.add(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.stderr = None,
+        }
+    }
+
+    /// Whether a command that has closed its output exits too.
+    pub(super) fn ends_after_its_output(&self) -> bool {
+        self.exits_within(EXIT_GRACE)
+    }
+
+    /// Ends the process group. Returns how the command ended, and its last line on the standard error.
+    pub(super) fn terminate(mut self) -> (String, String) {
+        let _ = killpg(self.group, Signal::SIGTERM);
+        self.exits_within(TERM_GRACE);
+        // Also for processes that the command left behind. The number still belongs to the group: the command has not been
+        // reaped. Once it is, the number may be reused, so this runs once.
+        if let Err(error) = killpg(self.group, Signal::SIGKILL) {
+            warn!("exec: process group {} cannot be killed: {error}", self.group);
+        }
+        let outcome =
+            self.child.wait().map_or_else(|error| format!("cannot be waited for ({error})"), outcome);
+        self.read_stderr();
+        (outcome, self.last_line.text())
+    }
+
+    /// Waits for at most `timeout` until the command has exited; returns whether it has. Does not reap it.
+    fn exits_within(&self, timeout: Duration) -> bool {
+        let begun = Timestamp::now();
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while matches!(waitid(Id::Pid(self.group), flags), Ok(WaitStatus::StillAlive)) {
+            if Timestamp::now().since(begun) >= timeout {
+                return false;
+            }
+            std::thread::sleep(EXIT_POLL);
+        }
+        true
+    }
+}
+
+/// How a command ended, in words.
+fn outcome(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(127), _) => "was not found".into(),
+        (Some(code), _) => format!("ended with status {code}"),
+        (None, Some(SIGKILL)) => "was killed (signal 9), as the kernel does when memory runs out".into(),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => format!("ended ({status})"),
+    }
+}
+
+/// The last line that was not empty.
+#[derive(Default)]
+struct LastLine {
+    line: Vec<u8>,
+    finished: bool,
+}
+
+impl LastLine {
+    fn add(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            match byte {
+                b'\n' | b'\r' => self.finished = true,
+                _ => {
+                    if std::mem::take(&mut self.finished) {
+                        self.line.clear();
+                    }
+                    if self.line.len() < MAX_LINE {
+                        self.line.push(byte);
+                    }
+                }
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.line).trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_kept_and_limited() {
+        let mut line = LastLine::default();
+        line.add(b"first\nsecond ");
+        assert_eq!(line.text(), "second");
+        line.add(b"line\r\n\n");
+        assert_eq!(line.text(), "second line");
+        line.add(&[b'x'; 5000]);
+        assert_eq!(line.text(), "x".repeat(MAX_LINE));
+    }
+}

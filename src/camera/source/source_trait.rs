@@ -1,0 +1,63 @@
+//! What every kind of source implements, and what it gives to the capture thread.
+#![forbid(unsafe_code)]
+
+use crate::camera::error::SourceError;
+use crate::camera::wake::Waker;
+use crate::frame::Timestamp;
+use crate::jpeg::Picture;
+use crate::status::SourceInfo;
+
+/// A source of pictures. One thread uses it, and opens and closes it many times.
+pub(in crate::camera) trait Source: Send {
+    /// Opens the source and starts capturing.
+    fn open(&mut self) -> Result<OpenedSource, SourceError>;
+
+    /// Opens the source at its largest picture size; `None`, and nothing opened, if `open` uses that size already.
+    fn open_largest(&mut self) -> Result<Option<OpenedSource>, SourceError> {
+        Ok(None)
+    }
+
+    /// Waits for the next picture until `deadline` and passes it to `sink`. Returns without one at the deadline, and when the
+    /// thread is woken. The picture is valid only during the call of `sink`.
+    fn next(
+        &mut self,
+        waker: &Waker,
+        deadline: Timestamp,
+        sink: &mut PictureSink<'_>,
+    ) -> Result<(), SourceError>;
+
+    /// Releases everything that opening acquired. Also called after errors and when nothing is open.
+    fn close(&mut self);
+}
+
+/// Receives the pictures of a source.
+pub(in crate::camera) type PictureSink<'a> = dyn FnMut(CapturedPicture<'_>) + 'a;
+
+/// A picture from a source.
+pub(in crate::camera) struct CapturedPicture<'a> {
+    pub(in crate::camera) picture: Picture<'a>,
+    /// When the picture was complete.
+    pub(in crate::camera) at: Timestamp,
+    /// Pictures that were lost since the previous one.
+    pub(in crate::camera) missed: u32,
+    /// The source reports that the content is damaged.
+    pub(in crate::camera) damaged: bool,
+}
+
+impl<'a> CapturedPicture<'a> {
+    /// An intact picture that is complete now, with no picture lost before it.
+    pub(super) fn now(picture: Picture<'a>) -> Self {
+        Self { picture, at: Timestamp::now(), missed: 0, damaged: false }
+    }
+}
+
+/// The properties of an opened source.
+#[derive(Clone, Debug)]
+pub(in crate::camera) struct OpenedSource {
+    /// For the status; its `encoding` is not known to the source.
+    pub(in crate::camera) info: SourceInfo,
+    /// Most bytes of a JPEG of this source.
+    pub(in crate::camera) max_jpeg_bytes: usize,
+    /// The source offers a larger picture size.
+    pub(in crate::camera) has_larger: bool,
+}

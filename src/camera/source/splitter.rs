@@ -1,0 +1,227 @@
+//! Splits a byte stream into JPEGs.
+//!
+//! The splitter follows marker segments by their lengths, so a thumbnail in a header is not taken for the end of a picture.
+//! [`crate::jpeg::inspect`] checks later whether a piece is a valid JPEG; here a damaged one ends where the next begins.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::ops::Range;
+
+use memchr::{memchr, memmem};
+
+const SOI: [u8; 3] = [0xff, 0xd8, 0xff];
+
+/// Buffers a stream and returns its JPEGs.
+pub struct Splitter {
+    /// Allocated once. The bytes in `pending` have not been returned yet.
+    buffer: Box<[u8]>,
+    pending: Range<usize>,
+    /// The position up to which the stream was parsed.
+    at: usize,
+    state: ParseState,
+}
+
+/// What is at the position.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ParseState {
+    /// Between pictures.
+    Outside,
+    /// Between two marker segments.
+    Headers,
+    /// In entropy-coded data.
+    Scan,
+}
+
+/// The next piece of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A JPEG: from SOI to EOI, or to where the next picture begins.
+    Picture(&'a [u8]),
+    /// A picture that does not fit into the buffer was dropped.
+    TooLarge,
+    /// No complete picture; read more.
+    Incomplete,
+}
+
+impl Splitter {
+    /// A splitter for pictures of at most `bytes`.
+    pub fn new(bytes: usize) -> Self {
+        Self { buffer: vec![0; bytes].into(), pending: 0..0, at: 0, state: ParseState::Outside }
+    }
+
+    /// Reads once. Returns the number of bytes read; 0 at the end of the stream.
+    pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        // Starting at the front whenever possible keeps the number of touched pages small.
+        if self.pending.is_empty() || self.pending.end == self.buffer.len() {
+            self.buffer.copy_within(self.pending.clone(), 0);
+            self.at -= self.pending.start;
+            self.pending = 0..self.pending.len();
+        }
+        let n = read(&mut self.buffer[self.pending.end..])?;
+        self.pending.end += n;
+        Ok(n)
+    }
+
+    /// The next piece of the data read so far. After [`Piece::Incomplete`] there is room to read more.
+    pub fn next_piece(&mut self) -> Piece<'_> {
+        match self.parse() {
+            Some(end) => {
+                let piece = self.pending.start..end;
+                self.pending.start = end;
+                self.at = end;
+                self.state = ParseState::Outside;
+                Piece::Picture(&self.buffer[piece])
+            }
+            None if self.pending.len() == self.buffer.len() => {
+                self.reset();
+                Piece::TooLarge
+            }
+            None => Piece::Incomplete,
+        }
+    }
+
+    /// Drops the data read so far, for a stream that starts again.
+    pub fn reset(&mut self) {
+        (self.pending, self.at, self.state) = (0..0, 0, ParseState::Outside);
+    }
+
+    /// Parses the data read so far. Returns the end of the picture once it is found.
+    fn parse(&mut self) -> Option<usize> {
+        loop {
+            let data = &self.buffer[..self.pending.end];
+            let rest = &data[self.at..];
+            match self.state {
+                ParseState::Outside => {
+                    let Some(start) = memmem::find(rest, &SOI) else {
+                        // The last two bytes may be the first two of an SOI.
+                        self.at += rest.len().saturating_sub(SOI.len() - 1);
+                        self.pending.start = self.at;
+                        return None;
+                    };
+                    self.pending.start = self.at + start;
+                    self.at = self.pending.start + 2;
+                    self.state = ParseState::Headers;
+                }
+                ParseState::Headers => match *rest {
+                    [0xff, 0xff, ..] => self.at += 1,
+                    [0xff, 0xd9, ..] => return Some(self.at + 2),
+                    // A new picture: the one before ends here.
+                    [0xff, 0xd8, ..] => return Some(self.at),
+                    [0xff, code, high, low, ..] => {
+                        self.at += 2 + usize::from(u16::from_be_bytes([high, low]));
+                        self.state = if code == 0xda { ParseState::Scan } else { ParseState::Headers };
+                        if self.at > self.pending.end {
+                            // The segment is not complete. Parse it again when it is, as its length may be wrong.
+                            self.at -= 2 + usize::from(u16::from_be_bytes([high, low]));
+                            self.state = ParseState::Headers;
+                            return None;
+                        }
+                    }
+                    [0xff, ..] | [] => return None,
+                    _ => return Some(self.at + 1),
+                },
+                ParseState::Scan => {
+                    let Some(skip) = memchr(0xff, rest) else {
+                        self.at = self.pending.end;
+                        return None;
+                    };
+                    self.at += skip;
+                    match rest.get(skip + 1) {
+                        None => return None,
+                        Some(0x00 | 0xd0..=0xd7) => self.at += 2,
+                        Some(_) => self.state = ParseState::Headers,
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The structure of a picture: headers, a segment with a thumbnail, data with stuffed bytes and restart markers.
+    fn picture(tag: u8) -> Vec<u8> {
+        let thumbnail = [0xff, 0xd8, 0xff, 0xdb, 0xff, 0xd9];
+        let app1 = [&[0xff, 0xe1, 0, 2 + thumbnail.len() as u8][..], &thumbnail].concat();
+        let scan =
+            [&[0xff, 0xda, 0, 3, tag][..], &[1, 2, 0xff, 0, 3, 0xff, 0xd0, tag, 0xff, 0xff, 0xd9]].concat();
+        [&[0xff, 0xd8][..], &app1, &scan].concat()
+    }
+
+    /// Everything in `stream`, read `step` bytes at a time.
+    fn split(stream: &[u8], step: usize, capacity: usize) -> (Vec<Vec<u8>>, usize) {
+        let (mut splitter, mut source) = (Splitter::new(capacity), stream);
+        let (mut pieces, mut too_large) = (Vec::new(), 0);
+        loop {
+            match splitter.next_piece() {
+                Piece::Picture(piece) => pieces.push(piece.to_vec()),
+                Piece::TooLarge => too_large += 1,
+                Piece::Incomplete => {
+                    let read = |room: &mut [u8]| {
+                        assert!(!room.is_empty(), "no room left to read into");
+                        let n = step.min(room.len());
+                        io::Read::read(&mut source, &mut room[..n])
+                    };
+                    if splitter.fill(read).unwrap() == 0 {
+                        return (pieces, too_large);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_are_complete_however_the_stream_is_read() {
+        let all = [picture(1), picture(2), picture(3)];
+        let stream =
+            [&b"--boundary\r\n\r\n"[..], &all[0], b"\r\nnoise\xff\xff\xd9", &all[1], &all[2]].concat();
+        for step in 1..=stream.len() {
+            for capacity in [64, 100, 4096] {
+                assert_eq!(
+                    split(&stream, step, capacity),
+                    (all.to_vec(), 0),
+                    "step {step}, capacity {capacity}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_truncated_picture_does_not_affect_the_next() {
+        let (whole, cut) = (picture(1), &picture(2)[..24]);
+        let stream = [cut, &whole, &whole].concat();
+        for step in [1, 7, 1000] {
+            let (pieces, _) = split(&stream, step, 4096);
+            assert_eq!(pieces.len(), 3);
+            assert_eq!(pieces[1..], [whole.clone(), whole.clone()]);
+        }
+    }
+
+    #[test]
+    fn a_picture_larger_than_the_buffer_is_dropped_and_reported() {
+        let large = [&picture(1)[..20], &[7; 300][..], &[0xff, 0xd9]].concat();
+        let stream = [&large[..], &picture(2), &picture(3)].concat();
+        let (pieces, too_large) = split(&stream, 50, 128);
+        assert!(too_large > 0);
+        assert_eq!(pieces.last(), Some(&picture(3)));
+    }
+
+    #[test]
+    fn noise_is_skipped() {
+        let mut seed = 1u32;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Mostly bytes that are part of markers.
+            [0xff, 0xd8, 0xff, 0xd9, 0xda, 0x00, 0xe1, (seed >> 16) as u8][(seed >> 29) as usize]
+        })
+        .take(200_000)
+        .collect();
+        for step in [1, 13, 4096] {
+            let (mut pieces, _) =
+                split(&[&noise[..], &[0; 70_000], &picture(9), &picture(9)].concat(), step, 70_000);
+            assert_eq!(pieces.pop(), Some(picture(9)), "step {step}");
+        }
+    }
+}

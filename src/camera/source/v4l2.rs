@@ -1,0 +1,221 @@
+//! The `auto` and device sources: a V4L2 camera.
+//!
+//! After an unplug the device answers ENODEV, EINVAL or EIO. A stalled camera reports nothing at all.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, info};
+use nix::errno::Errno;
+
+use super::source_trait::{CapturedPicture, OpenedSource, PictureSink, Source};
+use crate::camera::error::SourceError;
+use crate::camera::settings::{CameraSettings, max_jpeg_bytes};
+use crate::camera::v4l2::{
+    BufferInfo, CaptureDevice, ControlStore, LocatedDevice, StreamFormat, WantedMode, require_capture_node,
+};
+use crate::camera::wake::{WaitResult, Waker};
+use crate::frame::{PixelFormat, Timestamp};
+use crate::jpeg::{Picture, RawPicture};
+use crate::status::SourceInfo;
+
+/// If the driver does not state the clock of its timestamps, a timestamp that is older than this when its buffer is dequeued is
+/// of another clock, and not used.
+const MAX_TIMESTAMP_AGE: Duration = Duration::from_secs(1);
+/// Bytes that are added to the largest buffer of a JPEG camera, for headers that are inserted.
+const HEADER_BYTES: usize = 4096;
+
+pub(super) struct V4l2Source {
+    wanted: WantedMode,
+    controls: Arc<ControlStore>,
+    stream: Option<V4l2Stream>,
+}
+
+/// A device that streams.
+struct V4l2Stream {
+    device: CaptureDevice,
+    path: String,
+    pixel_format: PixelFormat,
+    format: StreamFormat,
+    last_sequence: Option<u32>,
+    /// When the last frame was complete.
+    last_at: Timestamp,
+}
+
+/// The size at which a device is opened.
+#[derive(Clone, Copy)]
+enum OpenSize {
+    Wanted,
+    Largest,
+}
+
+impl V4l2Source {
+    pub(super) fn new(controls: Arc<ControlStore>, settings: &CameraSettings) -> Self {
+        let CameraSettings { format, resolution, fps, .. } = *settings;
+        Self { wanted: WantedMode { format, resolution, fps }, controls, stream: None }
+    }
+
+    /// Finds the device, opens it and starts streaming. `None` if the largest size is the wanted one.
+    fn open_at(&mut self, size: OpenSize) -> Result<Option<OpenedSource>, SourceError> {
+        let LocatedDevice { path, reason } = self.controls.locate()?;
+        if let Some(reason) = reason {
+            info!("auto: {reason}");
+        }
+        let name = path.display().to_string();
+        let failed = |call| {
+            let name = name.clone();
+            move |error: io::Error| SourceError::of_call(&name, call, error)
+        };
+        let mut device = CaptureDevice::open(&path).map_err(failed("open"))?;
+        let capability = device.device().capability().map_err(failed("VIDIOC_QUERYCAP"))?;
+        require_capture_node(&path, &capability)?;
+        let formats = device.formats(self.wanted.fps).map_err(failed("VIDIOC_ENUM_FMT"))?;
+        let usual = formats.choose(&name, &self.wanted)?;
+        let larger = formats.larger_mode(&self.wanted, &usual);
+        let mode = match (size, larger) {
+            (OpenSize::Wanted, _) => usual,
+            (OpenSize::Largest, Some(larger)) => larger,
+            (OpenSize::Largest, None) => return Ok(None),
+        };
+        debug!("{name}: requesting {} {} at {} fps", mode.format, mode.resolution, mode.fps);
+        let format = device.start(&formats, &mode)?;
+        self.controls.camera_opened(device.device(), capability.clone());
+        let info = SourceInfo {
+            driver: capability.driver,
+            card: capability.card,
+            path: name.clone(),
+            format: mode.format,
+            resolution: Some(format.resolution),
+            fps: format.fps,
+            encoding: None,
+        };
+        let max_jpeg_bytes = match mode.format {
+            PixelFormat::Mjpeg => max_jpeg_bytes(format.resolution).max(format.buffer_bytes + HEADER_BYTES),
+            _ => max_jpeg_bytes(format.resolution),
+        };
+        self.stream = Some(V4l2Stream {
+            device,
+            path: name,
+            pixel_format: mode.format,
+            format,
+            last_sequence: None,
+            last_at: Timestamp::default(),
+        });
+        Ok(Some(OpenedSource { info, max_jpeg_bytes, has_larger: larger.is_some() }))
+    }
+}
+
+impl Source for V4l2Source {
+    fn open(&mut self) -> Result<OpenedSource, SourceError> {
+        let opened = self.open_at(OpenSize::Wanted)?;
+        Ok(opened.expect("only `OpenSize::Largest` gives `None`"))
+    }
+
+    fn open_largest(&mut self) -> Result<Option<OpenedSource>, SourceError> {
+        self.open_at(OpenSize::Largest)
+    }
+
+    fn next(
+        &mut self,
+        waker: &Waker,
+        deadline: Timestamp,
+        sink: &mut PictureSink<'_>,
+    ) -> Result<(), SourceError> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let next = stream.next(waker, deadline, sink);
+        if let Err(SourceError::Gone { .. }) = next {
+            self.controls.camera_lost();
+        }
+        next
+    }
+
+    fn close(&mut self) {
+        self.stream = None;
+    }
+}
+
+impl V4l2Stream {
+    fn next(
+        &mut self,
+        waker: &Waker,
+        deadline: Timestamp,
+        sink: &mut PictureSink<'_>,
+    ) -> Result<(), SourceError> {
+        let Self { device, path, pixel_format, format, last_sequence, last_at } = self;
+        loop {
+            let WaitResult::Ready { failed, .. } = waker.wait(&[device.device().fd()], Some(deadline)) else {
+                return Ok(());
+            };
+            let dequeued = device.dequeue(|data, timestamp_us, info| {
+                let missed = info
+                    .zip(*last_sequence)
+                    .map_or(0, |(info, last)| info.sequence.wrapping_sub(last).saturating_sub(1));
+                *last_sequence = info.map(|info| info.sequence).or(*last_sequence);
+                *last_at = captured_at(Timestamp(timestamp_us), info, *last_at);
+                let damaged = info.is_some_and(|info| info.is_damaged);
+                let data = if damaged { &[] } else { data };
+                let StreamFormat { resolution, stride, .. } = *format;
+                let picture = match *pixel_format {
+                    PixelFormat::Mjpeg => Picture::Jpeg { data, expected: Some(resolution) },
+                    format => Picture::Raw(RawPicture { data, format, resolution, stride }),
+                };
+                sink(CapturedPicture { picture, at: *last_at, missed, damaged });
+            });
+            match dequeued {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !failed => {}
+                Err(error) => return Err(dequeue_error(path, error)),
+            }
+        }
+    }
+}
+
+/// When the picture was complete: the driver's timestamp, if it is of CLOCK_MONOTONIC and not in the future. Never before
+/// `last`, when the previous picture was complete.
+fn captured_at(timestamp: Timestamp, info: Option<BufferInfo>, last: Timestamp) -> Timestamp {
+    let now = Timestamp::now();
+    let is_monotonic = match info {
+        Some(info) => info.is_monotonic,
+        None => now.since(timestamp) < MAX_TIMESTAMP_AGE,
+    };
+    if is_monotonic && timestamp <= now { timestamp.max(last) } else { now }
+}
+
+/// The meaning of an error of VIDIOC_DQBUF. Drivers answer EINVAL once an unplug has stopped streaming.
+fn dequeue_error(path: &str, error: io::Error) -> SourceError {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EINVAL | Errno::ENODEV) => SourceError::Gone { path: path.into(), source: error },
+        // The descriptor reported an error, but there is no buffer.
+        Some(Errno::EAGAIN) => SourceError::Gone { path: path.into(), source: Errno::EIO.into() },
+        _ => SourceError::of_call(path, "VIDIOC_DQBUF", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timestamp_of_the_driver_is_used_if_it_is_plausible() {
+        let now = Timestamp::now();
+        let at = |stamp: Timestamp, is_monotonic: Option<bool>, last: u64| {
+            let info = |is_monotonic| BufferInfo {
+                timestamp_us: stamp.0,
+                is_monotonic,
+                is_damaged: false,
+                sequence: 0,
+            };
+            captured_at(stamp, is_monotonic.map(info), Timestamp(last))
+        };
+        let (recent, old) = (Timestamp(now.0 - 500_000), Timestamp(now.0 - 3_000_000));
+        assert_eq!(at(recent, Some(true), 0), recent);
+        assert_eq!(at(old, Some(true), 0), old, "dequeued late, as on a busy machine");
+        assert_eq!(at(recent, None, 0), recent);
+        assert!(at(old, None, 0) >= now, "the clock is not known");
+        assert!(at(recent, Some(false), 0) >= now, "the clock is another one");
+        assert!(at(Timestamp(now.0 + 60_000_000), Some(true), 0) >= now, "it is in the future");
+        assert_eq!(at(old, Some(true), recent.0), recent, "not before the previous frame");
+    }
+}

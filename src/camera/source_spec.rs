@@ -1,0 +1,73 @@
+//! The `source` key of a camera.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::shell_command::ShellCommand;
+
+/// Where pictures come from, as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceSpec {
+    /// The first capture device.
+    Auto,
+    /// A V4L2 device, by its node or a stable name.
+    Device(PathBuf),
+    /// A moving test pattern.
+    Pattern,
+    /// The standard output of a shell command.
+    Exec(ShellCommand),
+    /// A file of JPEGs, played in a loop.
+    File(PathBuf),
+}
+
+impl FromStr for SourceSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let remedy = "write auto, pattern, a device path like /dev/video0, exec:COMMAND or file:PATH";
+        match text.split_once(':') {
+            Some(("exec", command)) if !command.trim().is_empty() => {
+                Ok(Self::Exec(ShellCommand::new(command)))
+            }
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            _ if text == "auto" => Ok(Self::Auto),
+            _ if text == "pattern" => Ok(Self::Pattern),
+            _ if text.starts_with('/') => Ok(Self::Device(text.into())),
+            _ => Err(format!("source {text:?} is not known; {remedy}")),
+        }
+    }
+}
+
+impl fmt::Display for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Pattern => f.write_str("pattern"),
+            Self::Device(path) => write!(f, "{}", path.display()),
+            Self::Exec(command) => write!(f, "exec:{command}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_displayed_as_they_are_parsed() {
+        for text in ["auto", "pattern", "/dev/v4l/by-id/usb-x", "exec:rpicam-vid -o -", "file:a clip.mjpeg"] {
+            assert_eq!(text.parse::<SourceSpec>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_error_for_an_unknown_source_lists_the_forms() {
+        for text in ["", "video0", "exec:", "exec:  ", "file:", "rtsp://camera"] {
+            let error = text.parse::<SourceSpec>().unwrap_err();
+            assert!(error.contains(&format!("{text:?}")) && error.contains("/dev/video0"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The control store of a camera: the values that controls are set to.
+//!
+//! The values are set again whenever the camera is opened, because cameras forget them when they are unplugged, and are
+//! stored over a restart if that is configured. Setting a control needs no stream: the kernel accepts it on a second
+//! descriptor, beside the one that captures. Reading and setting controls of a device is in [`controls`](super::controls).
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, TryLockError};
+
+use log::{debug, warn};
+
+use super::controls::{read_controls, set_control};
+use super::ioctl::{Capability, Device};
+use super::locate::{DeviceLocator, LocatedDevice};
+use super::nodes::query;
+use crate::camera::control::{Control, ControlError, ControlKind, ControlValue};
+use crate::camera::error::SourceError;
+use crate::sync::lock;
+
+/// The controls of one camera, and the values they are set to.
+#[derive(Debug)]
+pub(in crate::camera) struct ControlStore {
+    camera: String,
+    locator: Mutex<DeviceLocator>,
+    /// Values that are set whenever the camera is opened.
+    values: Mutex<BTreeMap<String, ControlValue>>,
+    /// Where values that viewers set are stored over a restart; `None` if they are not.
+    file: Option<PathBuf>,
+    /// Held by the request that calls the driver.
+    request: Mutex<()>,
+}
+
+impl ControlStore {
+    /// A store for a V4L2 camera. Stored values in `file` override the configured `values`.
+    pub(in crate::camera) fn new(
+        camera: &str,
+        configured: Option<PathBuf>,
+        mut values: BTreeMap<String, ControlValue>,
+        file: Option<PathBuf>,
+    ) -> Self {
+        if let Some(stored) = file.as_deref().and_then(|file| read(camera, file)) {
+            values.extend(stored);
+        }
+        Self {
+            camera: camera.to_owned(),
+            locator: Mutex::new(DeviceLocator::new(configured)),
+            values: Mutex::new(values),
+            file,
+            request: Mutex::default(),
+        }
+    }
+
+    /// Finds the device of the camera.
+    pub(in crate::camera) fn locate(&self) -> Result<LocatedDevice, SourceError> {
+        lock(&self.locator).locate()
+    }
+
+    /// The camera was opened: sets all values.
+    pub(in crate::camera) fn camera_opened(&self, device: Device<'_>, capability: Capability) {
+        lock(&self.locator).camera_opened(capability);
+        let values = lock(&self.values).clone();
+        let mut failed: Vec<_> = values.iter().map(|(name, value)| (name, value, None)).collect();
+        // Twice, as a control may be inactive until another one is set.
+        for _ in 0..2 {
+            failed.retain_mut(|(name, value, error)| {
+                *error = set_control(device, name, value).err();
+                error.is_some()
+            });
+        }
+        for error in failed.into_iter().filter_map(|(_, _, error)| error) {
+            warn!("camera {}: control not set: {error}", self.camera);
+        }
+    }
+
+    /// The camera was unplugged.
+    pub(in crate::camera) fn camera_lost(&self) {
+        lock(&self.locator).camera_lost();
+    }
+
+    /// All controls of the camera, whether or not it is open.
+    pub(in crate::camera) fn list(&self) -> Result<Vec<Control>, ControlError> {
+        self.with_device(|path| query(path, read_controls).map_err(|error| unavailable(path, &error)))
+    }
+
+    /// Sets a control now, and whenever the camera is opened. Returns the control with its new value.
+    pub(in crate::camera) fn set(&self, name: &str, value: &ControlValue) -> Result<Control, ControlError> {
+        let control = self.with_device(|path| {
+            let set = query(path, |device| {
+                Ok(set_control(device, name, value).and_then(|()| {
+                    let controls = read_controls(device).unwrap_or_default();
+                    let control = controls.into_iter().find(|control| control.name == name);
+                    control.ok_or_else(|| ControlError::Unavailable("the camera is gone".into()))
+                }))
+            });
+            set.unwrap_or_else(|error| Err(unavailable(path, &error)))
+        })?;
+        // A button is an action, which must not be repeated.
+        if control.kind != ControlKind::Button {
+            let mut values = lock(&self.values);
+            values.insert(name.to_owned(), control.value.map_or_else(|| value.clone(), ControlValue::Number));
+            self.store(&values);
+        }
+        Ok(control)
+    }
+
+    /// Runs `request` with the path of the device. A driver that hangs blocks one request; others fail at once.
+    fn with_device<T>(
+        &self,
+        request: impl FnOnce(&Path) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        let _request = match self.request.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(ControlError::Busy),
+        };
+        let located = self.locate().map_err(|error| ControlError::Unavailable(error.to_string()))?;
+        request(&located.path)
+    }
+
+    fn store(&self, values: &BTreeMap<String, ControlValue>) {
+        let Some(file) = &self.file else { return };
+        if let Err(error) = write(file, values) {
+            warn!(
+                "camera {}: controls not kept: {}: {error}; check the state directory",
+                self.camera,
+                file.display()
+            );
+        }
+    }
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> ControlError {
+    ControlError::Unavailable(format!("{}: {error}", path.display()))
+}
+
+fn read(camera: &str, file: &Path) -> Option<BTreeMap<String, ControlValue>> {
+    let text = fs::read_to_string(file).ok()?;
+    let values = serde_json::from_str(&text);
+    values.map_err(|error| warn!("camera {camera}: {} is damaged and ignored: {error}", file.display())).ok()
+}
+
+/// Writes a new file and renames it, so that a power cut leaves the old or the new one.
+fn write(file: &Path, values: &BTreeMap<String, ControlValue>) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let new = file.with_extension("new");
+    fs::write(&new, serde_json::to_vec_pretty(values).map_err(io::Error::other)?)?;
+    fs::File::open(&new)?.sync_all()?;
+    fs::rename(&new, file)?;
+    debug!("controls stored in {}", file.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_values_are_read_again() {
+        let file = std::env::temp_dir().join(format!("porthole-controls-{}/x.json", std::process::id()));
+        let wanted = BTreeMap::from([
+            ("a".to_owned(), ControlValue::Number(-3)),
+            ("b".to_owned(), ControlValue::Switch(true)),
+            ("c".to_owned(), ControlValue::Item("x".into())),
+        ]);
+        write(&file, &wanted).unwrap();
+        assert_eq!(read("test", &file), Some(wanted));
+        fs::write(&file, "{").unwrap();
+        assert_eq!(read("test", &file), None);
+        fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    }
+}

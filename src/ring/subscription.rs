@@ -1,0 +1,185 @@
+//! A viewer's place at the ring, and its leases on frames.
+#![forbid(unsafe_code)]
+
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::slots::{FrameSlot, RingState};
+use crate::frame::{Frame, Sequence, Timestamp};
+
+/// All subscriptions of a ring are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("all {max_viewers} viewer places are taken; close a viewer or raise max_viewers")]
+pub struct RingFull {
+    /// How many subscriptions the ring has.
+    pub max_viewers: usize,
+}
+
+/// The publisher of the ring was dropped: no frame will follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the camera has been shut down")]
+pub struct RingClosed;
+
+/// Counts as one viewer while it lives.
+#[derive(Debug)]
+struct ViewerCount {
+    state: Arc<RingState>,
+}
+
+impl Drop for ViewerCount {
+    fn drop(&mut self) {
+        let mut subscribers = self.state.subscribers();
+        subscribers.viewers -= 1;
+        if subscribers.viewers == 0 {
+            subscribers.last_left = Some(Timestamp::now());
+        }
+    }
+}
+
+/// A viewer's place at the ring. A camera with at least one subscription is kept open.
+#[derive(Debug)]
+pub struct Subscription {
+    /// The frame that was leased last.
+    last: Option<Sequence>,
+    skipped: u32,
+    count: ViewerCount,
+}
+
+impl Subscription {
+    pub(super) fn new(state: &Arc<RingState>) -> Result<Self, RingFull> {
+        let mut subscribers = state.subscribers();
+        if subscribers.viewers == state.max_viewers {
+            return Err(RingFull { max_viewers: state.max_viewers });
+        }
+        subscribers.viewers += 1;
+        subscribers.last_left = None;
+        Ok(Self { last: None, skipped: 0, count: ViewerCount { state: Arc::clone(state) } })
+    }
+
+    /// Waits for a frame that this subscription has not leased yet. Cancel safe.
+    ///
+    /// # Errors
+    /// [`RingClosed`] when no frame will follow.
+    pub async fn changed(&mut self) -> Result<(), RingClosed> {
+        let state = &self.count.state;
+        let mut notified = pin!(state.subscriber_notify.notified());
+        loop {
+            // Enabled before the check, so that a frame published between the check and the wait is not missed.
+            notified.as_mut().enable();
+            let (newest, closed) = {
+                let newest = state.newest();
+                (newest.slot.as_ref().map(|slot| slot.frame.sequence), newest.closed)
+            };
+            if newest.is_some() && newest != self.last {
+                return Ok(());
+            }
+            if closed {
+                return Err(RingClosed);
+            }
+            notified.as_mut().await;
+            notified.set(state.subscriber_notify.notified());
+        }
+    }
+
+    /// Leases the newest frame, whether or not this subscription has leased it before. `None` while there is no frame.
+    pub fn lease(&mut self) -> Option<Lease<'_>> {
+        let slot = self.take()?;
+        Some(Lease { slot, skipped: self.skipped, _subscription: self })
+    }
+
+    /// Like [`Subscription::lease`], but the subscription ends with the lease. For a viewer that wants one frame.
+    pub fn into_lease(mut self) -> Option<OwnedLease> {
+        let slot = self.take()?;
+        Some(OwnedLease { slot, _count: self.count })
+    }
+
+    fn take(&mut self) -> Option<SlotRef> {
+        let state = &self.count.state;
+        let slot = {
+            let newest = state.newest();
+            let slot = newest.slot.as_ref()?;
+            slot.seen.store(true, Relaxed);
+            Arc::clone(slot)
+        };
+        let sequence = slot.frame.sequence;
+        self.skipped = self.last.map_or(0, |last| sequence.since(last).saturating_sub(1));
+        self.last = Some(sequence);
+        Some(SlotRef::new(slot, Arc::clone(state)))
+    }
+}
+
+/// A reference to a slot. The slot is not written while it lives.
+#[derive(Debug)]
+struct SlotRef {
+    slot: Arc<FrameSlot>,
+    state: Arc<RingState>,
+}
+
+impl SlotRef {
+    fn new(slot: Arc<FrameSlot>, state: Arc<RingState>) -> Self {
+        state.leased.fetch_add(1, Relaxed);
+        Self { slot, state }
+    }
+
+    fn jpeg(&self) -> &[u8] {
+        &self.slot.buffer[..self.slot.len]
+    }
+}
+
+impl Drop for SlotRef {
+    fn drop(&mut self) {
+        self.state.leased.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A lease on one frame while it is sent. It borrows its subscription, so a subscription has at most one lease.
+#[derive(Debug)]
+pub struct Lease<'subscription> {
+    slot: SlotRef,
+    skipped: u32,
+    _subscription: &'subscription mut Subscription,
+}
+
+impl Lease<'_> {
+    /// The facts of the frame.
+    pub fn frame(&self) -> Frame {
+        self.slot.slot.frame
+    }
+
+    /// The number of frames published between this subscription's previous lease and this one.
+    pub fn skipped(&self) -> u32 {
+        self.skipped
+    }
+}
+
+impl Deref for Lease<'_> {
+    type Target = [u8];
+
+    /// The JPEG.
+    fn deref(&self) -> &[u8] {
+        self.slot.jpeg()
+    }
+}
+
+/// A lease that owns its place at the ring.
+#[derive(Debug)]
+pub struct OwnedLease {
+    slot: SlotRef,
+    _count: ViewerCount,
+}
+
+impl OwnedLease {
+    /// The facts of the frame.
+    pub fn frame(&self) -> Frame {
+        self.slot.slot.frame
+    }
+}
+
+impl AsRef<[u8]> for OwnedLease {
+    /// The JPEG.
+    fn as_ref(&self) -> &[u8] {
+        self.slot.jpeg()
+    }
+}

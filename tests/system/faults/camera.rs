@@ -1,0 +1,439 @@
+//! Every fault that the fake cameras know, in random order: after each the stream is live again in its time, no broken
+//! picture gets to anybody, and at the end the counters say what was injected, to the last frame.
+//!
+//! Two cameras at once, one that sends JPEGs and one that sends raw pictures, each with an order of its own. The seed is
+//! printed when something fails; `PORTHOLE_FAULT_SEED` plays that order again.
+
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tungstenite::{Error, Message};
+
+use support::fakecam::{Camera, Counter, Knob, Table, hang, now_ns};
+use support::http::get;
+use support::picture::decode;
+use support::prometheus::Exposition;
+use support::ws::{Client, Frame};
+use support::{Porthole, Scratch, proc_status, until};
+
+use crate::turns::{Group, turn};
+
+/// How long faults are played, unless the environment says otherwise.
+const SECONDS: u64 = 60;
+
+// The times within which the stream is live again, as src/manual/reliability.md gives them.
+/// Frames come again by themselves, or the driver answers again.
+const AT_ONCE: Duration = Duration::ZERO;
+/// A camera that is back, or one that failed while it streamed, is looked for every 100 ms.
+const LOOKED_FOR: Duration = Duration::from_millis(100);
+/// One that refused is tried again after 2 s at the latest.
+const TRIED_AGAIN: Duration = Duration::from_secs(2);
+/// What a busy machine may add, the other camera's opening included, which may be one that hangs.
+const SLACK: Duration = Duration::from_secs(12);
+
+const KNOBS: [Knob; Knob::HangWhere as usize + 1] = [
+    Knob::Stall,
+    Knob::Unplug,
+    Knob::UnplugErrno,
+    Knob::Renumber,
+    Knob::CorruptEvery,
+    Knob::TruncateEvery,
+    Knob::EmptyEvery,
+    Knob::ErrorEvery,
+    Knob::ShortEvery,
+    Knob::EioEvery,
+    Knob::TailPad,
+    Knob::StripDht,
+    Knob::StripJfif,
+    Knob::FrameBytes,
+    Knob::RefuseFmt,
+    Knob::Busy,
+    Knob::OpenErrno,
+    Knob::StreamonErrno,
+    Knob::FpsMilli,
+    Knob::JitterUs,
+    Knob::HangMs,
+    Knob::HangWhere,
+];
+
+/// splitmix64 (Steele, Lea, Flood, 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.next() as usize % choices.len()]
+    }
+
+    fn milliseconds(&mut self, least: u64, most: u64) -> Duration {
+        Duration::from_millis(least + self.next() % (most - least))
+    }
+
+    fn shuffle<T>(&mut self, all: &mut [T]) {
+        for end in (1..all.len()).rev() {
+            all.swap(end, self.next() as usize % (end + 1));
+        }
+    }
+}
+
+/// What a viewer of one camera has seen so far.
+#[derive(Default)]
+struct Seen {
+    /// When the last frame was captured, in microseconds.
+    captured_at: AtomicU64,
+    over: AtomicBool,
+}
+
+impl Seen {
+    /// Takes frames until it is over. Every one of them is whole, and none comes from before another.
+    fn watch(&self, service: &Porthole, name: &str) {
+        let mut client = Client::porthole(service.address, &format!("/cameras/{name}/ws"));
+        let (mut sequence, mut captured_at) = (0, 0);
+        // Pings come while no frame does, so it is not the connection that says when to look up.
+        client.stream().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        while !self.over.load(SeqCst) {
+            let frame = match client.try_read() {
+                Ok(Message::Binary(message)) => Frame::parse(&message),
+                Ok(_) => continue,
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => panic!("{name}: the viewer was not kept: {error}"),
+            };
+            client.acknowledge(frame.sequence);
+            decode(&frame.jpeg);
+            assert!(frame.sequence > sequence && frame.captured_at >= captured_at, "{name}: back in time");
+            (sequence, captured_at) = (frame.sequence, frame.captured_at);
+            self.captured_at.store(captured_at, SeqCst);
+        }
+    }
+}
+
+/// One camera and what is being played on it.
+struct Stage<'a> {
+    service: &'a Porthole,
+    name: &'a str,
+    index: usize,
+    is_raw: bool,
+    table: &'a Table,
+    seen: &'a Seen,
+    random: Random,
+    /// Each fault, and how long the stream took to be live again.
+    played: Vec<(String, Duration)>,
+}
+
+impl Stage<'_> {
+    fn state(&self) -> Value {
+        self.service.state()["cameras"][self.index].clone()
+    }
+
+    #[track_caller]
+    fn until_state_is(&self, wanted: &[&str]) {
+        until(&format!("{} is {wanted:?}; played {:?}", self.name, self.played), || {
+            wanted.iter().any(|state| self.state()["state"] == *state).then_some(())
+        });
+    }
+
+    /// Waits until the fault has shown itself so often.
+    #[track_caller]
+    fn until_counted(&self, counter: Counter, more: u64) {
+        let before = self.table.counter(counter);
+        until(&format!("{}: {counter:?}; played {:?}", self.name, self.played), || {
+            (self.table.counter(counter) >= before + more).then_some(())
+        });
+    }
+
+    fn pause(&mut self, least: u64, most: u64) {
+        std::thread::sleep(self.random.milliseconds(least, most));
+    }
+
+    /// The fault is over: waits until a frame comes that was captured since.
+    #[track_caller]
+    fn is_live_within(&mut self, fault: String, time: Duration) {
+        let (begun, cleared) = (Instant::now(), now_ns() / 1000);
+        let allowed = time + SLACK;
+        while self.seen.captured_at.load(SeqCst) <= cleared {
+            assert!(
+                begun.elapsed() < allowed,
+                "{}: not live {allowed:?} after {fault}: {}; played {:?}",
+                self.name,
+                self.state(),
+                self.played
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.played.push((fault, begun.elapsed()));
+    }
+
+    /// Pulls the camera out and plugs it in again, with `knob` turned in between.
+    fn replug(&mut self, knob: Knob, value: u32) {
+        self.table.set(Knob::Unplug, 1);
+        self.until_state_is(&["lost"]);
+        self.pause(0, 500);
+        self.table.set(knob, value);
+        self.table.set(Knob::Unplug, 0);
+    }
+
+    /// Turns `knob` so that the camera cannot be opened any more, and back.
+    fn refuses(&mut self, knob: Knob, value: u32) {
+        self.replug(knob, value);
+        // One that cannot be opened may have another number by now, and is not known to be there at all.
+        if knob != Knob::OpenErrno {
+            until(&format!("{}: the refusal by {knob:?} {value} is told", self.name), || {
+                let camera = self.state();
+                let why = camera["error"].as_str().unwrap_or("unplugged");
+                (!why.contains("unplugged") && !why.contains("no such device")).then_some(())
+            });
+        }
+        self.pause(300, 1500);
+        self.table.set(knob, 0);
+        self.is_live_within(format!("{knob:?} {value}"), TRIED_AGAIN);
+    }
+
+    /// Spoils some frames, or all.
+    fn spoils(&mut self, knob: Knob, counter: Counter) {
+        let every = self.random.of(&[1, 2, 3, 5]);
+        self.table.set(knob, every);
+        self.until_counted(counter, 2);
+        if every == 1 && self.random.of(&[true, false]) {
+            self.until_state_is(&["stalled"]);
+        }
+        self.table.set(knob, 0);
+        self.is_live_within(format!("{knob:?} {every}"), LOOKED_FOR);
+    }
+
+    /// What a camera may do and be shown all the same.
+    fn endures(&mut self, knob: Knob, value: u32) {
+        self.table.set(knob, value);
+        self.is_live_within(format!("{knob:?} {value} begun"), AT_ONCE);
+        self.pause(0, 300);
+        self.table.set(knob, 0);
+        self.is_live_within(format!("{knob:?} {value}"), AT_ONCE);
+    }
+
+    fn hangs(&mut self, call: u32) {
+        let time = self.random.milliseconds(200, 1500);
+        self.table.set(Knob::HangMs, time.as_millis() as u32);
+        self.table.set(Knob::HangWhere, call);
+        match call {
+            hang::DQBUF => self.pause(200, 600),
+            _ => {
+                self.table.set(Knob::Unplug, 1);
+                self.pause(100, 600);
+                self.table.set(Knob::Unplug, 0);
+                self.pause(100, 600);
+            }
+        }
+        self.table.set(Knob::HangWhere, 0);
+        self.is_live_within(format!("hang {call} for {time:?}"), LOOKED_FOR + time);
+    }
+
+    /// Plays the fault that `knob` stands for. Every knob is one.
+    fn play(&mut self, knob: Knob) {
+        match knob {
+            Knob::Stall => {
+                self.table.set(Knob::Stall, 1);
+                if self.random.of(&[true, false]) {
+                    self.until_state_is(&["stalled"]);
+                }
+                self.pause(100, 1500);
+                self.table.set(Knob::Stall, 0);
+                self.is_live_within("Stall".into(), AT_ONCE);
+            }
+            Knob::Unplug => {
+                self.replug(Knob::UnplugErrno, 0);
+                self.is_live_within("Unplug".into(), LOOKED_FOR);
+            }
+            Knob::UnplugErrno => {
+                let errno = self.random.of(&[libc::EINVAL, libc::ENODEV, libc::EIO]) as u32;
+                self.table.set(Knob::UnplugErrno, errno);
+                self.replug(Knob::UnplugErrno, 0);
+                self.is_live_within(format!("Unplug, as {errno}"), LOOKED_FOR);
+            }
+            Knob::Renumber => {
+                let number = 92 + self.index as u32 * 4 + self.random.of(&[0, 1, 2, 3]);
+                self.replug(Knob::Renumber, number);
+                self.is_live_within(format!("Renumber {number}"), LOOKED_FOR);
+                self.table.set(Knob::Renumber, 0);
+            }
+            Knob::CorruptEvery if !self.is_raw => self.spoils(knob, Counter::Corrupt),
+            Knob::TruncateEvery if !self.is_raw => self.spoils(knob, Counter::Truncated),
+            Knob::ShortEvery if self.is_raw => self.spoils(knob, Counter::Short),
+            Knob::EmptyEvery => self.spoils(knob, Counter::Empty),
+            Knob::ErrorEvery => self.spoils(knob, Counter::Error),
+            Knob::EioEvery => {
+                self.table.set(knob, self.random.of(&[1, 5, 20]));
+                self.until_counted(Counter::Eio, 2);
+                self.table.set(knob, 0);
+                self.is_live_within(format!("{knob:?}"), LOOKED_FOR);
+            }
+            Knob::TailPad => self.endures(knob, 700),
+            Knob::StripDht | Knob::StripJfif => self.endures(knob, 1),
+            Knob::FrameBytes => self.endures(knob, 90_000),
+            Knob::FpsMilli => {
+                let rate = self.random.of(&[5_000, 10_000, 60_000, 90_000]);
+                self.endures(knob, rate);
+            }
+            Knob::JitterUs => self.endures(knob, 30_000),
+            Knob::RefuseFmt if self.random.of(&[true, false]) => {
+                self.replug(knob, 2);
+                self.is_live_within("RefuseFmt 2".into(), LOOKED_FOR);
+                self.table.set(knob, 0);
+            }
+            Knob::RefuseFmt | Knob::Busy => self.refuses(knob, 1),
+            Knob::OpenErrno => {
+                let errno = self.random.of(&[libc::EACCES, libc::EIO, libc::EBUSY]) as u32;
+                self.refuses(knob, errno);
+            }
+            Knob::StreamonErrno => {
+                let errno = self.random.of(&[libc::EIO, libc::ENOSPC, libc::EBUSY]) as u32;
+                self.refuses(knob, errno);
+            }
+            Knob::HangMs => self.hangs(hang::DQBUF),
+            Knob::HangWhere => {
+                let call = self.random.of(&[hang::OPEN, hang::STREAMON, hang::STREAMOFF]);
+                self.hangs(call);
+            }
+            // Of the other kind of camera.
+            Knob::CorruptEvery | Knob::TruncateEvery | Knob::ShortEvery => {}
+        }
+    }
+
+    /// Every knob once, then every knob again in another order, until the time is up.
+    fn play_all(&mut self, until: Instant) {
+        loop {
+            let mut knobs = KNOBS;
+            self.random.shuffle(&mut knobs);
+            for knob in knobs {
+                self.play(knob);
+            }
+            if Instant::now() >= until {
+                return;
+            }
+        }
+    }
+
+    /// Waits until every frame that the camera gave has been counted as what it was.
+    #[track_caller]
+    fn counters_agree(&self) {
+        let count = |counter| self.table.counter(counter);
+        let injected = || {
+            let spoilt =
+                [Counter::Corrupt, Counter::Truncated, Counter::Empty, Counter::Error, Counter::Short];
+            let corrupt: u64 = spoilt.iter().map(|kind| count(*kind)).sum();
+            let published = count(Counter::Dequeued) - corrupt;
+            [published, corrupt, count(Counter::Missed), count(Counter::Streamons) - 1]
+        };
+        let keys = ["frames", "corrupt", "dropped", "reopens"];
+        let mut last = String::new();
+        let counted = || {
+            let camera = self.state();
+            let counted = keys.map(|key| camera[key].as_u64().unwrap());
+            last = format!("{keys:?} are {counted:?}, injected were {:?}", injected());
+            (counted == injected()).then_some(counted)
+        };
+        let give_up = Instant::now() + Duration::from_secs(20);
+        let mut counted = counted;
+        let counted = loop {
+            match counted() {
+                Some(counted) => break counted,
+                None if Instant::now() > give_up => break [u64::MAX; 4],
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        assert_ne!(counted, [u64::MAX; 4], "{}: {last}", self.name);
+        let metrics = Exposition::parse(&get(self.service.address, "/metrics").text());
+        let names = ["frames_total", "corrupt_frames_total", "dropped_frames_total", "reopens_total"];
+        for (name, counted) in names.iter().zip(counted) {
+            let name = format!("porthole_camera_{name}");
+            assert_eq!(metrics.value(&name, &[("camera", self.name)]), counted as f64, "{name}");
+        }
+        let mut times: Vec<Duration> = self.played.iter().map(|(_, took)| *took).collect();
+        times.sort_unstable();
+        assert!(times[times.len() / 2] < TRIED_AGAIN, "half of them took longer: {:?}", self.played);
+        println!("{}: {} faults, {keys:?} {counted:?}", self.name, self.played.len());
+        for (fault, took) in &self.played {
+            println!("  {:>5} ms after {fault}", took.as_millis());
+        }
+    }
+}
+
+fn from_environment(key: &str, otherwise: u64) -> u64 {
+    std::env::var(key).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{key}={text}")))
+}
+
+#[test]
+fn after_every_fault_a_camera_can_have_the_stream_is_live_again_and_nothing_is_miscounted() {
+    let _turn = turn(Group::Faults);
+    let seed = from_environment("PORTHOLE_FAULT_SEED", 1);
+    let time = Duration::from_secs(from_environment("PORTHOLE_FAULT_SECONDS", SECONDS));
+    // Shown if it fails.
+    println!("PORTHOLE_FAULT_SEED={seed}");
+    let scratch = Scratch::new();
+    let (tables, [jpeg, raw]) = Camera::pair(&scratch.path("")).unwrap();
+    let cameras = [
+        jpeg.with("formats", "MJPG:320x240@30,MJPG:160x120@30"),
+        raw.with("formats", "YUYV:320x240@30,YUYV:160x120@30"),
+    ];
+    let names = ["jpeg", "raw"];
+    let config: String = (0..2)
+        .map(|i| {
+            let name = names[i];
+            format!("[[camera]]\nname = \"{name}\"\nsource = \"/dev/video{}\"\nfps = 30\n", 90 + i)
+        })
+        .collect();
+    let config = scratch.file("porthole.toml", config);
+    let mut service = Porthole::with_cameras(&cameras, &["--config", config.to_str().unwrap()]);
+    let seen = [Seen::default(), Seen::default()];
+    let end = Instant::now() + time;
+    std::thread::scope(|scope| {
+        let (service, tables) = (&service, &tables);
+        let viewers: Vec<_> = (0..2)
+            .map(|i| {
+                let seen = &seen[i];
+                scope.spawn(move || seen.watch(service, names[i]))
+            })
+            .collect();
+        let stages: Vec<_> = (0..2)
+            .map(|index| {
+                let mut stage = Stage {
+                    service,
+                    name: names[index],
+                    index,
+                    is_raw: index == 1,
+                    table: &tables[index],
+                    seen: &seen[index],
+                    random: Random(seed.wrapping_mul(2).wrapping_add(index as u64)),
+                    played: Vec::new(),
+                };
+                scope.spawn(move || {
+                    stage.is_live_within("the start".into(), LOOKED_FOR);
+                    stage.play_all(end);
+                    stage
+                })
+            })
+            .collect();
+        let stages: Vec<_> = stages.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        // Whoever failed has said why; the viewers must not wait for more.
+        seen.iter().for_each(|seen| seen.over.store(true, SeqCst));
+        let viewers: Vec<_> = viewers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        let stages: Vec<Stage<'_>> = stages.into_iter().map(Result::unwrap).collect();
+        viewers.into_iter().for_each(Result::unwrap);
+        tables.iter().for_each(|table| table.set(Knob::Stall, 1));
+        stages.iter().for_each(Stage::counters_agree);
+    });
+    until("there are main, the cameras' threads, and at most those of the fakes", || {
+        (proc_status(service.pid(), "Threads") <= 1 + 2 + 2).then_some(())
+    });
+    assert_eq!(service.stop(), Some(0), "{}", service.log());
+    for table in &tables {
+        assert_eq!(table.counter(Counter::Opens), table.counter(Counter::Closes), "a device was left open");
+    }
+}

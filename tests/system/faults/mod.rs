@@ -1,0 +1,9 @@
+//! Faults of every kind, played on purpose: nothing wedges the service, and what it counts is what happened.
+//!
+//! The faults of cameras are played for a minute; `PORTHOLE_FAULT_SECONDS=600` makes it ten.
+
+mod camera;
+mod machine;
+mod ppoll;
+mod system;
+mod warning;
