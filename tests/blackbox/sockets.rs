@@ -96,7 +96,7 @@ fn a_local_socket_is_shown_by_check_and_must_be_a_whole_path() {
     assert!(code == 0 && out.contains(told), "{out}{error}");
     let (code, _, error) = run(&["check", "--local-socket", "local.sock"]);
     assert_eq!(code, 1);
-    let why = "--local-socket = \"local.sock\": must be a whole path of at most 107 bytes, like /run/porthole/local.sock";
+    let why = "--local-socket = \"local.sock\": must be an absolute path of at most 107 bytes, like /run/porthole/local.sock";
     assert!(error.contains(why), "{error}");
 }
 
