@@ -297,7 +297,7 @@ section! {
         format: String {
             default: Value("\"auto\""),
             flag: "--format",
-            help: "Pixel format to ask the camera for: auto, mjpeg, yuyv, ...",
+            help: "Pixel format to ask the camera for: auto, mjpeg, yuyv or another",
         }
         quality: i64 {
             default: Value("80"),
