@@ -20,7 +20,7 @@
 //! Data goes in one direction. A camera knows only one thing of its viewers: how many there are.
 //!
 //! # Rooms
-//! A room is a top-level module. It imports only rooms below it in this list; `tests/layers.rs` checks that.
+//! A room is a top-level module. It imports only rooms below it in this list; `tests/layers` checks that.
 //!
 //! | room | what belongs there |
 //! |---|---|

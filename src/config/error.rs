@@ -55,7 +55,7 @@ pub enum ConfigError {
     },
     /// The service manager passes something that is not a socket to serve.
     #[error(transparent)]
-    Handed(#[from] SocketActivationError),
+    SocketActivation(#[from] SocketActivationError),
     /// A value that is not right.
     #[error("{origin} = {value}: {message}", origin = .0.origin_and_key(), value = .0.value, message = .0.message)]
     Value(Box<InvalidValue>),

@@ -8,7 +8,7 @@ use porthole::testing::framing::{Message, MessageReader, ServerFrameHeader, clos
 use tungstenite::handshake::derive_accept_key;
 
 /// A peer that says nothing for so long is gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Echoes messages of up to `limit` bytes, for as long as this process lives.
 pub fn echo(limit: usize) -> SocketAddr {
@@ -26,7 +26,7 @@ pub fn echo(limit: usize) -> SocketAddr {
 
 fn serve(mut stream: TcpStream, limit: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
     shake_hands(&mut stream)?;
     // The suite does not speak before it is answered, so nothing was read ahead.
     let mut reader = MessageReader::new(limit, &[]).map_err(io::Error::other)?;

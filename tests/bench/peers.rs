@@ -195,14 +195,14 @@ impl Rig {
         let start_ms = self.start(server, scenario).first_frame().as_secs_f64() * 1000.0;
         let running = self.start(server, scenario);
         running.first_frame();
-        let crowd = Readers::start((1..scenario.viewers).map(|_| running.stream("/stream")).collect());
+        let others = Readers::start((1..scenario.viewers).map(|_| running.stream("/stream")).collect());
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let probe = scope.spawn(|| running.probe(&over));
             std::thread::sleep(WARM_UP);
-            let (cpu, bytes, from) = (running.cpu(), crowd.bytes(), now_ns());
+            let (cpu, bytes, from) = (running.cpu(), others.bytes(), now_ns());
             std::thread::sleep(MEASURED);
-            let (cpu, bytes) = (running.cpu() - cpu, crowd.bytes() - bytes);
+            let (cpu, bytes) = (running.cpu() - cpu, others.bytes() - bytes);
             let rss_mb = running.memory();
             over.store(true, Relaxed);
             let mut seen: Vec<Seen> = probe.join().unwrap();

@@ -39,7 +39,7 @@ mod built_with {
     use support::http::{Multipart, request};
     use support::picture::decode;
     use support::prometheus::Exposition;
-    use support::tls::{Wire, encrypted, plain};
+    use support::tls::{ClientStream, encrypted, plain};
     use support::tools::program;
     use support::ws::Client;
     use support::{DEADLINE, Porthole, Scratch, finish, porthole, until};
@@ -53,7 +53,7 @@ mod built_with {
         Porthole::spawn(command.args(["--listen", "127.0.0.1:0"]).args(more))
     }
 
-    fn ask(mut wire: Box<dyn Wire>, target: &str) -> Box<dyn Wire> {
+    fn ask(mut wire: Box<dyn ClientStream>, target: &str) -> Box<dyn ClientStream> {
         write!(wire, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         wire
     }
@@ -333,7 +333,7 @@ mod built_with {
         let scratch = Scratch::new();
         let file = scratch.file("porthole.toml", "[server]\nmax_viewers = 2\n[limits]\nconnections = 2\n");
         let service = self_signed(&scratch.path("state"), &["--config", file.to_str().unwrap()]);
-        let viewers: Vec<Box<dyn Wire>> = (0..2)
+        let viewers: Vec<Box<dyn ClientStream>> = (0..2)
             .map(|_| {
                 let mut wire = ask(encrypted(service.address), "/stream");
                 wire.read_exact(&mut [0; 1000]).unwrap();

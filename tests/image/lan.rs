@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::pi::{PATIENCE, wait};
+use crate::pi::{DEADLINE, wait};
 use support::Scratch;
 use support::netns::Space;
 
@@ -77,7 +77,7 @@ impl Lan {
     /// Runs a program at the PC, for at most so long: its exit code, and all that it says.
     pub fn run(&self, program: &str, words: &[&str]) -> (i32, Vec<u8>) {
         let mut command = self.command("timeout");
-        command.arg(PATIENCE.as_secs().to_string()).arg(program).args(words);
+        command.arg(DEADLINE.as_secs().to_string()).arg(program).args(words);
         let output = command.stdin(Stdio::null()).output().expect(program);
         (output.status.code().unwrap_or(-1), [output.stdout, output.stderr].concat())
     }
@@ -85,7 +85,7 @@ impl Lan {
     /// The address that the router gave to whoever goes by that name, once it has.
     #[track_caller]
     pub fn lease(&self, name: &str) -> Ipv4Addr {
-        wait("an address is asked for", PATIENCE, || {
+        wait("an address is asked for", DEADLINE, || {
             let leases = std::fs::read_to_string(self.scratch.path("leases")).unwrap_or_default();
             let mut words = leases.lines().map(|line| line.split(' ').collect::<Vec<_>>());
             words.find_map(|words| if words[3] == name { words[2].parse().ok() } else { None })
@@ -109,7 +109,7 @@ impl Lan {
             socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
             socket.set_multicast_loop_v4(false).unwrap();
             let mut packet = [0; 1500];
-            wait("somebody goes by that name", PATIENCE, || {
+            wait("somebody goes by that name", DEADLINE, || {
                 socket.send_to(&query, MDNS).unwrap();
                 let (length, from) = socket.recv_from(&mut packet).ok()?;
                 let at = packet[..length].windows(answer.len()).position(|window| window == answer)?;

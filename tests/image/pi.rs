@@ -24,7 +24,7 @@ const PROMPT: &[u8] = b"(qemu) ";
 const STX: u8 = 2;
 const EOT: u8 = 4;
 /// Generous: an emulated processor is slow, and this machine may be slow and busy.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+pub const DEADLINE: Duration = Duration::from_secs(600);
 
 /// What a board is switched on with, beside its card.
 pub struct With<'a> {
@@ -92,7 +92,7 @@ impl Pi {
         let since = Instant::now();
         let mut qemu = command.spawn().expect("qemu-system-aarch64");
         let mut connect = |path: &Path| {
-            wait("QEMU listens", PATIENCE, || {
+            wait("QEMU listens", DEADLINE, || {
                 assert_eq!(qemu.try_wait().unwrap(), None, "QEMU ended at once");
                 UnixStream::connect(path).ok()
             })
@@ -117,7 +117,7 @@ impl Pi {
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
         // Nobody else empties what QEMU has to say.
-        wait("it ends", PATIENCE, || {
+        wait("it ends", DEADLINE, || {
             self.hear(Duration::from_millis(20));
             self.qemu.try_wait().unwrap()
         })
@@ -151,7 +151,7 @@ impl Pi {
     /// Runs a script in it again and again until it succeeds; its output then.
     #[track_caller]
     pub fn until(&mut self, what: &str, script: &str) -> String {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + DEADLINE;
         loop {
             let (code, output) = self.outcome(script);
             if code == 0 {
@@ -159,7 +159,7 @@ impl Pi {
             }
             assert!(
                 Instant::now() < give_up,
-                "not within {PATIENCE:?}: {what}: {output}\n{}",
+                "not within {DEADLINE:?}: {what}: {output}\n{}",
                 self.journal()
             );
             sleep(Duration::from_millis(200));
@@ -174,13 +174,13 @@ impl Pi {
     /// Reads on until `end` is seen, and takes all up to there.
     #[track_caller]
     fn read_until(&mut self, what: &str, end: u8) -> Vec<u8> {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + DEADLINE;
         loop {
             if let Some(at) = self.heard.iter().position(|&byte| byte == end) {
                 return self.heard.drain(..=at).collect();
             }
             assert_eq!(self.qemu.try_wait().unwrap(), None, "it has ended: {what}\n{}", self.log());
-            assert!(Instant::now() < give_up, "not within {PATIENCE:?}: {what}\n{}", self.log());
+            assert!(Instant::now() < give_up, "not within {DEADLINE:?}: {what}\n{}", self.log());
             self.hear(Duration::from_secs(1));
         }
     }
@@ -254,7 +254,7 @@ impl Pi {
 
     #[track_caller]
     fn answer_of_monitor(&mut self) -> String {
-        self.monitor.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.monitor.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut bytes = Vec::new();
         while !bytes.ends_with(PROMPT) {
             let mut chunk = [0; 4096];

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 
 use crate::card::Card;
 use crate::config::{CAMERA, PASSWORD, PASSWORD_IN_URL, wifi};
-use crate::pi::{PATIENCE, Pi, With, wait};
+use crate::pi::{DEADLINE, Pi, With, wait};
 use crate::{Lab, Left};
 use support::picture::Stamp;
 
@@ -38,14 +38,14 @@ pub fn a_card_a_camera_and_nothing_else(lab: &Lab, _: Left) -> Left {
     println!("{}", stages(&mut pi));
     assert_eq!(pi.run("cat /etc/hostname /proc/sys/kernel/hostname").lines().last(), Some("garden"));
     // As the program from outside sees it: lit while it serves, and nobody is watching.
-    wait("the power LED is lit", PATIENCE, || pi.is_high(POWER).then_some(()));
-    wait("the privacy light is dark", PATIENCE, || (!pi.is_high(ON_AIR)).then_some(()));
+    wait("the power LED is lit", DEADLINE, || pi.is_high(POWER).then_some(()));
+    wait("the privacy light is dark", DEADLINE, || (!pi.is_high(ON_AIR)).then_some(()));
     pi.run(&format!("{} >/tmp/stream & echo $! >/tmp/pid", get("/stream")));
-    wait("the privacy light is lit", PATIENCE, || pi.is_high(ON_AIR).then_some(()));
+    wait("the privacy light is lit", DEADLINE, || pi.is_high(ON_AIR).then_some(()));
     pi.until("there are frames", "[ $(grep -ac '^Content-Length' /tmp/stream) -ge 5 ]");
     assert!(pi.is_high(ON_AIR) && pi.is_high(POWER), "dark while somebody watches");
     pi.run("kill $(cat /tmp/pid); rm /tmp/stream");
-    wait("the privacy light is dark again", PATIENCE, || (!pi.is_high(ON_AIR)).then_some(()));
+    wait("the privacy light is dark again", DEADLINE, || (!pi.is_high(ON_AIR)).then_some(()));
     assert!(snapshot(&mut pi).number > first.number, "always the same picture");
     assert!(
         !pi.outcome("wget -q -O /dev/null http://127.0.0.1/snapshot").1.is_empty(),
@@ -84,9 +84,9 @@ pub fn the_led_on_the_board_is_lit_while_it_serves(lab: &Lab, _: Left) -> Left {
     pi.until("it is the service's", lit);
     assert!(!pi.is_high(ACT));
     pi.run("systemctl stop porthole");
-    wait("it is dark", PATIENCE, || pi.is_high(ACT).then_some(()));
+    wait("it is dark", DEADLINE, || pi.is_high(ACT).then_some(()));
     pi.run("systemctl start porthole");
-    wait("it is lit again", PATIENCE, || (!pi.is_high(ACT)).then_some(()));
+    wait("it is lit again", DEADLINE, || (!pi.is_high(ACT)).then_some(()));
     Some((pi, card))
 }
 

@@ -5,16 +5,16 @@
 //! end they must be the same.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-mod crowd;
 mod plot;
+mod viewers;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crowd::Crowd;
 use support::fakecam::{Camera, environment};
 use support::{Porthole, Scratch, descriptors, porthole, proc_status, until};
+use viewers::Viewers;
 
 /// How long, if nothing is said.
 const MINUTES: f64 = 0.5;
@@ -129,7 +129,7 @@ fn main() {
 
     let (begun, over) = (Instant::now(), AtomicBool::new(false));
     let samples = Mutex::new(Vec::new());
-    let crowd = Crowd::new(service.address);
+    let viewers = Viewers::new(service.address);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Relaxed) {
@@ -139,7 +139,7 @@ fn main() {
         });
         while begun.elapsed() < whole {
             let size = if begun.elapsed() < warm { FULL_HOUSE } else { CROWD };
-            crowd.watches_for(BUSY, size, &tables);
+            viewers.watches_for(BUSY, size, &tables);
             until_quiet(&service);
             samples.lock().unwrap().push(look(&service, begun, true));
         }
@@ -158,7 +158,7 @@ fn main() {
         state["cameras"].as_array().unwrap().iter().map(|camera| camera[key].as_u64().unwrap()).sum()
     };
     println!(
-        "{minutes} minutes: {crowd}, {} frames captured, cameras reopened {} times",
+        "{minutes} minutes: {viewers}, {} frames captured, cameras reopened {} times",
         counted("frames"),
         counted("reopens")
     );
@@ -170,7 +170,7 @@ fn main() {
         std::fs::write(&path, plot::draw(&samples)).unwrap();
         println!("drawn to {}", path.display());
     }
-    assert!(crowd.frames() > 0 && counted("reopens") > 0, "nothing has happened");
+    assert!(viewers.frames() > 0 && counted("reopens") > 0, "nothing has happened");
     let grown = last.rss_kb as f64 / first.rss_kb as f64 - 1.0;
     let tolerance = if minutes < LONG { TOLERANCE_OF_SHORT } else { TOLERANCE };
     assert!(grown.abs() <= tolerance, "memory differs by {:.1} %", grown * 100.0);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::DEADLINE;
-use super::tls::Wire;
+use super::tls::ClientStream;
 
 pub struct Response {
     pub status: u16,
@@ -130,7 +130,7 @@ fn unchunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// Reads a multipart stream part by part, holding it to the letter of what clients rely on.
 pub struct Multipart {
-    stream: Box<dyn Wire>,
+    stream: Box<dyn ClientStream>,
     pub boundary: String,
     pub head: String,
     buffer: Vec<u8>,
@@ -145,7 +145,7 @@ impl Multipart {
 
     /// The same where it has been asked for.
     #[track_caller]
-    pub fn over(stream: Box<dyn Wire>) -> Self {
+    pub fn over(stream: Box<dyn ClientStream>) -> Self {
         let mut this = Self { stream, boundary: String::new(), head: String::new(), buffer: vec![] };
         let head = this.take_until(b"\r\n\r\n");
         this.head = String::from_utf8(head).unwrap();

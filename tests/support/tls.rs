@@ -12,18 +12,18 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, Signa
 use super::DEADLINE;
 
 /// What a client reads from and writes to.
-pub trait Wire: Read + Write + Send {
+pub trait ClientStream: Read + Write + Send {
     /// The connection beneath.
     fn tcp(&self) -> &TcpStream;
 }
 
-impl Wire for TcpStream {
+impl ClientStream for TcpStream {
     fn tcp(&self) -> &TcpStream {
         self
     }
 }
 
-impl Wire for StreamOwned<ClientConnection, TcpStream> {
+impl ClientStream for StreamOwned<ClientConnection, TcpStream> {
     fn tcp(&self) -> &TcpStream {
         &self.sock
     }
@@ -31,7 +31,7 @@ impl Wire for StreamOwned<ClientConnection, TcpStream> {
 
 /// Connects, in the clear.
 #[track_caller]
-pub fn plain(address: SocketAddr) -> Box<dyn Wire> {
+pub fn plain(address: SocketAddr) -> Box<dyn ClientStream> {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     Box::new(stream)
@@ -39,7 +39,7 @@ pub fn plain(address: SocketAddr) -> Box<dyn Wire> {
 
 /// Connects by TLS, to whoever is there.
 #[track_caller]
-pub fn encrypted(address: SocketAddr) -> Box<dyn Wire> {
+pub fn encrypted(address: SocketAddr) -> Box<dyn ClientStream> {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))

@@ -8,10 +8,10 @@ use tungstenite::error::Error;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::{Message, WebSocket};
 
-use super::tls::{Wire, plain};
+use super::tls::{ClientStream, plain};
 
 pub struct Client {
-    socket: WebSocket<Box<dyn Wire>>,
+    socket: WebSocket<Box<dyn ClientStream>>,
     pub protocol: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl Client {
 
     /// The same over a connection that is there.
     pub fn over(
-        stream: Box<dyn Wire>,
+        stream: Box<dyn ClientStream>,
         address: SocketAddr,
         path: &str,
         headers: &[(&'static str, &str)],

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use support::fakecam::now_ns;
 use support::http::{Multipart, send};
 use support::prometheus::Exposition;
-use support::tls::{Wire, plain};
+use support::tls::{ClientStream, plain};
 use support::ws::Client;
 use support::{Porthole, Scratch, descriptors, proc_status, until};
 
@@ -46,12 +46,12 @@ fn turn_to_attack() -> Turn {
 /// The service under attack, and how to speak with it.
 struct Target {
     service: Porthole,
-    wire: fn(SocketAddr) -> Box<dyn Wire>,
+    wire: fn(SocketAddr) -> Box<dyn ClientStream>,
     _scratch: Scratch,
 }
 
 impl Target {
-    fn serving(config: &str, wire: fn(SocketAddr) -> Box<dyn Wire>) -> Self {
+    fn serving(config: &str, wire: fn(SocketAddr) -> Box<dyn ClientStream>) -> Self {
         let scratch = Scratch::new();
         let state = scratch.path("state").display().to_string();
         let config = scratch.file("porthole.toml", format!("{config}\n{SOURCE}"));

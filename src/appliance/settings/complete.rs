@@ -59,8 +59,8 @@ fn defaults(written: &Config, unkept: &Passwords) -> String {
     for (key, hash) in [("viewer_password", &unkept.viewer), ("admin_password", &unkept.admin)] {
         text.extend(hash.iter().map(|hash| format!("{key} = {}\n", hash.phc().to_toml())));
     }
-    let wired = LedRole::ALL.into_iter().filter(|role| !written.board.led(*role).is_empty());
-    text.extend(wired.map(|role| format!("[[led]]\nrole = {}\n", role.name().to_toml())));
+    let with_line = LedRole::ALL.into_iter().filter(|role| !written.board.led(*role).is_empty());
+    text.extend(with_line.map(|role| format!("[[led]]\nrole = {}\n", role.name().to_toml())));
     text
 }
 

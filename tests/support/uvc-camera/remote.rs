@@ -23,7 +23,7 @@ use crate::picture::{Fault, monotonic_ns};
 use crate::plug::{Camera, Plugged};
 
 /// Whoever connects and says nothing is not listened to for longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 /// How an answer begins that is none.
 const ERROR: &str = "error: ";
 
@@ -54,7 +54,7 @@ impl Remote {
     }
 
     fn talk(&mut self, connection: &mut UnixStream) -> io::Result<()> {
-        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_read_timeout(Some(DEADLINE))?;
         let mut line = String::new();
         BufReader::new(&mut *connection).read_line(&mut line)?;
         let answer = self.obey(line.trim()).unwrap_or_else(|error| format!("{ERROR}{error}\n"));

@@ -15,7 +15,7 @@ const DEVICE_ID: u32 = 0x1_0002;
 /// `VDEV_ST_NULL`: nothing is plugged in.
 const FREE: &str = "004";
 /// The kernel takes a device down in threads of its own, after everybody who uses it has let go.
-const PATIENCE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(20);
 /// There is nothing to wait on but the file itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -28,10 +28,10 @@ pub(crate) fn attach(port: u32, socket: &UnixStream) -> io::Result<()> {
 
 /// Waits until nothing is plugged into `port`.
 pub(crate) fn until_free(port: u32) -> io::Result<()> {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + DEADLINE;
     while !is_free(port)? {
         if Instant::now() > give_up {
-            return Err(io::Error::other(format!("port {port} was not free within {PATIENCE:?}")));
+            return Err(io::Error::other(format!("port {port} was not free within {DEADLINE:?}")));
         }
         std::thread::sleep(LOOK_AGAIN);
     }

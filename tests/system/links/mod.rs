@@ -21,7 +21,7 @@ use support::picture::decode;
 use support::prometheus::Exposition;
 #[cfg(feature = "tls")]
 use support::tls::encrypted;
-use support::tls::{Wire, plain};
+use support::tls::{ClientStream, plain};
 use support::ws::Client;
 
 use crate::turns::{Group, turn};
@@ -50,7 +50,7 @@ trait Frames: Send {
 #[derive(Clone, Copy)]
 struct Way {
     config: &'static str,
-    connect: fn(SocketAddr) -> Box<dyn Wire>,
+    connect: fn(SocketAddr) -> Box<dyn ClientStream>,
 }
 
 const PLAIN: Way = Way { config: "", connect: plain };

@@ -16,7 +16,7 @@ use support::ws::{Client, Frame};
 const KINDS: u64 = 8;
 
 /// Everybody who watches, and how it went.
-pub struct Crowd {
+pub struct Viewers {
     address: SocketAddr,
     visits: AtomicU64,
     frames: AtomicU64,
@@ -25,7 +25,7 @@ pub struct Crowd {
     phase: AtomicU64,
 }
 
-impl fmt::Display for Crowd {
+impl fmt::Display for Viewers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |counter: &AtomicU64| counter.load(Relaxed);
         write!(
@@ -46,7 +46,7 @@ fn mixed(a: u64, b: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-impl Crowd {
+impl Viewers {
     pub fn new(address: SocketAddr) -> Self {
         let zero = AtomicU64::default;
         Self { address, visits: zero(), frames: zero(), faults: zero(), phase: zero() }
