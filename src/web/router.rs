@@ -11,21 +11,19 @@ use hyper::{Method, Request, StatusCode};
 
 use super::access::authentication::Grant;
 use super::access::check::Operation;
-use super::access::client::Client;
-use super::access::credentials::CredentialKind;
-use super::api::{controls, denied, health, login, metrics, state};
+use super::access::client::{Client, CredentialKind};
+use super::api::{controls, denied, login, metrics, state};
 use super::page;
-use super::response::answer::{Answer, allowed_methods, jpeg, set_cookies, text, unavailable};
-use super::response::headers::add_preflight;
-use super::response::redirect;
+use super::response::{
+    Answer, add_preflight, allowed_methods, jpeg, see_other, set_cookies, text, to_https, unavailable,
+    with_slash,
+};
 use super::route::{Endpoint, Route};
-use super::server::peer::Peer;
+use super::server::address::Peer;
 use super::server_state::ServerState;
-use super::stream::live_stream::LiveStream;
-use super::stream::viewer_registry::ViewerRejected;
-use super::stream::viewer_stats::ViewerKind;
-use super::stream::websocket::handshake::{Handshake, HandshakeError};
-use super::stream::{mjpeg_head, snapshot};
+use super::stream::viewers::{ViewerKind, ViewerRejected};
+use super::stream::websocket::protocol::{Handshake, HandshakeError};
+use super::stream::{LiveStream, mjpeg_head, snapshot};
 use crate::camera::Camera;
 use crate::failpoint;
 
@@ -48,7 +46,7 @@ pub(super) fn redirect_to_https(server: &ServerState, request: Request<Incoming>
     server.counters.redirected.add(1);
     let (request, _body) = request.into_parts();
     match server.access.check_host(&request) {
-        Ok(()) => redirect::to_https(&request),
+        Ok(()) => to_https(&request),
         Err(why) => denied::answer(&why, &request, server.access.authenticator.uses_token()),
     }
 }
@@ -107,7 +105,7 @@ async fn checked(
         Err(why) => return text(StatusCode::BAD_REQUEST, &why).into(),
     };
     if route.endpoint.is_login() && server.access.authenticator.is_open() {
-        return redirect::see_other("/").into();
+        return see_other("/").into();
     }
     if !route.endpoint.allows(&request.method) {
         let methods = route.endpoint.methods();
@@ -187,13 +185,13 @@ async fn call(
         },
         Endpoint::State => state::answer(server),
         Endpoint::Metrics => metrics::answer(server),
-        Endpoint::Health => health::answer(&server.status.borrow()),
+        Endpoint::Health => state::health(&server.status.borrow()),
         Endpoint::Controls => controls::list(camera).await,
         Endpoint::Control(name) => controls::set(camera, name, body).await,
         Endpoint::Page(path) | Endpoint::PublicFile(path) => {
             page::answer(path, &request.headers).unwrap_or_else(not_found)
         }
-        Endpoint::PageWithoutSlash => redirect::with_slash(&request.uri),
+        Endpoint::PageWithoutSlash => with_slash(&request.uri),
     };
     answer.into()
 }

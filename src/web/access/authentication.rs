@@ -15,13 +15,10 @@ use hyper::HeaderMap;
 use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
-use super::client::Client;
-use super::credentials::{CredentialKind, cookies, secrets};
+use super::client::{Client, CredentialKind, cookies, secrets};
 use super::login_throttle::{LoginThrottle, ThrottleDecision, ThrottleKey};
-use super::password::{HashMemory, Passwords};
-use super::role::UserRole;
-use super::session::{MAX_AGE, SecretDigest, Sessions};
-use super::token::{self, TokenError};
+use super::password::{HashMemory, Passwords, UserRole};
+use super::secrets::{MAX_AGE, SecretDigest, Sessions, TokenError, random, random_key, read_or_make};
 use crate::sync::lock;
 
 /// Which credentials are asked for.
@@ -107,11 +104,11 @@ impl Authenticator {
             AuthMode::None => AcceptedSecrets::Any,
             AuthMode::Password(passwords) => AcceptedSecrets::Passwords(passwords),
             AuthMode::Token => {
-                let (token, is_new) = token::read_or_make(state_dir)?;
+                let (token, is_new) = read_or_make(state_dir)?;
                 AcceptedSecrets::Token { token, is_new }
             }
         };
-        Ok(Self::new(accepted, token::random_key(state_dir)?))
+        Ok(Self::new(accepted, random_key(state_dir)?))
     }
 
     fn new(accepted: AcceptedSecrets, key: [u8; 32]) -> Self {
@@ -213,7 +210,7 @@ impl Authenticator {
             AcceptedSecrets::Any => return None,
             AcceptedSecrets::Token { token, .. } => (TOKEN_COOKIE, token.clone(), TOKEN_COOKIE_AGE, "Strict"),
             AcceptedSecrets::Passwords(_) => {
-                let id = token::random().ok()?;
+                let id = random().ok()?;
                 let digest = self.shared.digest(id.as_bytes());
                 lock(&self.shared.sessions).begin(digest, role, self.shared.now());
                 (SESSION_COOKIE, id, MAX_AGE.as_secs(), "Lax")

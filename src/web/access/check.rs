@@ -10,7 +10,7 @@ use super::authentication::{AuthError, Authenticator, Grant};
 use super::client::Client;
 use super::host::{Authority, HostError, HostPolicy};
 use super::origin::{OriginClass, OriginPolicy};
-use super::role::UserRole;
+use super::password::UserRole;
 use crate::status::Counter;
 
 /// What a request wants to do, as far as access to it goes.

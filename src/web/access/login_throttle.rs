@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::web::server::peer::address_group;
+use crate::web::server::address::address_group;
 
 /// Addresses in the table.
 const MAX_ADDRESSES: usize = 1024;

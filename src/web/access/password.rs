@@ -1,20 +1,63 @@
-//! Password hashes: argon2id in the PHC string format, and the file in which `porthole passwd` keeps them.
+//! The roles of users, and their passwords: argon2id hashes in the PHC string format, and the file in which
+//! `porthole passwd` keeps them.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::{fs, io};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use data_encoding::BASE64_NOPAD;
 use subtle::ConstantTimeEq;
 
-use super::role::UserRole;
-use crate::document;
-use crate::storage;
+use crate::{document, storage};
+
+/// What a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UserRole {
+    /// Watch.
+    Viewer,
+    /// Watch, and change the camera's controls.
+    Admin,
+}
+
+impl UserRole {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Viewer, Self::Admin];
+
+    /// Its name on the command line and in headers.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The key of its password hash in the configuration and in the passwords file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer_password",
+            Self::Admin => "admin_password",
+        }
+    }
+}
+
+impl fmt::Display for UserRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for UserRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let role = Self::ALL.into_iter().find(|role| role.name() == text);
+        role.ok_or_else(|| "must be viewer or admin".to_owned())
+    }
+}
 
 /// Memory of new hashes, in KiB. With [`PASSES`] it takes the least memory among the settings that OWASP's Password Storage
 /// Cheat Sheet holds to be equally strong. One hash is computed at a time, so a board with 512 MiB can spare it.

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::camera::{Camera, ControlError, ControlValue};
-use crate::web::response::answer::{Answer, json as json_answer};
+use crate::web::response::{Answer, json as json_answer};
 
 /// Most bytes of a request's body. All valid ones are far smaller.
 const MAX_BODY: usize = 4096;

@@ -6,11 +6,11 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
-use super::{auth_error, login};
+use super::login;
 use crate::web::access::authentication::AuthError;
 use crate::web::access::check::AccessDenied;
 use crate::web::access::host::HostError;
-use crate::web::response::answer::{Answer, json, text};
+use crate::web::response::{Answer, json, text};
 
 /// Answers a denied request. `uses_token` tells which secret is asked for.
 pub(crate) fn answer(denied: &AccessDenied, request: &Parts, uses_token: bool) -> Answer {
@@ -59,10 +59,10 @@ fn unauthorized(error: AuthError, request: &Parts, uses_token: bool) -> Answer {
         AuthError::Missing | AuthError::Wrong => {
             "this camera is private; give its password, with any user name, or log in at /login".to_owned()
         }
-        AuthError::Throttled(_) | AuthError::Busy => auth_error::message(error),
+        AuthError::Throttled(_) | AuthError::Busy => login::message(error),
     };
-    let mut answer = text(auth_error::status(error), &why);
-    let challenge = if is_script { auth_error::BEARER } else { auth_error::BASIC };
-    auth_error::add_headers(&mut answer, error, challenge);
+    let mut answer = text(login::status(error), &why);
+    let challenge = if is_script { login::BEARER } else { login::BASIC };
+    login::add_headers(&mut answer, error, challenge);
     answer
 }

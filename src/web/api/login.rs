@@ -1,4 +1,5 @@
-//! `/login` and `/logout`: the page that asks for a password or the token, and the form that it sends.
+//! `/login` and `/logout`: the page that asks for a password or the token, the form that it sends, and how an
+//! [`AuthError`] is told.
 //!
 //! The form works without scripts. Its links are relative, so that they hold behind a proxy that adds a prefix.
 #![forbid(unsafe_code)]
@@ -7,17 +8,15 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, HeaderValue, ORIGIN, REFERRER_POLICY};
+use hyper::header::{CACHE_CONTROL, HeaderValue, ORIGIN, REFERRER_POLICY, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode, Uri};
 use tokio::time::timeout;
 
-use super::auth_error;
 use crate::web::access::authentication::{AuthError, Authenticator};
 use crate::web::access::check::AccessCheck;
 use crate::web::access::client::Client;
-use crate::web::response::answer::{Answer, answer, set_cookies, text};
-use crate::web::response::redirect::see_other;
+use crate::web::response::{Answer, answer, retry_after, see_other, set_cookies, text, whole_seconds};
 
 const PAGE: &str = include_str!("login.html");
 /// Most bytes of the form: a password and an address, several times over.
@@ -45,8 +44,8 @@ fn form(root: &str, next: &str, uses_token: bool, error: Option<AuthError>) -> A
     } else {
         ("Password", "Log in to see it.")
     };
-    let message = error.map(auth_error::message).unwrap_or_default();
-    let status = error.map_or(StatusCode::OK, auth_error::status);
+    let message = error.map(message).unwrap_or_default();
+    let status = error.map_or(StatusCode::OK, status);
     let mut html = PAGE.to_owned();
     for (name, text) in [("label", label), ("hint", hint), ("root", root), ("message", &message)] {
         html = html.replace(&format!("{{{name}}}"), text);
@@ -59,7 +58,7 @@ fn form(root: &str, next: &str, uses_token: bool, error: Option<AuthError>) -> A
     // With no-referrer a browser would send the form without its Origin.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     if let Some(error) = error {
-        auth_error::add_headers(&mut answer, error, auth_error::BEARER);
+        add_headers(&mut answer, error, BEARER);
     }
     answer
 }
@@ -122,6 +121,44 @@ fn escape_html(text: &str) -> String {
         .replace('>', "&gt;")
         .replace('"', "&quot;")
         .replace('\'', "&#39;")
+}
+
+/// The challenge of Basic authentication, which every program knows. A browser prompts its user for it.
+pub(super) const BASIC: &str = "Basic realm=\"porthole\", charset=\"UTF-8\"";
+/// The challenge of Bearer authentication. No browser prompts for it.
+pub(super) const BEARER: &str = "Bearer realm=\"porthole\"";
+
+/// The status code of an error.
+pub(super) fn status(error: AuthError) -> StatusCode {
+    match error {
+        AuthError::Missing | AuthError::Wrong => StatusCode::UNAUTHORIZED,
+        AuthError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+        AuthError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// The message for a user; empty where the login form says enough.
+pub(super) fn message(error: AuthError) -> String {
+    match error {
+        AuthError::Missing => String::new(),
+        AuthError::Wrong => "That is not right.".into(),
+        AuthError::Throttled(time) => {
+            let seconds = whole_seconds(time);
+            format!("Too many wrong guesses came from your address; try again in {seconds} s.")
+        }
+        AuthError::Busy => "Too many passwords are being checked; try again in a moment.".into(),
+    }
+}
+
+/// Adds the headers that belong to an error.
+pub(super) fn add_headers(answer: &mut Answer, error: AuthError, challenge: &'static str) {
+    match error {
+        AuthError::Missing | AuthError::Wrong => {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        AuthError::Throttled(time) => retry_after(answer, time),
+        AuthError::Busy => retry_after(answer, Duration::from_secs(1)),
+    }
 }
 
 #[cfg(test)]

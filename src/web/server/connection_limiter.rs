@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,10 +18,13 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::peer::Peer;
+use super::address::Peer;
+use super::transport::Transport;
+use crate::status::Counter;
 use crate::sync::lock;
 
 /// A connection is not evicted before it has waited this long. A client that opens many at once has sent its requests by
@@ -232,6 +236,86 @@ impl Body for TrackedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// What is counted about connections.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionCounters {
+    /// Connections that were accepted.
+    pub(crate) accepted: Counter,
+    /// Connections that have ended.
+    pub(crate) ended: Counter,
+    /// Failures to accept a connection, mostly for lack of descriptors.
+    pub(crate) accept_failed: Counter,
+    /// Connections rejected at the total limit.
+    pub(crate) rejected_total: Counter,
+    /// Connections rejected at the limit of their address.
+    pub(crate) rejected_per_address: Counter,
+    /// Waiting connections closed to make room for others.
+    pub(crate) evicted: Counter,
+    /// Connections closed because the peer took no data within the write timeout.
+    pub(crate) stalled: Counter,
+    /// Connections closed because no request came within the request timeout.
+    pub(crate) idle: Counter,
+    /// Connections closed because what came was not HTTP.
+    pub(crate) malformed: Counter,
+    /// Connections closed because their TLS handshake failed.
+    pub(crate) handshake_failed: Counter,
+    /// Requests in plain HTTP that were redirected to HTTPS.
+    pub(crate) redirected: Counter,
+}
+
+impl ConnectionCounters {
+    /// Counts a rejected connection.
+    pub(crate) fn rejected(&self, why: ConnectionRejected) {
+        match why {
+            ConnectionRejected::Total(_) => self.rejected_total.add(1),
+            ConnectionRejected::PerAddress(_) => self.rejected_per_address.add(1),
+        }
+    }
+}
+
+/// Most clients that are answered at a time. Further ones are closed without an answer.
+const MAX_ANSWERING: usize = 32;
+/// Time for one answer, TLS handshake included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Answers rejected clients. Its reference count is one more than the number that are being answered.
+#[derive(Debug, Default)]
+pub(crate) struct Rejector(Arc<()>);
+
+impl Rejector {
+    /// The task that answers one client once `open` has set up its transport; `None` when too many are being answered.
+    pub(crate) fn answer<F: Future<Output = io::Result<Transport>>>(
+        &self,
+        open: F,
+        why: ConnectionRejected,
+    ) -> Option<impl Future<Output = ()> + use<F>> {
+        let slot = Arc::clone(&self.0);
+        if Arc::strong_count(&slot) > MAX_ANSWERING + 1 {
+            return None;
+        }
+        let why = format!("{why}\n");
+        let answer = format!(
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+             Retry-After: 5\r\nConnection: close\r\n\r\n{why}",
+            why.len()
+        );
+        let send = async move {
+            let mut transport = open.await?;
+            transport.write_all(answer.as_bytes()).await?;
+            transport.shutdown().await?;
+            // The request has to be read, or closing the socket would discard the answer (RFC 1122, section 4.2.2.13).
+            let mut request = [0; 1024];
+            while transport.read(&mut request).await? > 0 {}
+            Ok::<_, io::Error>(())
+        };
+        Some(async move {
+            // A client that does not read its answer in time goes without.
+            let _ = timeout(ANSWER_TIMEOUT, send).await;
+            drop(slot);
+        })
     }
 }
 

@@ -2,20 +2,18 @@
 //! elsewhere.
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
+use std::{fs, io};
 
 use log::warn;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use super::address::ListenAddress;
-use super::peer::Peer;
+use super::address::{ListenAddress, Peer};
 use super::socket_activation;
 use super::transport::Connection;
 

@@ -10,11 +10,10 @@ use std::io::{self, IoSlice};
 use hyper::body::Bytes;
 use log::debug;
 
-use super::frame_pacer::{FramePacer, StreamEvent};
-use super::viewer_registry::Viewer;
-use super::viewer_stats::{DropReason, ViewerStats};
+use super::flow_control::{FramePacer, StreamEvent};
+use super::viewers::{DropReason, Viewer, ViewerStats};
 use crate::ring::{Lease, Subscription};
-use crate::web::response::answer::{Answer, no_store};
+use crate::web::response::{Answer, no_store};
 use crate::web::server::client_socket::ClientSocket;
 
 /// The boundary between parts. No JPEG contains it, as a marker is never followed by letters.

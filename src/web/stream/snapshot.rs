@@ -8,11 +8,11 @@ use hyper::body::Bytes;
 use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
-use super::viewer_registry::{LeasedFrame, Viewer};
+use super::viewers::{LeasedFrame, Viewer};
 use crate::camera::{Camera, Still, StillError, StillResult};
 use crate::frame::Timestamp;
 use crate::ring::RingClosed;
-use crate::web::response::answer::{Answer, jpeg, unavailable};
+use crate::web::response::{Answer, jpeg, unavailable};
 
 /// Time for the frame of a snapshot. A camera that has to be opened first takes one to three seconds.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(5);

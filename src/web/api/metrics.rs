@@ -2,19 +2,15 @@
 //! included. Other programs read it, so names never change.
 #![forbid(unsafe_code)]
 
-mod exposition;
-mod process;
-
+use super::exposition::{CONTENT_TYPE, Exposition};
+use super::process::ProcessStats;
 use crate::frame::{Frame, Timestamp};
 use crate::ring::RingStats;
 use crate::status::{CameraState, CameraStatus, Counters, Histogram};
 use crate::web::access::check::AccessCheck;
-use crate::web::response::answer::{Answer, no_store};
+use crate::web::response::{Answer, no_store};
 use crate::web::server_state::ServerState;
-use crate::web::stream::viewer_registry::ViewerRegistry;
-use crate::web::stream::viewer_stats::{DropReason, TotalsByKind, ViewerKind, ViewerTotals};
-use exposition::{CONTENT_TYPE, Exposition};
-use process::ProcessStats;
+use crate::web::stream::viewers::{DropReason, TotalsByKind, ViewerKind, ViewerRegistry, ViewerTotals};
 
 /// What the metrics of one camera are read from.
 struct CameraMetrics<'a> {
