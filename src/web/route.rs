@@ -93,10 +93,8 @@ pub(super) struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Parses a path and query. Unknown keys of the query are ignored.
-    ///
-    /// # Errors
-    /// When the value of a known key is not valid.
+    /// Parses a path and query. Unknown keys of the query are ignored. Fails when the value of a known key is not
+    /// valid.
     pub(super) fn parse(path: &'a str, query: Option<&str>) -> Result<Self, String> {
         // Before the query, so that a login does not depend on it.
         let without_query = match path.trim_end_matches('/') {

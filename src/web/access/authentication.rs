@@ -135,10 +135,7 @@ impl Authenticator {
         matches!(self.shared.accepted, AcceptedSecrets::Token { .. })
     }
 
-    /// Checks the credentials of a request.
-    ///
-    /// # Errors
-    /// [`AuthError`] when none of them is accepted.
+    /// Checks the credentials of a request. Fails with [`AuthError`] when none of them is accepted.
     pub(super) async fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -169,10 +166,8 @@ impl Authenticator {
         Err(error)
     }
 
-    /// The role of a token or password. A wrong one counts against `key`.
-    ///
-    /// # Errors
-    /// [`AuthError`] when it is wrong or was not checked.
+    /// The role of a token or password. A wrong one counts against `key`. Fails with [`AuthError`] when it is wrong or
+    /// was not checked.
     pub(super) async fn check(&self, secret: &[u8], key: ThrottleKey) -> Result<UserRole, AuthError> {
         let digest = self.shared.digest(secret);
         self.shared.throttled(secret, &digest, key)?;

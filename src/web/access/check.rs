@@ -74,9 +74,7 @@ impl AccessCheck {
         Self { hosts, origins, authenticator, counters: AccessCounters::default() }
     }
 
-    /// Decides about a request. Returns what was granted; `None` where no credentials were looked at.
-    ///
-    /// # Errors
+    /// Decides about a request. Returns what was granted; `None` where no credentials were looked at. Fails with
     /// [`AccessDenied`], which is counted.
     pub(crate) async fn check(
         &self,
@@ -87,10 +85,7 @@ impl AccessCheck {
         self.decide(request, client, operation).await.inspect_err(|denied| self.count(denied))
     }
 
-    /// Checks the host alone, for requests that are redirected.
-    ///
-    /// # Errors
-    /// [`AccessDenied::Host`], which is counted.
+    /// Checks the host alone, for requests that are redirected. Fails with [`AccessDenied::Host`], which is counted.
     pub(crate) fn check_host(&self, request: &Parts) -> Result<(), AccessDenied> {
         let checked = self.hosts.check(request).map(drop).map_err(AccessDenied::Host);
         checked.inspect_err(|denied| self.count(denied))
@@ -155,10 +150,7 @@ impl AccessCheck {
         counter.add(1);
     }
 
-    /// Checks a token or password from the login form.
-    ///
-    /// # Errors
-    /// [`AuthError`], which is counted.
+    /// Checks a token or password from the login form. Fails with [`AuthError`], which is counted.
     pub(crate) async fn log_in(&self, secret: &[u8], client: Client) -> Result<UserRole, AuthError> {
         let checked = match secret {
             [] => Err(AuthError::Missing),

@@ -103,10 +103,8 @@ impl HostPolicy {
             || self.names.iter().any(|own| own == host || own == "*")
     }
 
-    /// The host that a request names; `None` for an HTTP/1.0 request without one.
-    ///
-    /// # Errors
-    /// [`HostError`] when it names none or several, or one that is not this machine.
+    /// The host that a request names; `None` for an HTTP/1.0 request without one. Fails with [`HostError`] when it
+    /// names none or several, or one that is not this machine.
     pub(super) fn check(&self, request: &Parts) -> Result<Option<Authority>, HostError> {
         let mut all = request.headers.get_all(HOST).iter();
         let header = match (all.next(), all.next()) {

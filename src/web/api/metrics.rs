@@ -3,57 +3,65 @@
 #![forbid(unsafe_code)]
 
 use super::exposition::{CONTENT_TYPE, Exposition};
-use super::process::ProcessStats;
-use crate::frame::{Frame, Timestamp};
+use super::process::process_figures;
+use crate::frame::Timestamp;
 use crate::ring::RingStats;
-use crate::status::{CameraState, CameraStatus, Counters, Histogram};
+use crate::status::{CameraState, CameraStatus, Counter, Counters, Histogram};
 use crate::web::access::check::AccessCheck;
 use crate::web::response::{Answer, no_store};
 use crate::web::server_state::ServerState;
-use crate::web::stream::viewers::{DropReason, TotalsByKind, ViewerKind, ViewerRegistry, ViewerTotals};
+use crate::web::stream::viewers::{DropReason, TotalsByKind, ViewerKind, ViewerTotals};
 
 /// What the metrics of one camera are read from.
 struct CameraMetrics<'a> {
     status: &'a CameraStatus,
-    newest: Option<Frame>,
-    stats: RingStats,
+    ring: RingStats,
     totals: TotalsByKind,
     ages: &'a Histogram,
+    width: Option<f64>,
+    height: Option<f64>,
+    frame_age_s: Option<f64>,
 }
 
 /// Answers with all metrics at this moment.
 pub(crate) fn answer(server: &ServerState) -> Answer {
-    let status = server.status.borrow().clone();
-    let parts =
-        status.cameras.iter().zip(&server.cameras).zip(server.viewers.totals()).zip(server.viewers.ages());
-    let cameras: Vec<CameraMetrics<'_>> = parts
-        .map(|(((status, camera), totals), ages)| CameraMetrics {
+    let (now, status) = (Timestamp::now(), server.status.borrow().clone());
+    let (totals, ages) = (server.viewers.totals(), server.viewers.ages());
+    let parts = status.cameras.iter().zip(&server.cameras).zip(totals).zip(ages);
+    let cameras = parts.map(|(((status, camera), totals), ages)| {
+        let size = camera.ring().newest().map(|frame| frame.resolution);
+        CameraMetrics {
             status,
-            newest: camera.ring().newest(),
-            stats: camera.ring().stats(),
+            ring: camera.ring().stats(),
             totals,
             ages,
-        })
-        .collect();
+            width: size.map(|size| size.width.into()),
+            height: size.map(|size| size.height.into()),
+            frame_age_s: status.counters.last_frame_at().map(|at| now.since(at).as_secs_f64()),
+        }
+    });
+    let cameras: Vec<CameraMetrics<'_>> = cameras.collect();
     let mut out = Exposition::default();
-    let version = env!("CARGO_PKG_VERSION");
-    let build: &[(&str, &str)] = &[("version", version), ("board", &server.board)];
+    let build: &[(&str, &str)] = &[("version", env!("CARGO_PKG_VERSION")), ("board", &server.board)];
     out.family("porthole_build_info", "Version and board of the service; always 1.").sample(build, 1);
     camera_metrics(&mut out, &cameras);
     ring_metrics(&mut out, &cameras);
-    viewer_metrics(&mut out, &cameras, &server.viewers);
+    viewer_metrics(&mut out, &cameras, server);
     connection_metrics(&mut out, server);
     access_metrics(&mut out, &server.access);
-    process_metrics(&mut out);
+    for (name, help, value) in process_figures() {
+        if let Some(value) = value {
+            out.family(name, help).sample(&[], value);
+        }
+    }
     no_store(CONTENT_TYPE, out.into_text())
 }
 
 /// Adds a family with one sample for each camera.
 fn each<'a>(
     out: &mut Exposition,
-    cameras: &'a [CameraMetrics<'a>],
-    name: &str,
-    help: &str,
+    cameras: &[CameraMetrics<'a>],
+    (name, help): (&str, &str),
     value: impl Fn(&CameraMetrics<'a>) -> Option<f64>,
 ) {
     let mut family = out.family(name, help);
@@ -61,6 +69,14 @@ fn each<'a>(
         if let Some(value) = value(camera) {
             family.sample(&[("camera", &camera.status.name)], value);
         }
+    }
+}
+
+/// Adds a family with one sample for each value of a label.
+fn labelled(out: &mut Exposition, (name, help): (&str, &str), label: &str, counts: &[(&str, &Counter)]) {
+    let mut family = out.family(name, help);
+    for (value, count) in counts {
+        family.sample(&[(label, value)], count.get());
     }
 }
 
@@ -74,46 +90,35 @@ fn camera_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
             family.sample(labels, u8::from(camera.status.state == state));
         }
     }
-    type Count = fn(&Counters) -> u64;
+    let corrupt = "Frames that were not complete pictures, and were not published.";
+    let dropped = "Frames lost before they could be published: skipped by the driver, or too large.";
+    let reopens = "Times the source was opened again after a fault.";
+    type Count = fn(&Counters) -> &Counter;
     let counts: [(&str, &str, Count); 6] = [
-        ("porthole_camera_frames_total", "Frames published to viewers.", |c| c.frames.get()),
-        (
-            "porthole_camera_corrupt_frames_total",
-            "Frames that were not complete pictures, and were not published.",
-            |c| c.corrupt.get(),
-        ),
-        (
-            "porthole_camera_dropped_frames_total",
-            "Frames lost before they could be published: skipped by the driver, or too large.",
-            |c| c.dropped.get(),
-        ),
-        ("porthole_camera_reopens_total", "Times the source was opened again after a fault.", |c| {
-            c.reopens.get()
-        }),
-        ("porthole_camera_stills_total", "Full-size stills taken beside the stream.", |c| c.stills.get()),
-        ("porthole_camera_failed_stills_total", "Full-size stills that failed.", |c| c.failed_stills.get()),
+        ("porthole_camera_frames_total", "Frames published to viewers.", |c| &c.frames),
+        ("porthole_camera_corrupt_frames_total", corrupt, |c| &c.corrupt),
+        ("porthole_camera_dropped_frames_total", dropped, |c| &c.dropped),
+        ("porthole_camera_reopens_total", reopens, |c| &c.reopens),
+        ("porthole_camera_stills_total", "Full-size stills taken beside the stream.", |c| &c.stills),
+        ("porthole_camera_failed_stills_total", "Full-size stills that failed.", |c| &c.failed_stills),
     ];
     for (name, help, count) in counts {
-        each(out, cameras, name, help, |camera| Some(count(&camera.status.counters) as f64));
+        each(out, cameras, (name, help), |camera| Some(count(&camera.status.counters).get() as f64));
     }
-    each(out, cameras, "porthole_camera_fps", "Recent frames a second.", |camera| {
-        Some(camera.status.counters.fps().into())
-    });
-    each(out, cameras, "porthole_camera_wanted_fps", "Frames a second as configured.", |camera| {
-        Some(camera.status.fps_wanted.into())
-    });
-    let size = |camera: &CameraMetrics<'_>| camera.newest.map(|frame| frame.resolution);
-    each(out, cameras, "porthole_camera_width_pixels", "Width of the newest frame.", |camera| {
-        size(camera).map(|size| size.width.into())
-    });
-    each(out, cameras, "porthole_camera_height_pixels", "Height of the newest frame.", |camera| {
-        size(camera).map(|size| size.height.into())
-    });
-    let now = Timestamp::now();
-    let help = "Time since the newest frame was captured; none before the first.";
-    each(out, cameras, "porthole_camera_last_frame_age_seconds", help, |camera| {
-        camera.status.counters.last_frame_at().map(|at| now.since(at).as_secs_f64())
-    });
+    let age = "Time since the newest frame was captured; none before the first.";
+    type Gauge = fn(&CameraMetrics<'_>) -> Option<f64>;
+    let gauges: [(&str, &str, Gauge); 5] = [
+        ("porthole_camera_fps", "Recent frames a second.", |c| Some(c.status.counters.fps().into())),
+        ("porthole_camera_wanted_fps", "Frames a second as configured.", |c| {
+            Some(c.status.fps_wanted.into())
+        }),
+        ("porthole_camera_width_pixels", "Width of the newest frame.", |c| c.width),
+        ("porthole_camera_height_pixels", "Height of the newest frame.", |c| c.height),
+        ("porthole_camera_last_frame_age_seconds", age, |c| c.frame_age_s),
+    ];
+    for (name, help, gauge) in gauges {
+        each(out, cameras, (name, help), gauge);
+    }
     let help = "Time to encode a raw picture as JPEG.";
     let mut family = out.histogram_family("porthole_camera_encode_seconds", help);
     for camera in cameras {
@@ -123,29 +128,25 @@ fn camera_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
 
 /// The rings between cameras and viewers.
 fn ring_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
-    type Figure = fn(&RingStats) -> usize;
-    let figures: [(&str, &str, Figure); 3] = [
-        ("porthole_ring_slots", "Slots for frames.", |ring| ring.slots),
-        ("porthole_ring_leases", "Leases that viewers hold while a frame is sent to them.", |ring| {
-            ring.leased
-        }),
-        ("porthole_ring_slot_bytes", "Bytes of a slot. They take memory once written.", |ring| {
-            ring.slot_bytes
-        }),
+    let leases = "Leases that viewers hold while a frame is sent to them.";
+    let bytes = "Bytes of a slot. They take memory once written.";
+    let seen = "Published frames that at least one viewer leased.";
+    let overwritten = "Published frames that were replaced before any viewer leased them.";
+    type Figure = fn(&RingStats) -> f64;
+    let figures: [(&str, &str, Figure); 5] = [
+        ("porthole_ring_slots", "Slots for frames.", |ring| ring.slots as f64),
+        ("porthole_ring_leases", leases, |ring| ring.leased as f64),
+        ("porthole_ring_slot_bytes", bytes, |ring| ring.slot_bytes as f64),
+        ("porthole_ring_seen_frames_total", seen, |ring| ring.seen as f64),
+        ("porthole_ring_overwritten_frames_total", overwritten, |ring| ring.overwritten as f64),
     ];
     for (name, help, figure) in figures {
-        each(out, cameras, name, help, |camera| Some(figure(&camera.stats) as f64));
+        each(out, cameras, (name, help), |camera| Some(figure(&camera.ring)));
     }
-    let help = "Published frames that at least one viewer leased.";
-    each(out, cameras, "porthole_ring_seen_frames_total", help, |camera| Some(camera.stats.seen as f64));
-    let help = "Published frames that were replaced before any viewer leased them.";
-    each(out, cameras, "porthole_ring_overwritten_frames_total", help, |camera| {
-        Some(camera.stats.overwritten as f64)
-    });
 }
 
 /// Viewers, and the frames sent to them.
-fn viewer_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>], registry: &ViewerRegistry) {
+fn viewer_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>], server: &ServerState) {
     type Figure = fn(&ViewerTotals) -> u64;
     let figures: [(&str, &str, Figure); 6] = [
         ("porthole_viewers", "Viewers that are connected.", |t| t.connected),
@@ -158,9 +159,9 @@ fn viewer_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>], registry:
     for (name, help, figure) in figures {
         let mut family = out.family(name, help);
         for camera in cameras {
-            for viewers in ViewerKind::ALL {
-                let labels: &[(&str, &str)] = &[("camera", &camera.status.name), ("kind", viewers.name())];
-                family.sample(labels, figure(&camera.totals[viewers as usize]));
+            for kind in ViewerKind::ALL {
+                let labels: &[(&str, &str)] = &[("camera", &camera.status.name), ("kind", kind.name())];
+                family.sample(labels, figure(&camera.totals[kind as usize]));
             }
         }
     }
@@ -169,13 +170,11 @@ fn viewer_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>], registry:
     for camera in cameras {
         family.histogram(&[("camera", &camera.status.name)], camera.ages);
     }
+    let dropped = DropReason::ALL.map(|why| (why.name(), server.viewers.dropped(why)));
     let help = "Viewers disconnected by the service, by the reason.";
-    let mut family = out.family("porthole_viewers_dropped_total", help);
-    for why in DropReason::ALL {
-        family.sample(&[("reason", why.name())], registry.dropped(why));
-    }
-    let help = "Viewers rejected at a limit.";
-    out.family("porthole_viewers_refused_total", help).sample(&[], registry.rejected());
+    labelled(out, ("porthole_viewers_dropped_total", help), "reason", &dropped);
+    let rejected = server.viewers.rejected().get();
+    out.family("porthole_viewers_refused_total", "Viewers rejected at a limit.").sample(&[], rejected);
 }
 
 /// Connections and requests, and why some were refused.
@@ -184,67 +183,55 @@ fn connection_metrics(out: &mut Exposition, server: &ServerState) {
     // In this order, so that none has ended that was not counted.
     let ended = counters.ended.get();
     let accepted = counters.accepted.get();
-    out.family("porthole_connections", "Connections that are open.").sample(&[], accepted - ended);
-    out.family("porthole_connections_accepted_total", "Connections that were accepted.")
-        .sample(&[], accepted);
-    let help = "Failures to accept a connection, mostly for lack of descriptors.";
-    out.family("porthole_connections_refused_total", help).sample(&[], counters.accept_failed.get());
-    let help = "Connections rejected at a limit.";
-    out.family("porthole_connections_turned_away_total", help)
-        .sample(&[("limit", "connections")], counters.rejected_total.get())
-        .sample(&[("limit", "connections_per_address")], counters.rejected_per_address.get());
+    let failed = "Failures to accept a connection, mostly for lack of descriptors.";
+    for (name, help, value) in [
+        ("porthole_connections", "Connections that are open.", accepted - ended),
+        ("porthole_connections_accepted_total", "Connections that were accepted.", accepted),
+        ("porthole_connections_refused_total", failed, counters.accept_failed.get()),
+    ] {
+        out.family(name, help).sample(&[], value);
+    }
+    let (total, per_address) = (&counters.rejected_total, &counters.rejected_per_address);
+    let rejected = [("connections", total), ("connections_per_address", per_address)];
+    let name = "porthole_connections_turned_away_total";
+    labelled(out, (name, "Connections rejected at a limit."), "limit", &rejected);
+    let dropped = [
+        ("crowded", &counters.evicted),
+        ("handshake", &counters.handshake_failed),
+        ("idle", &counters.idle),
+        ("malformed", &counters.malformed),
+        ("stalled", &counters.stalled),
+    ];
     let help = "Connections closed by the service before they became viewers, by the reason.";
-    out.family("porthole_connections_dropped_total", help)
-        .sample(&[("reason", "crowded")], counters.evicted.get())
-        .sample(&[("reason", "handshake")], counters.handshake_failed.get())
-        .sample(&[("reason", "idle")], counters.idle.get())
-        .sample(&[("reason", "malformed")], counters.malformed.get())
-        .sample(&[("reason", "stalled")], counters.stalled.get());
-    if let Some(tls) = &server.tls {
-        let help = "Requests in plain HTTP that were redirected to HTTPS.";
-        out.family("porthole_requests_redirected_total", help).sample(&[], counters.redirected.get());
-        let help = "Certificates that replaced an older one.";
-        out.family("porthole_tls_reloads_total", help).sample(&[], tls.reloads.get());
-        let help = "Certificates that were not valid, so that the older one stayed in use.";
-        out.family("porthole_tls_rejected_total", help).sample(&[], tls.rejected.get());
+    labelled(out, ("porthole_connections_dropped_total", help), "reason", &dropped);
+    let Some(tls) = &server.tls else { return };
+    let redirected = "Requests in plain HTTP that were redirected to HTTPS.";
+    let rejected = "Certificates that were not valid, so that the older one stayed in use.";
+    for (name, help, counter) in [
+        ("porthole_requests_redirected_total", redirected, &counters.redirected),
+        ("porthole_tls_reloads_total", "Certificates that replaced an older one.", &tls.reloads),
+        ("porthole_tls_rejected_total", rejected, &tls.rejected),
+    ] {
+        out.family(name, help).sample(&[], counter.get());
     }
 }
 
 /// Requests that were denied, sessions, and addresses that must wait.
 fn access_metrics(out: &mut Exposition, access: &AccessCheck) {
-    let counters = &access.counters;
+    let (counters, authenticator) = (&access.counters, &access.authenticator);
     let help = "Requests without a valid token or password.";
     out.family("porthole_requests_unauthorized_total", help).sample(&[], counters.unauthorized.get());
-    let help = "Requests whose credentials were not checked: too many wrong guesses from their address, or too many passwords being checked.";
-    out.family("porthole_requests_throttled_total", help)
-        .sample(&[("reason", "address")], counters.throttled.get())
-        .sample(&[("reason", "busy")], counters.busy.get());
-    let help = "Requests denied whatever their credentials: for another host, by a page of another site, or to change something without the admin role.";
-    out.family("porthole_requests_forbidden_total", help)
-        .sample(&[("reason", "host")], counters.foreign_host.get())
-        .sample(&[("reason", "origin")], counters.foreign_origin.get())
-        .sample(&[("reason", "role")], counters.not_admin.get());
-    out.family("porthole_sessions", "Browsers that are logged in with a password.")
-        .sample(&[], access.authenticator.session_count());
+    let help = "Requests whose credentials were not checked: too many wrong guesses from their address, or too many \
+                passwords being checked.";
+    let throttled = [("address", &counters.throttled), ("busy", &counters.busy)];
+    labelled(out, ("porthole_requests_throttled_total", help), "reason", &throttled);
+    let help = "Requests denied whatever their credentials: for another host, by a page of another site, or to change \
+                something without the admin role.";
+    let (host, origin, role) = (&counters.foreign_host, &counters.foreign_origin, &counters.not_admin);
+    let forbidden = [("host", host), ("origin", origin), ("role", role)];
+    labelled(out, ("porthole_requests_forbidden_total", help), "reason", &forbidden);
+    let help = "Browsers that are logged in with a password.";
+    out.family("porthole_sessions", help).sample(&[], authenticator.session_count());
     let help = "Addresses that must wait before another guess of theirs is checked.";
-    out.family("porthole_locked_out_addresses", help).sample(&[], access.authenticator.locked_out_count());
-}
-
-/// The resources of the process, under the names that all exporters use.
-fn process_metrics(out: &mut Exposition) {
-    let process = ProcessStats::now();
-    let whole = |value: Option<u64>| value.map(|value| value as f64);
-    for (name, help, value) in [
-        ("process_cpu_seconds_total", "Processor time taken.", process.cpu_s),
-        ("process_resident_memory_bytes", "Memory in use.", whole(process.resident)),
-        ("process_virtual_memory_bytes", "ListenAddress space.", whole(process.virtual_memory)),
-        ("process_threads", "Threads.", whole(process.threads)),
-        ("process_open_fds", "Open descriptors.", whole(process.open_fds)),
-        ("process_max_fds", "Most descriptors there may be.", whole(process.max_fds)),
-        ("process_start_time_seconds", "Start, in the Unix epoch.", process.started_s),
-    ] {
-        if let Some(value) = value {
-            out.family(name, help).sample(&[], value);
-        }
-    }
+    out.family("porthole_locked_out_addresses", help).sample(&[], authenticator.locked_out_count());
 }

@@ -59,10 +59,8 @@ impl ClientSocket {
         self.transport.connection().limit_unsent()
     }
 
-    /// The estimated time until earlier writes no longer delay a new one; `None` if they do not.
-    ///
-    /// # Errors
-    /// When the peer has taken nothing of them within the write timeout.
+    /// The estimated time until earlier writes no longer delay a new one; `None` if they do not. Fails when the peer
+    /// has taken nothing of them within the write timeout.
     pub(crate) fn time_until_clear(&mut self) -> io::Result<Option<Duration>> {
         let connection = self.transport.connection();
         let queued = connection.send_queue_bytes()?;

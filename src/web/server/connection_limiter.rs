@@ -108,9 +108,7 @@ impl ConnectionLimiter {
         lock(&self.table)
     }
 
-    /// Admits a new connection, which waits from now on. Returns whether another was evicted for it.
-    ///
-    /// # Errors
+    /// Admits a new connection, which waits from now on. Returns whether another was evicted for it. Fails with
     /// [`ConnectionRejected`] when there is no room.
     pub(crate) fn admit(
         self: &Arc<Self>,

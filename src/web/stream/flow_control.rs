@@ -38,11 +38,9 @@ pub(super) struct FramePacer {
 }
 
 impl FramePacer {
-    /// Waits for the first of: a frame that would leave at once, unless `may_send` is false; bytes from the client, which
-    /// are read into `buffer`; and `deadline`. Loses nothing when cancelled.
-    ///
-    /// # Errors
-    /// When the connection fails, or the peer has taken nothing within the write timeout.
+    /// Waits for the first of: a frame that would leave at once, unless `may_send` is false; bytes from the client,
+    /// which are read into `buffer`; and `deadline`. Loses nothing when cancelled. Fails when the connection fails, or
+    /// the peer has taken nothing within the write timeout.
     pub(super) async fn next(
         &mut self,
         socket: &mut ClientSocket,

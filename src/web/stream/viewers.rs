@@ -223,19 +223,16 @@ impl ViewerRegistry {
     }
 
     /// The number of viewers that were disconnected for this reason.
-    pub(crate) fn dropped(&self, why: DropReason) -> u64 {
-        self.dropped[why as usize].get()
+    pub(crate) fn dropped(&self, why: DropReason) -> &Counter {
+        &self.dropped[why as usize]
     }
 
     /// The number of viewers that were rejected at a limit.
-    pub(crate) fn rejected(&self) -> u64 {
-        self.rejected.get()
+    pub(crate) fn rejected(&self) -> &Counter {
+        &self.rejected
     }
 
-    /// Registers a viewer of `camera`, the `index`th.
-    ///
-    /// # Errors
-    /// [`ViewerRejected`] at a limit, which is counted.
+    /// Registers a viewer of `camera`, the `index`th. Fails with [`ViewerRejected`] at a limit, which is counted.
     pub(crate) fn register(
         self: &Arc<Self>,
         (index, camera): (usize, &Camera),
