@@ -32,9 +32,7 @@ pub enum AuthMode {
     None,
 }
 
-/// Name of the cookie that holds the token.
 const TOKEN_COOKIE: &str = "porthole_token";
-/// Name of the cookie that holds the id of a session.
 const SESSION_COOKIE: &str = "porthole_session";
 /// Life of the token cookie in seconds: a year, after which a browser has to be given the token again.
 const TOKEN_COOKIE_AGE: u64 = 31_536_000;
@@ -59,14 +57,12 @@ pub(crate) enum AuthError {
     Busy,
 }
 
-/// The secrets that are accepted.
 enum AcceptedSecrets {
     Any,
     Token { token: String, is_new: bool },
     Passwords(Passwords),
 }
 
-/// Checks credentials.
 #[derive(Clone)]
 pub(crate) struct Authenticator {
     shared: Arc<AuthState>,
@@ -125,12 +121,10 @@ impl Authenticator {
         }
     }
 
-    /// Whether no credentials are asked for.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.shared.accepted, AcceptedSecrets::Any)
     }
 
-    /// Whether the token is asked for.
     pub(crate) fn uses_token(&self) -> bool {
         matches!(self.shared.accepted, AcceptedSecrets::Token { .. })
     }
@@ -170,8 +164,7 @@ impl Authenticator {
     /// was not checked.
     pub(super) async fn check(&self, secret: &[u8], key: ThrottleKey) -> Result<UserRole, AuthError> {
         let digest = self.shared.digest(secret);
-        self.shared.throttled(secret, &digest, key)?;
-        if let Some(role) = self.shared.recognise(secret) {
+        if let Some(role) = self.shared.recognise_or_throttle(secret, &digest, key)? {
             return Ok(role);
         }
         if !matches!(self.shared.accepted, AcceptedSecrets::Passwords(_)) {
@@ -181,8 +174,7 @@ impl Authenticator {
         let _slot = QueueSlot::take(&self.shared, key).ok_or(AuthError::Busy)?;
         let mut hashing = Arc::clone(&self.hashing).lock_owned().await;
         // Others were checked meanwhile: perhaps the same password, perhaps too many wrong ones of this address.
-        self.shared.throttled(secret, &digest, key)?;
-        if let Some(role) = self.shared.recognise(secret) {
+        if let Some(role) = self.shared.recognise_or_throttle(secret, &digest, key)? {
             return Ok(role);
         }
         let (shared, secret) = (Arc::clone(&self.shared), secret.to_vec());
@@ -223,12 +215,10 @@ impl Authenticator {
         [TOKEN_COOKIE, SESSION_COOKIE].map(|name| format!("{name}=; Path=/; Max-Age=0; HttpOnly"))
     }
 
-    /// The number of sessions.
     pub(crate) fn session_count(&self) -> usize {
         lock(&self.shared.sessions).count(self.shared.now())
     }
 
-    /// The number of addresses that must wait.
     pub(crate) fn locked_out_count(&self) -> usize {
         lock(&self.shared.throttle).locked_out(self.shared.now())
     }
@@ -260,7 +250,6 @@ impl AuthState {
         }
     }
 
-    /// The role of a cookie.
     fn cookie_role(&self, name: &str, value: &str) -> Option<UserRole> {
         match (&self.accepted, name) {
             (AcceptedSecrets::Token { .. }, TOKEN_COOKIE) => self.recognise(value.as_bytes()),
@@ -271,19 +260,23 @@ impl AuthState {
         }
     }
 
-    /// Fails if a secret may not be checked now. A known one always may.
-    fn throttled(&self, secret: &[u8], digest: &SecretDigest, key: ThrottleKey) -> Result<(), AuthError> {
-        if self.recognise(secret).is_some() {
-            return Ok(());
+    /// The role of a secret that is known; `None` if it may be checked. Fails if it may not be checked now.
+    fn recognise_or_throttle(
+        &self,
+        secret: &[u8],
+        digest: &SecretDigest,
+        key: ThrottleKey,
+    ) -> Result<Option<UserRole>, AuthError> {
+        if let Some(role) = self.recognise(secret) {
+            return Ok(Some(role));
         }
         match lock(&self.throttle).decide(key, guess_id(digest), self.now()) {
-            ThrottleDecision::Check => Ok(()),
+            ThrottleDecision::Check => Ok(None),
             ThrottleDecision::KnownWrong => Err(AuthError::Wrong),
             ThrottleDecision::Wait(time) => Err(AuthError::Throttled(time)),
         }
     }
 
-    /// Records the result of a check.
     fn record(&self, role: Option<UserRole>, digest: SecretDigest, key: ThrottleKey) {
         match role {
             Some(role) => lock(&self.known)[role as usize] = Some(digest),
@@ -303,9 +296,7 @@ struct QueueSlot<'a>(&'a AuthState, ThrottleKey);
 
 impl<'a> QueueSlot<'a> {
     fn take(shared: &'a AuthState, key: ThrottleKey) -> Option<Self> {
-        // Constructed only when the slot was taken: dropping it gives the slot back.
-        let is_taken = lock(&shared.throttle).enqueue(key);
-        is_taken.then(|| Self(shared, key))
+        lock(&shared.throttle).enqueue(key).then(|| Self(shared, key))
     }
 }
 

@@ -83,21 +83,10 @@ const FILE: &str = "passwords.toml";
 /// The hash of a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash {
-    cost: HashCost,
+    params: Params,
     salt: Vec<u8>,
     hash: Vec<u8>,
 }
-
-/// What computing a hash takes: KiB of memory, passes over it, and lanes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct HashCost {
-    memory: u32,
-    passes: u32,
-    lanes: u32,
-}
-
-/// The cost of new hashes.
-const COST: HashCost = HashCost { memory: MEMORY_KIB, passes: PASSES, lanes: 1 };
 
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,9 +121,8 @@ impl FromStr for PasswordHash {
             ));
         }
         let lengths = (8..=64).contains(&salt.len()) && (16..=64).contains(&hash.len());
-        let cost = HashCost { memory, passes, lanes };
-        let is_sound = lengths && parts.next().is_none() && cost.params(hash.len()).is_some();
-        if is_sound { Ok(Self { cost, salt, hash }) } else { Err(no_hash()) }
+        let params = Params::new(memory, passes, lanes, Some(hash.len())).map_err(|_| no_hash())?;
+        if lengths && parts.next().is_none() { Ok(Self { params, salt, hash }) } else { Err(no_hash()) }
     }
 }
 
@@ -154,30 +142,25 @@ impl PasswordHash {
         }
         let mut salt = vec![0; SALT_BYTES];
         getrandom::fill(&mut salt).map_err(|error| format!("no random bytes for a salt: {error}"))?;
-        let hash = derive(COST, &salt, password.as_bytes(), HASH_BYTES, &mut HashMemory::default())
+        let params =
+            Params::new(MEMORY_KIB, PASSES, 1, Some(HASH_BYTES)).map_err(|error| error.to_string())?;
+        let hash = derive(&params, &salt, password.as_bytes(), &mut HashMemory::default())
             .ok_or_else(|| format!("{MEMORY_KIB} KiB of memory are not available"))?;
-        Ok(Self { cost: COST, salt, hash })
+        Ok(Self { params, salt, hash })
     }
 
     /// Whether this is the hash of `password`. Takes as long as the cost says.
     fn matches(&self, password: &[u8], memory: &mut HashMemory) -> bool {
         password.len() <= MAX_PASSWORD_BYTES
-            && derive(self.cost, &self.salt, password, self.hash.len(), memory)
+            && derive(&self.params, &self.salt, password, memory)
                 .is_some_and(|hash| hash.ct_eq(&self.hash).into())
     }
 
     /// The PHC string.
     pub fn phc(&self) -> String {
         let base64 = |bytes: &[u8]| BASE64_NOPAD.encode(bytes);
-        let HashCost { memory: m, passes: t, lanes: p } = self.cost;
+        let (m, t, p) = (self.params.m_cost(), self.params.t_cost(), self.params.p_cost());
         format!("$argon2id$v=19$m={m},t={t},p={p}${}${}", base64(&self.salt), base64(&self.hash))
-    }
-}
-
-impl HashCost {
-    /// The parameters for a hash of `length` bytes; `None` if they are not valid.
-    fn params(self, length: usize) -> Option<Params> {
-        Params::new(self.memory, self.passes, self.lanes, Some(length)).ok()
     }
 }
 
@@ -188,19 +171,16 @@ pub(super) struct HashMemory(Vec<Block>);
 
 /// Computes Argon2id; `None` if the memory is not available.
 fn derive(
-    cost: HashCost,
+    params: &Params,
     salt: &[u8],
     password: &[u8],
-    length: usize,
-    memory: &mut HashMemory,
+    HashMemory(blocks): &mut HashMemory,
 ) -> Option<Vec<u8>> {
-    let params = cost.params(length)?;
-    let HashMemory(blocks) = memory;
+    let mut hash = vec![0; params.output_len()?];
     blocks.clear();
     blocks.try_reserve_exact(params.block_count()).ok()?;
     blocks.resize(params.block_count(), Block::new());
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let mut hash = vec![0; length];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
     argon2.hash_password_into_with_memory(password, salt, &mut hash, blocks).ok()?;
     Some(hash)
 }

@@ -26,7 +26,7 @@ struct CameraMetrics<'a> {
 /// Answers with all metrics at this moment.
 pub(crate) fn answer(server: &ServerState) -> Answer {
     let (now, status) = (Timestamp::now(), server.status.borrow().clone());
-    let (totals, ages) = (server.viewers.totals(), server.viewers.ages());
+    let (totals, ages) = (server.viewers.totals(), &server.viewers.ages);
     let parts = status.cameras.iter().zip(&server.cameras).zip(totals).zip(ages);
     let cameras = parts.map(|(((status, camera), totals), ages)| {
         let size = camera.ring().newest().map(|frame| frame.resolution);
@@ -170,10 +170,10 @@ fn viewer_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>], server: &
     for camera in cameras {
         family.histogram(&[("camera", &camera.status.name)], camera.ages);
     }
-    let dropped = DropReason::ALL.map(|why| (why.name(), server.viewers.dropped(why)));
+    let dropped = DropReason::ALL.map(|why| (why.name(), &server.viewers.dropped[why as usize]));
     let help = "Viewers disconnected by the service, by the reason.";
     labelled(out, ("porthole_viewers_dropped_total", help), "reason", &dropped);
-    let rejected = server.viewers.rejected().get();
+    let rejected = server.viewers.rejected.get();
     out.family("porthole_viewers_refused_total", "Viewers rejected at a limit.").sample(&[], rejected);
 }
 

@@ -28,7 +28,6 @@ pub(crate) enum ViewerKind {
 }
 
 impl ViewerKind {
-    /// All of them.
     pub(crate) const ALL: [Self; 5] =
         [Self::Porthole, Self::Bare, Self::Tutorial, Self::Mjpeg, Self::Snapshot];
 
@@ -58,7 +57,6 @@ pub(crate) enum DropReason {
 }
 
 impl DropReason {
-    /// All of them.
     pub(crate) const ALL: [Self; 4] = [Self::Stalled, Self::Unacknowledged, Self::Silent, Self::Protocol];
 
     /// Its name in `/metrics`.
@@ -80,7 +78,6 @@ pub(crate) struct ViewerStats {
     pub(crate) camera: usize,
     pub(crate) kind: ViewerKind,
     pub(crate) peer: Peer,
-    /// When it connected.
     pub(crate) since: Timestamp,
     pub(crate) sent: Counter,
     pub(crate) skipped: Counter,
@@ -94,19 +91,9 @@ pub(crate) struct ViewerStats {
 
 impl ViewerStats {
     pub(super) fn new(id: u64, camera: usize, kind: ViewerKind, peer: Peer, ages: Arc<Histogram>) -> Self {
-        Self {
-            id,
-            camera,
-            kind,
-            peer,
-            since: Timestamp::now(),
-            sent: Counter::default(),
-            skipped: Counter::default(),
-            bytes: Counter::default(),
-            in_flight: AtomicU32::new(0),
-            age_us: AtomicU64::new(0),
-            ages,
-        }
+        let since = Timestamp::now();
+        let (sent, skipped, bytes, in_flight, age_us) = Default::default();
+        Self { id, camera, kind, peer, since, sent, skipped, bytes, in_flight, age_us, ages }
     }
 
     /// Counts a frame captured at `captured_at` that was handed to the kernel as `bytes`.
@@ -139,14 +126,12 @@ pub(crate) struct ViewerTotals {
 }
 
 impl ViewerTotals {
-    /// Adds a viewer that is connected.
     pub(super) fn add_connected(&mut self, stats: &ViewerStats) {
         self.add_disconnected(stats);
         self.connected += 1;
         self.in_flight += u64::from(stats.in_flight.load(Relaxed));
     }
 
-    /// Adds a viewer that has left.
     pub(super) fn add_disconnected(&mut self, stats: &ViewerStats) {
         self.connected_total += 1;
         self.sent += stats.sent.get();
@@ -174,7 +159,6 @@ struct ViewerTable {
     disconnected: Vec<TotalsByKind>,
 }
 
-/// All viewers of the service.
 #[derive(Debug)]
 pub(crate) struct ViewerRegistry {
     max_viewers: usize,
@@ -182,9 +166,11 @@ pub(crate) struct ViewerRegistry {
     next_id: AtomicU64,
     table: Mutex<ViewerTable>,
     /// For each camera, the ages of frames when the kernel had them.
-    ages: Vec<Arc<Histogram>>,
-    dropped: [Counter; DropReason::ALL.len()],
-    rejected: Counter,
+    pub(crate) ages: Vec<Arc<Histogram>>,
+    /// Viewers that were disconnected, by the reason.
+    pub(crate) dropped: [Counter; DropReason::ALL.len()],
+    /// Viewers that were rejected at a limit.
+    pub(crate) rejected: Counter,
 }
 
 impl ViewerRegistry {
@@ -215,21 +201,6 @@ impl ViewerRegistry {
             all[stats.camera][stats.kind as usize].add_connected(stats);
         }
         all
-    }
-
-    /// For each camera, the ages of frames when the kernel had them.
-    pub(crate) fn ages(&self) -> &[Arc<Histogram>] {
-        &self.ages
-    }
-
-    /// The number of viewers that were disconnected for this reason.
-    pub(crate) fn dropped(&self, why: DropReason) -> &Counter {
-        &self.dropped[why as usize]
-    }
-
-    /// The number of viewers that were rejected at a limit.
-    pub(crate) fn rejected(&self) -> &Counter {
-        &self.rejected
     }
 
     /// Registers a viewer of `camera`, the `index`th. Fails with [`ViewerRejected`] at a limit, which is counted.

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -69,23 +69,12 @@ impl Certificate {
 }
 
 /// Device, inode, time and size of files, which differ once a file is replaced or written to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct FileStamps(Vec<Option<[i128; 5]>>);
+pub(super) type FileStamps = Vec<Option<(u64, u64, Option<SystemTime>, u64)>>;
 
-impl FileStamps {
-    pub(super) fn of(paths: &[&Path]) -> Self {
-        let one = |path: &&Path| {
-            let meta = fs::metadata(path).ok()?;
-            Some([
-                meta.dev().into(),
-                meta.ino().into(),
-                meta.mtime().into(),
-                meta.mtime_nsec().into(),
-                meta.len().into(),
-            ])
-        };
-        Self(paths.iter().map(one).collect())
-    }
+/// The stamps of `paths` at this moment; `None` for a file that is missing.
+pub(super) fn file_stamps(paths: &[&Path]) -> FileStamps {
+    let stamp = |meta: Metadata| (meta.dev(), meta.ino(), meta.modified().ok(), meta.len());
+    paths.iter().map(|path| fs::metadata(path).ok().map(stamp)).collect()
 }
 
 /// The current time, in seconds since the Unix epoch.

@@ -44,18 +44,22 @@ enum CertificateSource {
 impl CertificateSource {
     fn stamps(&self) -> FileStamps {
         match self {
-            Self::Files { certificate, key } => FileStamps::of(&[certificate, key]),
+            Self::Files { certificate, key } => certificate::file_stamps(&[certificate, key]),
             Self::SelfSigned { state_dir, .. } => {
-                FileStamps::of(&[&certificate::self_signed_path(state_dir)])
+                certificate::file_stamps(&[&certificate::self_signed_path(state_dir)])
             }
         }
     }
 
-    fn load(&self) -> Result<Certificate, TlsError> {
-        match self {
+    /// The certificate, ready for use, with the time at which it must be renewed and its fingerprint.
+    fn load(&self) -> Result<(Arc<ServerConfig>, Option<u64>, String), TlsError> {
+        let certificate = match self {
             Self::Files { certificate, key } => certificate::read(certificate, key),
             Self::SelfSigned { state_dir, names } => certificate::self_signed(state_dir, names),
-        }
+        }?;
+        let (renew_at, fingerprint) = (certificate.renew_at, certificate.fingerprint());
+        let config = config(certificate).map_err(|why| unusable(self, why))?;
+        Ok((config, renew_at, fingerprint))
     }
 }
 
@@ -101,9 +105,7 @@ impl TlsServer {
         };
         // Taken before the files are read, so that a change meanwhile is seen at the next check.
         let stamps = source.stamps();
-        let certificate = source.load()?;
-        let (renew_at, fingerprint) = (certificate.renew_at, certificate.fingerprint());
-        let config = config(certificate).map_err(|why| unusable(&source, why))?;
+        let (config, renew_at, fingerprint) = source.load()?;
         if matches!(source, CertificateSource::SelfSigned { .. }) {
             info!(
                 "https with a self-signed certificate, which browsers warn of; its SHA-256 is {fingerprint}"
@@ -147,12 +149,7 @@ impl TlsServer {
             return Arc::clone(&current.config);
         }
         current.stamps = stamps;
-        let loaded = self.source.load().and_then(|certificate| {
-            let (renew_at, fingerprint) = (certificate.renew_at, certificate.fingerprint());
-            let config = config(certificate).map_err(|why| unusable(&self.source, why))?;
-            Ok((config, renew_at, fingerprint))
-        });
-        match loaded {
+        match self.source.load() {
             Ok((config, renew_at, fingerprint)) => {
                 info!("https with a new certificate; its SHA-256 is {fingerprint}");
                 self.reloads.add(1);

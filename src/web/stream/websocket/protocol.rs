@@ -38,7 +38,7 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    /// Reads the headers of a request (section 4.2.1). Fails with [`HandshakeError`] says what is missing or wrong.
+    /// Reads the headers of a request (section 4.2.1).
     pub(crate) fn read(headers: &HeaderMap) -> Result<Self, HandshakeError> {
         if !has_token(headers, UPGRADE, "websocket") || !has_token(headers, CONNECTION, "upgrade") {
             return Err(HandshakeError::NotWebSocket);
