@@ -16,7 +16,6 @@ use crate::web::server::address::Peer;
 pub(crate) struct Client {
     /// What its failed logins are counted with.
     pub(super) throttle_key: ThrottleKey,
-    /// Whether it uses TLS.
     pub(crate) is_secure: bool,
     /// The role it has without credentials: this user and root, who could read all secrets anyway, may watch.
     pub(super) local_role: Option<UserRole>,
@@ -36,7 +35,6 @@ impl Client {
 /// The way in which a request carries its credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CredentialKind {
-    /// It needs none.
     Unneeded,
     /// A cookie, which a browser sends by itself.
     Cookie,
@@ -54,7 +52,6 @@ impl CredentialKind {
         matches!(self, Self::Unneeded | Self::Cookie | Self::Basic)
     }
 
-    /// Its name in the `porthole-access` header.
     pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Self::Unneeded => None,
@@ -73,13 +70,11 @@ pub(super) fn secrets(headers: &HeaderMap, query: Option<&str>) -> Vec<(Credenti
     let bearer = parameters(authorization, "Bearer").map(|token| (CredentialKind::Bearer, token.to_vec()));
     let basic = basic_password(authorization).map(|password| (CredentialKind::Basic, password));
     let mut query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    let url = query
-        .find(|(key, _)| key == "token")
-        .map(|(_, token)| (CredentialKind::Url, token.into_owned().into()));
+    let url = query.find(|(key, _)| key == "token");
+    let url = url.map(|(_, token)| (CredentialKind::Url, token.into_owned().into_bytes()));
     bearer.or(basic).into_iter().chain(url).filter(|(_, secret)| !secret.is_empty()).collect()
 }
 
-/// Names and values of all cookies.
 pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let values = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='))

@@ -69,9 +69,8 @@ const MAX_MEMORY_KIB: u32 = 64 * 1024;
 /// Most passes and lanes that a hash of another tool may ask for.
 const MAX_PASSES: u32 = 16;
 const MAX_LANES: u32 = 16;
-/// Bytes of the salt of new hashes (RFC 9106, section 3.1).
+/// Bytes of new hashes and their salts (RFC 9106, section 3.1).
 const SALT_BYTES: usize = 16;
-/// Bytes of new hashes.
 const HASH_BYTES: usize = 32;
 /// Fewest characters of a new password. The login throttle allows about a hundred guesses a day.
 const MIN_PASSWORD_CHARS: usize = 8;

@@ -80,12 +80,10 @@ struct LoginSession {
     used: Duration,
 }
 
-/// The table of sessions.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(HashMap<SecretDigest, LoginSession>);
 
 impl Sessions {
-    /// Begins a session.
     pub(super) fn begin(&mut self, id: SecretDigest, role: UserRole, now: Duration) {
         self.0.retain(|_, session| session.is_alive(now));
         if self.0.len() >= MAX_SESSIONS {
@@ -102,12 +100,10 @@ impl Sessions {
         Some(session.role)
     }
 
-    /// Ends a session, if there is one.
     pub(super) fn end(&mut self, id: &SecretDigest) -> bool {
         self.0.remove(id).is_some()
     }
 
-    /// The number of sessions.
     pub(super) fn count(&self, now: Duration) -> usize {
         self.0.values().filter(|session| session.is_alive(now)).count()
     }

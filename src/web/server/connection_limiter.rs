@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -104,10 +104,6 @@ impl ConnectionLimiter {
         Arc::new(Self { limits, table: Mutex::default() })
     }
 
-    fn table(&self) -> MutexGuard<'_, ConnectionTable> {
-        lock(&self.table)
-    }
-
     /// Admits a new connection, which waits from now on. Returns whether another was evicted for it. Fails with
     /// [`ConnectionRejected`] when there is no room.
     pub(crate) fn admit(
@@ -115,7 +111,7 @@ impl ConnectionLimiter {
         peer: Peer,
         now: Instant,
     ) -> Result<(Permit, bool), ConnectionRejected> {
-        let (group, limits, mut table) = (peer.address_group(), self.limits, self.table());
+        let (group, limits, mut table) = (peer.address_group(), self.limits, lock(&self.table));
         let in_group = |record: &ConnectionRecord| group.is_some() && record.group == group;
         if table.records.iter().filter(|record| in_group(record)).count() >= limits.per_address {
             return Err(ConnectionRejected::PerAddress(limits.per_address));
@@ -139,11 +135,11 @@ impl ConnectionLimiter {
 
     /// Evicts the connection that has waited longest, if it has waited long enough. Returns whether there was one.
     pub(crate) fn evict_one(&self, now: Instant) -> bool {
-        self.table().evict_longest_waiting(now, |_| true)
+        lock(&self.table).evict_longest_waiting(now, |_| true)
     }
 
     fn set_waiting(&self, id: u64, since: Option<Instant>) {
-        if let Some(record) = self.table().records.iter_mut().find(|record| record.id == id) {
+        if let Some(record) = lock(&self.table).records.iter_mut().find(|record| record.id == id) {
             record.waits_since = since;
         }
     }
@@ -172,11 +168,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.limiter.table().records.retain(|record| record.id != self.id);
+        lock(&self.limiter.table).records.retain(|record| record.id != self.id);
     }
 }
 
-/// A request in progress.
 #[derive(Debug)]
 pub(crate) struct ActiveRequest {
     id: u64,
@@ -237,35 +232,23 @@ impl Body for TrackedBody {
     }
 }
 
-/// What is counted about connections.
+/// What is counted about connections. `/metrics` says what each counter means.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionCounters {
-    /// Connections that were accepted.
     pub(crate) accepted: Counter,
-    /// Connections that have ended.
     pub(crate) ended: Counter,
-    /// Failures to accept a connection, mostly for lack of descriptors.
     pub(crate) accept_failed: Counter,
-    /// Connections rejected at the total limit.
     pub(crate) rejected_total: Counter,
-    /// Connections rejected at the limit of their address.
     pub(crate) rejected_per_address: Counter,
-    /// Waiting connections closed to make room for others.
     pub(crate) evicted: Counter,
-    /// Connections closed because the peer took no data within the write timeout.
     pub(crate) stalled: Counter,
-    /// Connections closed because no request came within the request timeout.
     pub(crate) idle: Counter,
-    /// Connections closed because what came was not HTTP.
     pub(crate) malformed: Counter,
-    /// Connections closed because their TLS handshake failed.
     pub(crate) handshake_failed: Counter,
-    /// Requests in plain HTTP that were redirected to HTTPS.
     pub(crate) redirected: Counter,
 }
 
 impl ConnectionCounters {
-    /// Counts a rejected connection.
     pub(crate) fn rejected(&self, why: ConnectionRejected) {
         match why {
             ConnectionRejected::Total(_) => self.rejected_total.add(1),
@@ -322,12 +305,8 @@ mod tests {
     use super::*;
 
     fn limiter() -> Arc<ConnectionLimiter> {
-        ConnectionLimiter::new(ConnectionLimits {
-            total: 6,
-            per_address: 4,
-            waiting: 5,
-            waiting_per_address: 3,
-        })
+        let (total, per_address, waiting, waiting_per_address) = (6, 4, 5, 3);
+        ConnectionLimiter::new(ConnectionLimits { total, per_address, waiting, waiting_per_address })
     }
 
     fn peer(text: &str) -> Peer {
@@ -350,8 +329,8 @@ mod tests {
         // Three wait, the first of them from now on; the second has waited longest.
         let (_fourth, evicted) = limiter.admit(a, at(400)).unwrap();
         assert!(evicted);
-        assert_eq!(limiter.table().count_waiting(|record| record.id == admitted[1].0.id), 0);
-        assert_eq!(limiter.table().count_waiting(|record| record.id == admitted[0].0.id), 1);
+        assert_eq!(lock(&limiter.table).count_waiting(|record| record.id == admitted[1].0.id), 0);
+        assert_eq!(lock(&limiter.table).count_waiting(|record| record.id == admitted[0].0.id), 1);
     }
 
     #[test]
@@ -363,7 +342,7 @@ mod tests {
         let later = start + Duration::from_secs(9);
         assert_eq!(limiter.admit(peer("127.0.0.1"), later).unwrap_err(), ConnectionRejected::Total(6));
         drop((requests, local));
-        assert!(limiter.table().records.is_empty());
+        assert!(lock(&limiter.table).records.is_empty());
         assert!(limiter.admit(peer("127.0.0.1"), later).is_ok());
     }
 }
