@@ -66,7 +66,7 @@ use access::host::HostPolicy;
 use access::origin::OriginPolicy;
 use response::ResponseHeaders;
 use server::address::Peer;
-use server::connection_limiter::{ConnectionCounters, ConnectionLimiter, Rejector};
+use server::connection_limiter::{ConnectionCounters, ConnectionLimiter, ConnectionRejected, Rejector};
 use server::listener::Listeners;
 use server::tls::TlsServer;
 use server::transport::Connection;
@@ -289,7 +289,10 @@ fn admit(
         }
         Err(why) => {
             debug!("{peer}: {why}");
-            server.counters.rejected(why);
+            match why {
+                ConnectionRejected::Total(_) => server.counters.rejected_total.add(1),
+                ConnectionRejected::PerAddress(_) => server.counters.rejected_per_address.add(1),
+            }
             match rejector.answer(Arc::clone(server).open(connection, peer), why) {
                 Some(answering) => drop(connections.spawn(answering)),
                 None => server.counters.ended.add(1),

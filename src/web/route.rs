@@ -24,32 +24,27 @@ pub(super) enum Endpoint<'a> {
     PageWithoutSlash,
     /// The login page, and the form that it sends.
     Login,
-    /// The form that logs out.
     Logout,
-    /// Frames over WebSocket.
     WebSocket,
     /// Frames over WebSocket in the tutorial's format.
     TutorialWebSocket,
     /// Frames as multipart MJPEG.
     Stream,
     /// One frame, at most `max_age` old when the request came.
-    Snapshot { max_age: Option<Duration> },
+    Snapshot {
+        max_age: Option<Duration>,
+    },
     /// One picture of the largest size that the camera has.
     Still,
-    /// The state of the service as JSON.
     State,
-    /// Metrics for Prometheus.
     Metrics,
     /// Whether the service can give frames.
     Health,
-    /// The controls of the camera.
     Controls,
-    /// One of them, by name.
     Control(&'a str),
 }
 
 impl Endpoint<'_> {
-    /// The methods it has.
     pub(super) fn methods(&self) -> &'static str {
         match self {
             Self::Control(_) => "PUT, OPTIONS",
@@ -59,12 +54,10 @@ impl Endpoint<'_> {
         }
     }
 
-    /// Whether it has this method.
     pub(super) fn allows(&self, method: &Method) -> bool {
         self.methods().split(", ").any(|allowed| allowed == method.as_str())
     }
 
-    /// Whether it logs in or out.
     pub(super) fn is_login(&self) -> bool {
         matches!(self, Self::Login | Self::Logout)
     }
@@ -144,7 +137,6 @@ struct Query {
 }
 
 impl Query {
-    /// The kind of snapshot.
     fn snapshot(&self) -> Result<Endpoint<'static>, String> {
         match self.size.as_deref() {
             None => Ok(Endpoint::Snapshot { max_age: self.max_age }),

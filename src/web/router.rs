@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode};
 use super::access::authentication::Grant;
 use super::access::check::Operation;
 use super::access::client::{Client, CredentialKind};
-use super::api::{controls, denied, login, metrics, state};
+use super::api::{controls, login, metrics, state};
 use super::page;
 use super::response::{
     Answer, add_preflight, allowed_methods, jpeg, see_other, set_cookies, text, to_https, unavailable,
@@ -21,7 +21,7 @@ use super::response::{
 use super::route::{Endpoint, Route};
 use super::server::address::Peer;
 use super::server_state::ServerState;
-use super::stream::viewers::ViewerKind;
+use super::stream::viewers::{ViewerKind, ViewerRejected};
 use super::stream::websocket::protocol::{Handshake, HandshakeError};
 use super::stream::{LiveStream, mjpeg_head, snapshot};
 use crate::camera::Camera;
@@ -41,7 +41,7 @@ pub(super) fn redirect_to_https(server: &ServerState, request: Request<Incoming>
     let (request, _body) = request.into_parts();
     match server.access.check_host(&request) {
         Ok(()) => to_https(&request),
-        Err(why) => denied::answer(&why, &request, server.access.authenticator.uses_token()),
+        Err(why) => login::denied(&why, &request, server.access.authenticator.uses_token()),
     }
 }
 
@@ -84,7 +84,7 @@ async fn checked(
         Err(_) => Operation::Read,
     };
     let access = &server.access;
-    let denied = |why| denied::answer(&why, request, access.authenticator.uses_token());
+    let denied = |why| login::denied(&why, request, access.authenticator.uses_token());
     let grant = access.check(request, client, operation).await.map_err(denied)?;
     if request.method == Method::OPTIONS {
         let mut answer = allowed_methods(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", "");
@@ -136,10 +136,8 @@ async fn call(
     let found = server.camera(route.camera);
     let (index, camera) = found.ok_or_else(|| unknown_camera(&server.cameras, route.camera))?;
     let is_head = request.method == Method::HEAD;
-    let register = |kind| {
-        let viewer = server.viewers.register((index, camera), kind, peer);
-        viewer.map_err(|why| unavailable(&why.to_string()))
-    };
+    let register = |kind| server.viewers.register((index, camera), kind, peer);
+    let rejected = |why: ViewerRejected| unavailable(&why.to_string());
     let answer = match route.endpoint {
         Endpoint::Login if request.method != Method::POST => {
             login::page(&request.uri, server.access.authenticator.uses_token(), None)
@@ -149,21 +147,22 @@ async fn call(
         Endpoint::WebSocket | Endpoint::TutorialWebSocket => {
             let handshake = Handshake::read(&request.headers).map_err(upgrade_required)?;
             let is_tutorial = route.endpoint == Endpoint::TutorialWebSocket;
-            let viewer = register(if is_tutorial { ViewerKind::Tutorial } else { handshake.kind() })?;
-            return Ok(Reply::Stream(LiveStream::WebSocket(handshake, viewer)));
+            let viewer = register(if is_tutorial { ViewerKind::Tutorial } else { handshake.kind() });
+            return Ok(Reply::Stream(LiveStream::WebSocket(handshake, viewer.map_err(rejected)?)));
         }
         Endpoint::Stream if is_head => mjpeg_head(),
         Endpoint::Stream => {
-            return Ok(Reply::Stream(LiveStream::Mjpeg(register(ViewerKind::Mjpeg)?, String::new())));
+            let viewer = register(ViewerKind::Mjpeg).map_err(rejected)?;
+            return Ok(Reply::Stream(LiveStream::Mjpeg(viewer, String::new())));
         }
         Endpoint::Snapshot { .. } | Endpoint::Still if is_head => jpeg(Bytes::new()),
         Endpoint::Snapshot { max_age } => {
-            let viewer = register(ViewerKind::Snapshot)?;
+            let viewer = register(ViewerKind::Snapshot).map_err(rejected)?;
             snapshot::answer(camera, snapshot::frame(viewer, max_age, server.camera_fault(index)).await)
         }
         Endpoint::Still => {
             let requested = camera.still().map_err(|error| snapshot::answer(camera, Err(error.into())))?;
-            let viewer = register(ViewerKind::Snapshot)?;
+            let viewer = register(ViewerKind::Snapshot).map_err(rejected)?;
             snapshot::answer(camera, snapshot::still(viewer, requested, server.camera_fault(index)).await)
         }
         Endpoint::State => state::answer(server),

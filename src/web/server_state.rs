@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::LedInfo;
-use crate::status::{Status, Watcher};
+use crate::status::Watcher;
 use crate::web::access::check::AccessCheck;
 use crate::web::response::ResponseHeaders;
 use crate::web::server::address::Peer;
@@ -70,18 +70,10 @@ impl ServerState {
 
     /// Ready with the reason when a camera cannot give frames.
     pub(super) async fn camera_fault(&self, index: usize) -> String {
-        let fault = |status: &Status| {
-            let camera = &status.cameras[index];
-            camera.state.is_fault().then(|| camera.error.clone().unwrap_or_default())
-        };
         let mut status = self.status.clone();
-        loop {
-            if let Some(why) = fault(&status.borrow_and_update()) {
-                return why;
-            }
-            if status.changed().await.is_err() {
-                return "the service stops".into();
-            }
+        match status.wait_for(|status| status.cameras[index].state.is_fault()).await {
+            Ok(status) => status.cameras[index].error.clone().unwrap_or_default(),
+            Err(_) => "the service stops".into(),
         }
     }
 }

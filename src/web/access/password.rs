@@ -82,7 +82,8 @@ const FILE: &str = "passwords.toml";
 /// The hash of a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash {
-    params: Params,
+    /// Boxed, as they are much larger than the rest.
+    params: Box<Params>,
     salt: Vec<u8>,
     hash: Vec<u8>,
 }
@@ -121,7 +122,11 @@ impl FromStr for PasswordHash {
         }
         let lengths = (8..=64).contains(&salt.len()) && (16..=64).contains(&hash.len());
         let params = Params::new(memory, passes, lanes, Some(hash.len())).map_err(|_| no_hash())?;
-        if lengths && parts.next().is_none() { Ok(Self { params, salt, hash }) } else { Err(no_hash()) }
+        if lengths && parts.next().is_none() {
+            Ok(Self { params: Box::new(params), salt, hash })
+        } else {
+            Err(no_hash())
+        }
     }
 }
 
@@ -145,7 +150,7 @@ impl PasswordHash {
             Params::new(MEMORY_KIB, PASSES, 1, Some(HASH_BYTES)).map_err(|error| error.to_string())?;
         let hash = derive(&params, &salt, password.as_bytes(), &mut HashMemory::default())
             .ok_or_else(|| format!("{MEMORY_KIB} KiB of memory are not available"))?;
-        Ok(Self { params, salt, hash })
+        Ok(Self { params: Box::new(params), salt, hash })
     }
 
     /// Whether this is the hash of `password`. Takes as long as the cost says.

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub(super) mod controls;
-pub(super) mod denied;
 mod exposition;
 pub(super) mod login;
 pub(super) mod metrics;

@@ -8,16 +8,13 @@
 //! Connections from this machine are not counted per address, as a web server in front of the service has all of them.
 #![forbid(unsafe_code)]
 
-use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::body::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -184,51 +181,21 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// The body of an answer. Its request stays in progress until the kernel has all of it.
-#[derive(Debug)]
-pub(crate) struct TrackedBody {
-    body: Full<Bytes>,
-    request: Option<ActiveRequest>,
-}
-
-impl TrackedBody {
-    pub(crate) fn new(body: Full<Bytes>, request: ActiveRequest) -> Self {
-        Self { body, request: Some(request) }
-    }
-}
-
-/// Bytes that hyper drops once they are written, and the request that ends with them.
-struct TrackedBytes {
+/// The body of an answer, which hyper drops once the kernel has all of it. The request is in progress until then.
+pub(crate) struct TrackedBytes {
     bytes: Bytes,
-    _request: Option<ActiveRequest>,
+    _request: ActiveRequest,
+}
+
+impl TrackedBytes {
+    pub(crate) fn body(bytes: Bytes, request: ActiveRequest) -> Full<Bytes> {
+        Full::new(Bytes::from_owner(Self { bytes, _request: request }))
+    }
 }
 
 impl AsRef<[u8]> for TrackedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl Body for TrackedBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = self.get_mut();
-        let request = &mut this.request;
-        let track = |bytes| Bytes::from_owner(TrackedBytes { bytes, _request: request.take() });
-        Pin::new(&mut this.body).poll_frame(cx).map_ok(|frame| frame.map_data(track))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -246,15 +213,6 @@ pub(crate) struct ConnectionCounters {
     pub(crate) malformed: Counter,
     pub(crate) handshake_failed: Counter,
     pub(crate) redirected: Counter,
-}
-
-impl ConnectionCounters {
-    pub(crate) fn rejected(&self, why: ConnectionRejected) {
-        match why {
-            ConnectionRejected::Total(_) => self.rejected_total.add(1),
-            ConnectionRejected::PerAddress(_) => self.rejected_per_address.add(1),
-        }
-    }
 }
 
 /// Most clients that are answered at a time. Further ones are closed without an answer.

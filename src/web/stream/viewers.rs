@@ -210,16 +210,23 @@ impl ViewerRegistry {
         kind: ViewerKind,
         peer: Peer,
     ) -> Result<Viewer, ViewerRejected> {
-        self.try_register((index, camera), kind, peer).inspect_err(|_| self.rejected.add(1))
+        let mut table = lock(&self.table);
+        let admitted = self.admit(&table, camera, peer).inspect_err(|_| self.rejected.add(1));
+        let subscription = admitted?;
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let stats = Arc::new(ViewerStats::new(id, index, kind, peer, Arc::clone(&self.ages[index])));
+        table.connected.push(Arc::clone(&stats));
+        let registration = ViewerRegistration { stats, registry: Arc::clone(self) };
+        Ok(Viewer { subscription, registration })
     }
 
-    fn try_register(
-        self: &Arc<Self>,
-        (index, camera): (usize, &Camera),
-        kind: ViewerKind,
+    /// A subscription to `camera`, if there is room for another viewer.
+    fn admit(
+        &self,
+        table: &ViewerTable,
+        camera: &Camera,
         peer: Peer,
-    ) -> Result<Viewer, ViewerRejected> {
-        let mut table = lock(&self.table);
+    ) -> Result<Subscription, ViewerRejected> {
         if table.connected.len() == self.max_viewers {
             return Err(RingFull { max_viewers: self.max_viewers }.into());
         }
@@ -229,12 +236,7 @@ impl ViewerRegistry {
         if in_group.count() >= self.max_per_address {
             return Err(ViewerRejected::PerAddress(self.max_per_address));
         }
-        let subscription = camera.subscribe()?;
-        let id = self.next_id.fetch_add(1, Relaxed);
-        let stats = Arc::new(ViewerStats::new(id, index, kind, peer, Arc::clone(&self.ages[index])));
-        table.connected.push(Arc::clone(&stats));
-        let registration = ViewerRegistration { stats, registry: Arc::clone(self) };
-        Ok(Viewer { subscription, registration })
+        Ok(camera.subscribe()?)
     }
 }
 
