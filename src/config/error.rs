@@ -10,49 +10,22 @@ use crate::web::SocketActivationError;
 
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{}: {source}; check the path given with --config, and that this user may read it", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// The file is not TOML, or has an unknown key or a value of another type.
     #[error("{}:{line}: `{code}`: {message}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The text of the line.
-        code: String,
-        /// The mistake, and what would be right.
-        message: String,
-    },
+    Malformed { path: PathBuf, line: usize, code: String, message: String },
     /// The file of passwords cannot be read.
     #[error(
         "{}: {source}; `porthole passwd` keeps passwords there: let the user that porthole runs as read it, or remove it", path.display()
     )]
-    UnreadablePasswords {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    UnreadablePasswords { path: PathBuf, source: io::Error },
     /// Two LEDs on one line.
     #[error("[[led]] {role}: {line} is the line of {other} already; give one of them another line")]
-    Led {
-        /// The role that comes second.
-        role: LedRole,
-        /// The line of both.
-        line: String,
-        /// The role that comes first.
-        other: LedRole,
-    },
+    Led { role: LedRole, line: String, other: LedRole },
     /// The service manager passes something that is not a socket to serve.
     #[error(transparent)]
     Handed(#[from] SocketActivationError),

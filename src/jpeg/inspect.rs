@@ -36,43 +36,26 @@ mod marker {
 
 /// What is wrong with a JPEG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum Corrupt {
     /// The data does not begin as a JPEG.
     #[error("does not begin with an SOI marker")]
     NoStart,
     /// The data ends inside a segment or inside the picture data.
     #[error("ends at byte {at} without an EOI marker")]
-    CutShort {
-        /// Length of the data.
-        at: usize,
-    },
+    CutShort { at: usize },
     /// A marker is missing where one is required, or present where none is allowed.
     #[error("unexpected bytes ff {found:02x} at {at}")]
-    Misplaced {
-        /// Offset of the marker.
-        at: usize,
-        /// Its code.
-        found: u8,
-    },
+    Misplaced { at: usize, found: u8 },
     /// The length or content of a segment is invalid.
     #[error("segment ff {marker:02x} at {at} is malformed")]
-    Malformed {
-        /// Offset of the segment's marker.
-        at: usize,
-        /// Its code.
-        marker: u8,
-    },
+    Malformed { at: usize, marker: u8 },
     /// The frame header or a table that the picture data needs is missing.
     #[error("picture data without the headers it needs")]
     MissingHeader,
     /// The frame header states another size than was negotiated with the camera.
     #[error("is {found}, not {expected}")]
-    WrongSize {
-        /// The size in the header.
-        found: Resolution,
-        /// The negotiated size.
-        expected: Resolution,
-    },
+    WrongSize { found: Resolution, expected: Resolution },
 }
 
 /// A JPEG with a valid structure.
