@@ -12,7 +12,9 @@ use std::path::PathBuf;
 
 use super::key::{Accepts, DefaultValue, Field, Key, KeyType, Section, section};
 use crate::camera::ControlValue;
-use crate::document::{DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml};
+use crate::document::{
+    DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml, toml_table,
+};
 use Accepts::{Between, Form, OneOf};
 use DefaultValue::{Required, Rule, Value};
 
@@ -64,12 +66,12 @@ impl FromToml for ConfigFile {
         general.read(&mut table)?;
         let file = Self {
             general,
-            server: table.optional("server")?.unwrap_or_default(),
-            tls: table.optional("tls")?.unwrap_or_default(),
-            limits: table.optional("limits")?.unwrap_or_default(),
-            auth: table.optional("auth")?.unwrap_or_default(),
-            cameras: table.optional("camera")?.unwrap_or_default(),
-            leds: table.optional("led")?.unwrap_or_default(),
+            server: table.key::<Option<_>>("server")?.unwrap_or_default(),
+            tls: table.key::<Option<_>>("tls")?.unwrap_or_default(),
+            limits: table.key::<Option<_>>("limits")?.unwrap_or_default(),
+            auth: table.key::<Option<_>>("auth")?.unwrap_or_default(),
+            cameras: table.key::<Option<_>>("camera")?.unwrap_or_default(),
+            leds: table.key::<Option<_>>("led")?.unwrap_or_default(),
         };
         table.finish()?;
         Ok(file)
@@ -101,22 +103,11 @@ impl ToToml for ControlValue {
     }
 }
 
-/// The file that `porthole passwd` writes.
-#[derive(Debug)]
-pub(super) struct PasswordsFile {
-    pub(super) viewer_password: Option<Spanned<String>>,
-    pub(super) admin_password: Option<Spanned<String>>,
-}
-
-impl FromToml for PasswordsFile {
-    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
-        let mut table = TableReader::new(value, span)?;
-        let file = Self {
-            viewer_password: table.optional("viewer_password")?,
-            admin_password: table.optional("admin_password")?,
-        };
-        table.finish()?;
-        Ok(file)
+toml_table! {
+    /// The file that `porthole passwd` writes.
+    pub(super) struct PasswordsFile {
+        viewer_password: Option<Spanned<String>>,
+        admin_password: Option<Spanned<String>>,
     }
 }
 
