@@ -105,41 +105,34 @@ impl RepeatLimiter {
         }
         // A message that has not been logged for long enough is a new one.
         self.messages.retain(|message| message.suppressed > 0 || now < message.last + message.pause * 2);
-        let known = self.messages.iter_mut().find(|known| known.pattern == pattern && known.level == level);
-        match known {
-            Some(message) => {
-                (message.last, message.text) = (now, text.clone());
-                if message.written < UNLIMITED {
-                    message.written += 1;
-                    message.next = now + message.pause;
-                    lines.push((level, text));
-                } else {
-                    message.suppressed += 1;
-                    lines.extend(message.due(now));
-                }
+        let known = self.messages.iter().position(|known| known.pattern == pattern && known.level == level);
+        let index = known.unwrap_or_else(|| {
+            if self.messages.len() == MAX_MESSAGES {
+                self.messages.remove(0);
             }
-            None => {
-                if self.messages.len() == MAX_MESSAGES {
-                    self.messages.remove(0);
-                }
-                self.messages.push(RepeatedMessage {
-                    level,
-                    pattern,
-                    text: text.clone(),
-                    written: 1,
-                    suppressed: 0,
-                    pause: FIRST_PAUSE,
-                    next: now + FIRST_PAUSE,
-                    last: now,
-                });
-                lines.push((level, text));
-            }
+            self.messages.push(RepeatedMessage::new(level, pattern, now));
+            self.messages.len() - 1
+        });
+        let message = &mut self.messages[index];
+        (message.last, message.text) = (now, text.clone());
+        if message.written < UNLIMITED {
+            message.written += 1;
+            message.next = now + message.pause;
+            lines.push((level, text));
+        } else {
+            message.suppressed += 1;
+            lines.extend(message.due(now));
         }
         lines
     }
 }
 
 impl RepeatedMessage {
+    fn new(level: Level, pattern: String, now: Duration) -> Self {
+        let (text, written, suppressed, pause) = (String::new(), 0, 0, FIRST_PAUSE);
+        Self { level, pattern, text, written, suppressed, pause, next: now, last: now }
+    }
+
     /// The line for suppressed messages, if it is due.
     fn due(&mut self, now: Duration) -> Option<(Level, String)> {
         if self.suppressed == 0 || now < self.next {

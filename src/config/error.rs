@@ -1,12 +1,39 @@
-//! Mistakes in the configuration: each names the place, the value and what would be right.
+//! Where values come from, and mistakes in them: each names the place, the value and what would be right.
 #![forbid(unsafe_code)]
 
+use std::fmt::{self, Display};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::report::ValueOrigin;
 use crate::led::LedRole;
 use crate::web::SocketActivationError;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueOrigin {
+    /// This flag of the command line.
+    Flag(&'static str),
+    /// The file, at this line.
+    File(PathBuf, usize),
+    /// The profile of this board.
+    Board(String),
+    /// Socket activation.
+    ServiceManager,
+    /// Nothing else gave a value.
+    Default,
+}
+
+impl Display for ValueOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => f.write_str(flag),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Board(id) => write!(f, "board {id}"),
+            Self::ServiceManager => f.write_str("service manager"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
 
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -50,15 +77,5 @@ impl InvalidValue {
             ValueOrigin::Flag(flag) => (*flag).to_owned(),
             origin => format!("{origin}: {}", self.key),
         }
-    }
-}
-
-impl ConfigError {
-    pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
-        Self::Unreadable { path: path.into(), source }
-    }
-
-    pub(super) fn unreadable_passwords(path: &Path, source: io::Error) -> Self {
-        Self::UnreadablePasswords { path: path.into(), source }
     }
 }
