@@ -1,14 +1,39 @@
 //! Writes a picture of any source as one valid JPEG into a slot of the ring: passed through, or encoded.
 #![forbid(unsafe_code)]
 
-use super::encode::JpegEncoder;
+use super::encode::{JpegEncoder, RawPicture};
 use super::error::JpegError;
-use super::exif;
-use super::inspect::{Depth, inspect};
-use super::picture::{Picture, RawPicture};
-use super::settings::JpegSettings;
-use super::slot::copy_to_slot;
+use super::exif::{self, Rotation};
+use super::inspect::{Depth, copy_to_slot, inspect};
+use super::yuv::Subsampling;
 use crate::frame::{Resolution, WrittenJpeg};
+
+/// A picture in a buffer of its source.
+#[derive(Clone, Copy, Debug)]
+pub enum Picture<'a> {
+    /// A JPEG, which padding may follow.
+    Jpeg {
+        /// The bytes that the source wrote.
+        data: &'a [u8],
+        /// The resolution negotiated with the source, if any was.
+        expected: Option<Resolution>,
+    },
+    /// Pixels.
+    Raw(RawPicture<'a>),
+}
+
+/// How the JPEGs of one camera are encoded and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JpegSettings {
+    /// Quality of encoded pictures, 1 to 100 (the scale of libjpeg).
+    pub quality: u8,
+    /// Chroma subsampling of encoded pictures.
+    pub subsampling: Subsampling,
+    /// Whether the structure of JPEGs from the camera is checked to the end and corrupt ones are rejected.
+    pub validate: bool,
+    /// How viewers are told to rotate the picture.
+    pub rotation: Rotation,
+}
 
 /// Writes pictures as JPEGs.
 #[derive(Debug)]
@@ -71,10 +96,7 @@ impl JpegWriter {
 mod tests {
     use super::*;
     use crate::frame::PixelFormat;
-    use crate::jpeg::exif::Rotation;
-    use crate::jpeg::inspect::Corrupt;
-    use crate::jpeg::picture::RawPicture;
-    use crate::jpeg::yuv::Subsampling;
+    use crate::jpeg::Corrupt;
 
     const SIZE: Resolution = Resolution::new(64, 48);
     const SETTINGS: JpegSettings = JpegSettings {
