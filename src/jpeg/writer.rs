@@ -114,19 +114,15 @@ mod tests {
         let stride = format.row_bytes(SIZE.width) + pad;
         let mut data = Vec::new();
         for y in 0..h {
+            let packed = |even: u8, odd: u8, luma_first: bool| -> Vec<u8> {
+                let pixel = |x: usize| [luma(x, y), if x % 2 == 0 { even } else { odd }];
+                (0..w).map(pixel).flat_map(|[l, c]| if luma_first { [l, c] } else { [c, l] }).collect()
+            };
             let mut row: Vec<u8> = match format {
-                PixelFormat::Yuyv => {
-                    (0..w).flat_map(|x| [luma(x, y), if x % 2 == 0 { u } else { v }]).collect()
-                }
-                PixelFormat::Yvyu => {
-                    (0..w).flat_map(|x| [luma(x, y), if x % 2 == 0 { v } else { u }]).collect()
-                }
-                PixelFormat::Uyvy => {
-                    (0..w).flat_map(|x| [if x % 2 == 0 { u } else { v }, luma(x, y)]).collect()
-                }
-                PixelFormat::Vyuy => {
-                    (0..w).flat_map(|x| [if x % 2 == 0 { v } else { u }, luma(x, y)]).collect()
-                }
+                PixelFormat::Yuyv => packed(u, v, true),
+                PixelFormat::Yvyu => packed(v, u, true),
+                PixelFormat::Uyvy => packed(u, v, false),
+                PixelFormat::Vyuy => packed(v, u, false),
                 PixelFormat::Rgb24 => (0..w).flat_map(|x| rgb(luma(x, y), u, v)).collect(),
                 _ => (0..w).map(|x| luma(x, y)).collect(),
             };
