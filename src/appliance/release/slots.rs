@@ -119,16 +119,19 @@ impl Slots {
     }
 
     /// Locks the slots until the lock is dropped; `None` if there are no slots.
+    ///
+    /// The lock is on a slot's folder: [`storage::replace`] locks the one that the table is in, and would wait for ever.
     pub(super) fn lock(&self, arg: FlockArg) -> Result<Option<Flock<File>>, ReleaseError> {
-        let folder = match File::open(&self.folder) {
+        let path = self.folder.join(Slot::A.to_string());
+        let folder = match File::open(&path) {
             Ok(folder) => folder,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(cause) => return Err(ReleaseError::disk(&self.folder, cause)),
+            Err(cause) => return Err(ReleaseError::disk(&path, cause)),
         };
         match Flock::lock(folder, arg) {
             Ok(lock) => Ok(Some(lock)),
             Err((_, Errno::EWOULDBLOCK)) => Err(ReleaseError::Busy),
-            Err((_, errno)) => Err(ReleaseError::disk(&self.folder, errno.into())),
+            Err((_, errno)) => Err(ReleaseError::disk(&path, errno.into())),
         }
     }
 
