@@ -8,9 +8,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::ops::Range;
 
-use crate::document::{self, DeValue, DocumentError, FromToml, OneOrMore, TableReader};
+use crate::document::{self, OneOrMore, toml_table};
 use crate::led::{LedLine, LedRole};
 
 /// All embedded profiles: the id and the text of the file.
@@ -33,70 +32,41 @@ pub struct Board {
     leds: BTreeMap<LedRole, Vec<LedLine>>,
 }
 
-/// The content of a profile.
-#[derive(Clone, Debug)]
-struct Profile {
-    /// The product name.
-    name: String,
-    /// Strings in /proc/device-tree/compatible that identify this board.
-    compatible: Vec<String>,
-    /// Rust target of the usual operating system.
-    target: Option<String>,
-    /// How cameras are connected and used.
-    camera: Option<String>,
-    gpio: Option<Gpio>,
-    leds: BTreeMap<String, OneOrMore>,
-    onboard: Option<Onboard>,
-}
-
-impl FromToml for Profile {
-    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
-        let mut table = TableReader::new(value, span)?;
-        let profile = Self {
-            name: table.required("name")?,
-            compatible: table.optional("compatible")?.unwrap_or_default(),
-            target: table.optional("target")?,
-            camera: table.optional("camera")?,
-            gpio: table.optional("gpio")?,
-            leds: table.optional("leds")?.unwrap_or_default(),
-            onboard: table.optional("onboard")?,
-        };
-        table.finish()?;
-        Ok(profile)
+toml_table! {
+    /// The content of a profile.
+    #[derive(Clone, Debug)]
+    struct Profile {
+        /// The product name.
+        name: String,
+        /// Strings in /proc/device-tree/compatible that identify this board.
+        compatible: Option<Vec<String>>,
+        /// Rust target of the usual operating system.
+        target: Option<String>,
+        /// How cameras are connected and used.
+        camera: Option<String>,
+        gpio: Option<Gpio>,
+        leds: Option<BTreeMap<String, OneOrMore>>,
+        onboard: Option<Onboard>,
     }
 }
 
-#[derive(Clone, Debug)]
-struct Gpio {
-    /// Labels of the chips that have the lines of the header.
-    chip: OneOrMore,
-    /// Usable lines of the header, by pin.
-    header: BTreeMap<String, String>,
-}
-
-impl FromToml for Gpio {
-    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
-        let mut table = TableReader::new(value, span)?;
-        let gpio = Self { chip: table.required("chip")?, header: table.required("header")? };
-        table.finish()?;
-        Ok(gpio)
+toml_table! {
+    #[derive(Clone, Debug)]
+    struct Gpio {
+        /// Labels of the chips that have the lines of the header.
+        chip: OneOrMore,
+        /// Usable lines of the header, by pin.
+        header: BTreeMap<String, String>,
     }
 }
 
-#[derive(Clone, Debug)]
-struct Onboard {
-    /// The usable LED in /sys/class/leds; its name depends on the kernel.
-    led: Option<OneOrMore>,
-    /// The identity of the hardware watchdog.
-    watchdog: Option<String>,
-}
-
-impl FromToml for Onboard {
-    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
-        let mut table = TableReader::new(value, span)?;
-        let onboard = Self { led: table.optional("led")?, watchdog: table.optional("watchdog")? };
-        table.finish()?;
-        Ok(onboard)
+toml_table! {
+    #[derive(Clone, Debug)]
+    struct Onboard {
+        /// The usable LED in /sys/class/leds; its name depends on the kernel.
+        led: Option<OneOrMore>,
+        /// The identity of the hardware watchdog.
+        watchdog: Option<String>,
     }
 }
 
@@ -105,7 +75,7 @@ impl Board {
         let profile: Profile =
             document::parse(text).map_err(|error| format!("line {}: {}", error.line(text), error.message))?;
         let mut leds = BTreeMap::new();
-        for (role, lines) in &profile.leds {
+        for (role, lines) in profile.leds.iter().flatten() {
             let parsed: Result<LedRole, String> = role.parse();
             let role = parsed.map_err(|why| format!("[leds] {role}: {why}"))?;
             let lines: Result<Vec<LedLine>, String> = lines.0.iter().map(|line| line.parse()).collect();
@@ -131,7 +101,9 @@ impl Board {
 
     fn is_recognised_by(&self, compatible: &[u8]) -> bool {
         let strings = compatible.split(|&byte| byte == 0);
-        strings.into_iter().any(|string| self.profile.compatible.iter().any(|own| own.as_bytes() == string))
+        strings
+            .into_iter()
+            .any(|string| self.profile.compatible.iter().flatten().any(|own| own.as_bytes() == string))
     }
 }
 
@@ -187,21 +159,18 @@ impl fmt::Display for Board {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Profile { name, compatible, target, camera, gpio, onboard, .. } = &self.profile;
         writeln!(f, "{} ({name})", self.id)?;
-        if !compatible.is_empty() {
-            writeln!(f, "  recognised by  {}", compatible.join(", "))?;
-        }
-        for (label, value) in [("build target", target), ("cameras", camera)] {
-            if let Some(value) = value {
-                writeln!(f, "  {label:13}  {value}")?;
-            }
-        }
-        if let Some(Onboard { led, watchdog }) = onboard {
-            if let Some(led) = led {
-                writeln!(f, "  on-board LED   {}", led.0.join(" or "))?;
-            }
-            if let Some(watchdog) = watchdog {
-                writeln!(f, "  watchdog       {watchdog}")?;
-            }
+        let compatible =
+            compatible.as_ref().map(|strings| strings.join(", ")).filter(|strings| !strings.is_empty());
+        let led = onboard.as_ref().and_then(|onboard| Some(onboard.led.as_ref()?.0.join(" or ")));
+        let watchdog = onboard.as_ref().and_then(|onboard| onboard.watchdog.clone());
+        for (label, value) in [
+            ("recognised by", &compatible),
+            ("build target", target),
+            ("cameras", camera),
+            ("on-board LED", &led),
+            ("watchdog", &watchdog),
+        ] {
+            value.iter().try_for_each(|value| writeln!(f, "  {label:13}  {value}"))?;
         }
         for (role, lines) in &self.leds {
             let lines: Vec<String> = lines.iter().map(|line| self.with_pin(line)).collect();
@@ -252,7 +221,7 @@ mod tests {
     fn every_board_but_the_generic_one_is_recognised_by_strings_of_its_own() {
         let mut seen = HashSet::new();
         for board in all() {
-            let strings = &board.profile.compatible;
+            let strings = board.profile.compatible.unwrap_or_default();
             assert!(!strings.is_empty() || board.id == GENERIC, "{} is recognised by nothing", board.id);
             for string in strings {
                 assert!(seen.insert(string.clone()), "{string} is claimed twice, once by {}", board.id);

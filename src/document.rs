@@ -15,6 +15,8 @@ pub use toml::de::DeValue;
 
 use toml::de::DeTable;
 
+pub use crate::toml_table;
+
 /// A mistake in a document, and the byte where it is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DocumentError {
@@ -83,6 +85,21 @@ pub trait FromToml: Sized {
     /// # Errors
     /// [`DocumentError`] for a value of another type.
     fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError>;
+
+    /// The value of a key that is missing; `None` for a key that must be given.
+    fn missing() -> Option<Self> {
+        None
+    }
+}
+
+impl<T: FromToml> FromToml for Option<T> {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        T::from_toml(value, span).map(Some)
+    }
+
+    fn missing() -> Option<Self> {
+        Some(None)
+    }
 }
 
 impl FromToml for bool {
@@ -195,22 +212,17 @@ impl<'t> TableReader<'t> {
         }
     }
 
-    /// The value of `key`, if it is there.
-    ///
-    /// # Errors
-    /// [`DocumentError`] for a value of another type.
-    pub fn optional<T: FromToml>(&mut self, key: &'static str) -> Result<Option<T>, DocumentError> {
-        self.known.push(key);
-        self.entries.remove(key).map(from_spanned).transpose()
-    }
-
     /// The value of `key`.
     ///
     /// # Errors
-    /// [`DocumentError`] for a key that is missing, or a value of another type.
-    pub fn required<T: FromToml>(&mut self, key: &'static str) -> Result<T, DocumentError> {
-        let value = self.optional(key)?;
-        value.ok_or_else(|| DocumentError::new(&self.span, format!("the key `{key}` is missing")))
+    /// [`DocumentError`] for a value of another type, or a missing key whose type is no `Option`.
+    pub fn key<T: FromToml>(&mut self, key: &'static str) -> Result<T, DocumentError> {
+        self.known.push(key);
+        match self.entries.remove(key) {
+            Some(value) => from_spanned(value),
+            None => T::missing()
+                .ok_or_else(|| DocumentError::new(&self.span, format!("the key `{key}` is missing"))),
+        }
     }
 
     /// Ends the table.
@@ -281,15 +293,9 @@ impl ToToml for PathBuf {
     }
 }
 
-impl<T: ToToml> ToToml for [T] {
-    fn to_toml(&self) -> String {
-        format!("[{}]", self.iter().map(T::to_toml).collect::<Vec<_>>().join(", "))
-    }
-}
-
 impl<T: ToToml> ToToml for Vec<T> {
     fn to_toml(&self) -> String {
-        self.as_slice().to_toml()
+        format!("[{}]", self.iter().map(T::to_toml).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -297,7 +303,7 @@ impl ToToml for OneOrMore {
     fn to_toml(&self) -> String {
         match &self.0[..] {
             [one] => one.to_toml(),
-            more => more.to_toml(),
+            _ => self.0.to_toml(),
         }
     }
 }
@@ -308,15 +314,14 @@ pub fn key_to_toml(key: &str) -> String {
     if !key.is_empty() && key.bytes().all(is_bare) { key.to_owned() } else { key.to_toml() }
 }
 
-/// Makes a struct of keys that may each be missing, and reads it from a table.
+/// Makes a struct of the keys of a table, and reads it. A key whose type is an `Option` may be missing.
 #[macro_export]
 #[doc(hidden)]
-macro_rules! optional_keys {
-    ($(#[$about:meta])* $visible:vis struct $name:ident { $($key:ident: $kind:ty,)* }) => {
+macro_rules! toml_table {
+    ($(#[$about:meta])* $visible:vis struct $name:ident { $($(#[$doc:meta])* $key:ident: $kind:ty,)* }) => {
         $(#[$about])*
-        #[derive(Debug, Default)]
         $visible struct $name {
-            $($visible $key: Option<$crate::document::Spanned<$kind>>,)*
+            $($(#[$doc])* $visible $key: $kind,)*
         }
 
         impl $crate::document::FromToml for $name {
@@ -325,7 +330,7 @@ macro_rules! optional_keys {
                 span: std::ops::Range<usize>,
             ) -> Result<Self, $crate::document::DocumentError> {
                 let mut table = $crate::document::TableReader::new(value, span)?;
-                let read = Self { $($key: table.optional(stringify!($key))?,)* };
+                let read = Self { $($key: table.key(stringify!($key))?,)* };
                 table.finish()?;
                 Ok(read)
             }
@@ -337,9 +342,16 @@ macro_rules! optional_keys {
 mod tests {
     use super::*;
 
-    optional_keys! {
-        /// Some keys.
-        struct Keys { whole: i64, number: f64, text: String, switch: bool, list: Vec<String>, any: BTreeMap<String, i64>, }
+    toml_table! {
+        #[derive(Debug)]
+        struct Keys {
+            whole: Option<i64>,
+            number: Option<Spanned<f64>>,
+            text: Option<String>,
+            switch: Option<bool>,
+            list: Option<Vec<String>>,
+            any: Option<BTreeMap<String, i64>>,
+        }
     }
 
     fn mistake(text: &str) -> (usize, String) {
@@ -353,12 +365,12 @@ mod tests {
         // TOML has no sign before another radix.
         assert!(parse::<Keys>(text).is_err());
         let keys: Keys = parse(&text.replace('-', "")).unwrap();
-        assert_eq!(*keys.whole.unwrap().get_ref(), 31);
+        assert_eq!(keys.whole.unwrap(), 31);
         let number = keys.number.unwrap();
         assert_eq!((*number.get_ref(), line_of(text, number.span().start)), (3.0, 3));
-        assert_eq!(keys.text.unwrap().get_ref(), "a");
-        assert_eq!(keys.list.unwrap().get_ref()[..], ["b", "c"]);
-        assert_eq!(keys.any.unwrap().get_ref()["d"], 4000);
+        assert_eq!(keys.text.unwrap(), "a");
+        assert_eq!(keys.list.unwrap(), ["b", "c"]);
+        assert_eq!(keys.any.unwrap()["d"], 4000);
         assert!(keys.switch.is_none());
     }
 
@@ -372,7 +384,7 @@ mod tests {
         }
         for (written, expected) in [("+7", 7), ("0b11", 3), ("-9223372036854775808", i64::MIN)] {
             let keys: Keys = parse(&format!("whole = {written}")).unwrap();
-            assert_eq!(*keys.whole.unwrap().get_ref(), expected, "{written}");
+            assert_eq!(keys.whole.unwrap(), expected, "{written}");
         }
     }
 
@@ -402,10 +414,7 @@ mod tests {
         for text in ["a \"b\" \\ \n\t\u{7f}\u{85}", "", "ü 'x' #"] {
             let line = format!("text = {}\nlist = {}", text.to_toml(), vec![text.to_owned(); 2].to_toml());
             let keys: Keys = parse(&line).unwrap();
-            assert_eq!(
-                (keys.text.unwrap().get_ref().as_str(), keys.list.unwrap().get_ref().len()),
-                (text, 2)
-            );
+            assert_eq!((keys.text.unwrap().as_str(), keys.list.unwrap().len()), (text, 2));
         }
         assert_eq!("a \"b\" \\ \n".to_toml(), r#""a \"b\" \\ \u000A""#);
         for (key, written) in [("gain_1-a", "gain_1-a"), ("a b", "\"a b\""), ("", "\"\""), ("a.b", "\"a.b\"")]

@@ -4,7 +4,8 @@
 //! each time with the number of repetitions since. Messages of the levels `debug` and `trace` are not limited. What is logged
 //! does not belong here.
 //!
-//! env_logger parses the filter. It has no priorities for the journal, and no limit on repeated messages.
+//! env_logger parses the filter and writes the lines. It has no priorities for the journal, and no limit on repeated
+//! messages.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -12,7 +13,7 @@ use std::io::{self, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter};
 
 use crate::sync::lock;
 
@@ -27,21 +28,39 @@ const MAX_MESSAGES: usize = 64;
 
 /// Starts to log messages of `level` and more serious ones. `level` overrides `PORTHOLE_LOG` in the environment.
 pub fn start(level: Option<LevelFilter>) {
-    let mut filter = env_logger::Builder::new();
-    filter.filter_level(LevelFilter::Info).parse_env("PORTHOLE_LOG");
+    let mut logger = env_logger::Builder::new();
+    logger.filter_level(LevelFilter::Info).parse_env("PORTHOLE_LOG");
     if let Some(level) = level {
-        filter.filter_level(level);
+        logger.filter_level(level);
     }
-    let filter = filter.build();
-    log::set_max_level(filter.filter());
-    let logger = Logger {
-        filter,
-        for_journal: is_journal(std::env::var_os("JOURNAL_STREAM").as_deref()),
-        started: Instant::now(),
-        repeats: Mutex::default(),
-    };
+    let for_journal = is_journal(std::env::var_os("JOURNAL_STREAM").as_deref());
+    let (started, repeats) = (Instant::now(), Mutex::<RepeatLimiter>::default());
+    logger.format(move |out, record| {
+        let (level, text) = (record.level(), record.args().to_string());
+        if level > Level::Info {
+            return writeln!(out, "{}", line(level, &text, for_journal));
+        }
+        let lines = lock(&repeats).lines(level, text, started.elapsed());
+        lines.iter().try_for_each(|(level, text)| writeln!(out, "{}", line(*level, text, for_journal)))
+    });
     // Fails only if there is a logger.
-    let _ = log::set_boxed_logger(Box::new(logger));
+    let _ = logger.try_init();
+}
+
+/// A message as a line. For the journal it begins with the priority, which the journal removes (sd-daemon(3)).
+fn line(level: Level, text: &str, for_journal: bool) -> String {
+    let priority = match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    // A message is one line, whatever it contains.
+    let text = text.trim_end().replace('\n', "; ");
+    match for_journal {
+        true => format!("<{priority}>{text}"),
+        false => format!("porthole: {}: {text}", level.as_str().to_lowercase()),
+    }
 }
 
 /// Whether standard error is the journal's stream `journal`, given as device and inode (systemd.exec(5)). The variable may also be
@@ -50,53 +69,6 @@ fn is_journal(journal: Option<&OsStr>) -> bool {
     let Ok(stat) = nix::sys::stat::fstat(io::stderr()) else { return false };
     let own = format!("{}:{}", stat.st_dev, stat.st_ino);
     journal.is_some_and(|journal| journal == own.as_str())
-}
-
-struct Logger {
-    filter: env_logger::Logger,
-    for_journal: bool,
-    started: Instant,
-    repeats: Mutex<RepeatLimiter>,
-}
-
-impl Log for Logger {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.filter.enabled(metadata)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if !self.filter.matches(record) {
-            return;
-        }
-        let (level, text) = (record.level(), record.args().to_string());
-        if level > Level::Info {
-            return self.write(level, &text);
-        }
-        let lines = { lock(&self.repeats).lines(level, text, self.started.elapsed()) };
-        lines.iter().for_each(|(level, line)| self.write(*level, line));
-    }
-
-    fn flush(&self) {}
-}
-
-impl Logger {
-    /// Writes one line. For the journal it begins with the priority, which the journal removes (sd-daemon(3)).
-    fn write(&self, level: Level, text: &str) {
-        let priority = match level {
-            Level::Error => 3,
-            Level::Warn => 4,
-            Level::Info => 6,
-            Level::Debug | Level::Trace => 7,
-        };
-        // A message is one line, whatever it contains.
-        let text = text.trim_end().replace('\n', "; ");
-        let line = match self.for_journal {
-            true => format!("<{priority}>{text}\n"),
-            false => format!("porthole: {}: {text}\n", level.as_str().to_lowercase()),
-        };
-        // An error cannot be reported anywhere.
-        let _ = io::stderr().write_all(line.as_bytes());
-    }
 }
 
 /// Limits repeated messages.
@@ -133,41 +105,34 @@ impl RepeatLimiter {
         }
         // A message that has not been logged for long enough is a new one.
         self.messages.retain(|message| message.suppressed > 0 || now < message.last + message.pause * 2);
-        let known = self.messages.iter_mut().find(|known| known.pattern == pattern && known.level == level);
-        match known {
-            Some(message) => {
-                (message.last, message.text) = (now, text.clone());
-                if message.written < UNLIMITED {
-                    message.written += 1;
-                    message.next = now + message.pause;
-                    lines.push((level, text));
-                } else {
-                    message.suppressed += 1;
-                    lines.extend(message.due(now));
-                }
+        let known = self.messages.iter().position(|known| known.pattern == pattern && known.level == level);
+        let index = known.unwrap_or_else(|| {
+            if self.messages.len() == MAX_MESSAGES {
+                self.messages.remove(0);
             }
-            None => {
-                if self.messages.len() == MAX_MESSAGES {
-                    self.messages.remove(0);
-                }
-                self.messages.push(RepeatedMessage {
-                    level,
-                    pattern,
-                    text: text.clone(),
-                    written: 1,
-                    suppressed: 0,
-                    pause: FIRST_PAUSE,
-                    next: now + FIRST_PAUSE,
-                    last: now,
-                });
-                lines.push((level, text));
-            }
+            self.messages.push(RepeatedMessage::new(level, pattern, now));
+            self.messages.len() - 1
+        });
+        let message = &mut self.messages[index];
+        (message.last, message.text) = (now, text.clone());
+        if message.written < UNLIMITED {
+            message.written += 1;
+            message.next = now + message.pause;
+            lines.push((level, text));
+        } else {
+            message.suppressed += 1;
+            lines.extend(message.due(now));
         }
         lines
     }
 }
 
 impl RepeatedMessage {
+    fn new(level: Level, pattern: String, now: Duration) -> Self {
+        let (text, written, suppressed, pause) = (String::new(), 0, 0, FIRST_PAUSE);
+        Self { level, pattern, text, written, suppressed, pause, next: now, last: now }
+    }
+
     /// The line for suppressed messages, if it is due.
     fn due(&mut self, now: Duration) -> Option<(Level, String)> {
         if self.suppressed == 0 || now < self.next {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use log::{error, info, warn};
 use porthole::command::{Action, Command};
-use porthole::config::{self, Flags};
+use porthole::config::{self, Config, Flags};
 use porthole::led::{LedRole, Signal, StatusLeds};
 use porthole::service::{RunError, Service};
 use porthole::{board, camera, led, logging};
@@ -52,39 +52,35 @@ fn main() -> ExitCode {
         }
     };
     logging::start(command.log);
-    let exit = match command.action.unwrap_or(Action::Run) {
+    let flags = &command.flags;
+    let done = match command.action.unwrap_or(Action::Run) {
         Action::Run => {
             abort_with_fault();
-            run(&command.flags)
+            run(flags)
         }
         Action::Cameras => print(|out| cameras(out)),
         Action::Boards { id: None } => print(|out| boards(out)),
-        Action::Boards { id: Some(id) } => match board::find(&id) {
-            Ok(board) => print(|out| write!(out, "{board}")),
-            Err(error) => fail(&format!("board {id:?} {error}"), Exit::Configuration),
-        },
-        Action::Led { role, state } => led(&command.flags, role, &state),
-        Action::Passwd { role, print: only_print } => match config::load_state_dir(&command.flags) {
-            Ok(state_dir) => match passwd::set(&state_dir, role, only_print) {
-                Ok(done) => print(|out| writeln!(out, "{done}")),
-                Err(error) => fail(&error, Exit::Configuration),
-            },
-            Err(error) => fail(&error, Exit::Configuration),
-        },
-        Action::Check => check(&command.flags),
+        Action::Boards { id: Some(id) } => board::find(&id)
+            .map_err(|error| fail(&format!("board {id:?} {error}"), Exit::Configuration))
+            .and_then(|board| print(|out| write!(out, "{board}"))),
+        Action::Led { role, state } => led(flags, role, &state),
+        Action::Passwd { role, print: only_print } => config::load_state_dir(flags)
+            .map_err(|error| error.to_string())
+            .and_then(|state_dir| passwd::set(&state_dir, role, only_print))
+            .map_err(|error| fail(&error, Exit::Configuration))
+            .and_then(|done| print(|out| writeln!(out, "{done}"))),
+        Action::Check => check(flags),
     };
-    exit.into()
+    done.err().unwrap_or(Exit::Clean).into()
 }
 
-fn run(flags: &Flags) -> Exit {
-    let config = match config::load(flags) {
-        Ok(config) => config,
-        Err(error) => return fail(&error, Exit::Configuration),
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit,
-    };
+fn load(flags: &Flags) -> Result<Config, Exit> {
+    config::load(flags).map_err(|error| fail(&error, Exit::Configuration))
+}
+
+fn run(flags: &Flags) -> Result<(), Exit> {
+    let config = load(flags)?;
+    let runtime = runtime()?;
     let serving = async {
         // Before the service announces itself, so that no signal is missed.
         let (mut stop, mut stop_now) = (StopSignals::new()?, StopSignals::new()?);
@@ -111,11 +107,8 @@ fn run(flags: &Flags) -> Exit {
     });
     // A thread that hangs in a driver is not waited for: it ends with the process.
     runtime.shutdown_background();
-    match ended {
-        Ok(()) => Exit::Clean,
-        // The kernel cleans up after what did not stop in time.
-        Err(exit) => std::process::exit(exit as i32),
-    }
+    // The kernel cleans up after what did not stop in time.
+    ended.map_err(|exit| std::process::exit(exit as i32))
 }
 
 /// Ends the process with the code of a fault where it would abort: without memory, by a panic within a panic, or when the
@@ -139,38 +132,25 @@ fn runtime() -> Result<Runtime, Exit> {
     })
 }
 
-fn led(flags: &Flags, role: LedRole, state: &str) -> Exit {
-    let config = match config::load(flags) {
-        Ok(config) => config,
-        Err(error) => return fail(&error, Exit::Configuration),
-    };
-    let Some(settings) = config.leds.into_iter().find(|led| led.role == role) else {
+fn led(flags: &Flags, role: LedRole, state: &str) -> Result<(), Exit> {
+    let Some(settings) = load(flags)?.leds.into_iter().find(|led| led.role == role) else {
         let why = format!("no LED is configured for {role}; add [[led]] with role = \"{role}\" and its line");
-        return fail(&why, Exit::Configuration);
+        return Err(fail(&why, Exit::Configuration));
     };
-    let leds = match StatusLeds::open(vec![led::LedSettings { required: true, ..settings }]) {
-        Ok(leds) => leds,
-        Err((role, cause)) => return fail(&format!("led {role}: {cause}"), Exit::NotStarted),
-    };
+    let leds = StatusLeds::open(vec![led::LedSettings { required: true, ..settings }])
+        .map_err(|(role, cause)| fail(&format!("led {role}: {cause}"), Exit::NotStarted))?;
     let signal = match state {
         "on" => Signal::On,
         "blink" => Signal::Blink,
         // Opening it has turned it off.
-        _ => return Exit::Clean,
+        _ => return Ok(()),
     };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit,
-    };
-    runtime.block_on(async {
-        let mut stop = match StopSignals::new() {
-            Ok(stop) => stop,
-            Err(exit) => return exit,
-        };
+    runtime()?.block_on(async {
+        let mut stop = StopSignals::new()?;
         let line = leds.infos().first().map(|info| info.line.to_string()).unwrap_or_default();
         drop(writeln!(io::stdout(), "{role} on {line}: {state}; Ctrl-C ends it"));
         leds.try_out(signal, stop.first()).await;
-        Exit::Clean
+        Ok(())
     })
 }
 
@@ -218,14 +198,12 @@ impl StopSignals {
     }
 }
 
-fn check(flags: &Flags) -> Exit {
-    match config::load(flags) {
-        Ok(config) => print(|out| {
-            config.report.iter().try_for_each(|line| writeln!(out, "{line}"))?;
-            writeln!(out, "\n# The configuration is good.")
-        }),
-        Err(error) => fail(&error, Exit::Configuration),
-    }
+fn check(flags: &Flags) -> Result<(), Exit> {
+    let report = load(flags)?.report;
+    print(|out| {
+        report.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        writeln!(out, "\n# The configuration is good.")
+    })
 }
 
 fn cameras(out: &mut dyn Write) -> io::Result<()> {
@@ -245,11 +223,12 @@ fn boards(out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Prints to standard output. It is not a fault when the reader closes it early, as `head` does.
-fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Exit {
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Exit> {
     match write(&mut io::stdout().lock()) {
-        Ok(()) => Exit::Clean,
-        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Exit::Clean,
-        Err(cause) => fail(&format!("cannot write to standard output: {cause}"), Exit::Fault),
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            Err(fail(&format!("cannot write to standard output: {cause}"), Exit::Fault))
+        }
+        _ => Ok(()),
     }
 }
 

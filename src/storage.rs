@@ -10,34 +10,15 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use log::trace;
 use nix::fcntl::{Flock, FlockArg};
 
-/// Bytes written at a time: large enough that system calls cost nothing, small enough for a board's memory.
-const CHUNK: usize = 1 << 20;
 /// Folders made for a file that is to be replaced are for their owner only: what is kept there may be secret.
 const PRIVATE_FOLDER: u32 = 0o700;
-
-/// A change of a file or folder, as the log has it.
-#[derive(Clone, Copy, Debug)]
-enum DiskStep {
-    /// Content was written to the file.
-    Write,
-    /// The content of the file is on the disk.
-    Sync,
-    /// The file that was written aside has taken the name.
-    Rename,
-    /// The names in the folder are on the disk.
-    SyncFolder,
-}
-
-fn log_step(step: DiskStep, path: &Path) {
-    trace!("{step:?} {}", path.display());
-}
 
 /// Replaces a file, or creates it, and its folder for the owner alone where that is missing. The file has `mode`
 /// whatever the process's mask is.
@@ -47,7 +28,7 @@ fn log_step(step: DiskStep, path: &Path) {
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     create_folder(folder_of(path), PRIVATE_FOLDER)?;
     let _lock = lock(folder_of(path))?;
-    write(path, mode, &mut &*content, u64::MAX)?.commit()
+    write_aside(path, mode, &mut &*content, u64::MAX)?.commit()
 }
 
 /// Writes all of `from` beside `path`, where it can be looked at before it takes the name. Callers see to it that nobody
@@ -56,7 +37,32 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// As the kernel gives them, and [`io::ErrorKind::FileTooLarge`] for more than `limit` bytes.
 pub fn write_aside(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<Aside> {
-    write(path, mode, from, limit)
+    let mut new = path.to_owned().into_os_string();
+    new.push(".new");
+    // Left by a power cut, or a link that somebody put there for root to write through.
+    unlink(Path::new(&new))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    let mut aside = Aside { name: path.into(), path: new.into(), bytes: 0, is_renamed: false };
+    aside.bytes = io::copy(&mut from.take(limit.saturating_add(1)), &mut file)?;
+    if aside.bytes > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    log_step("Write", &aside.path);
+    let owner = fs::metadata(folder_of(path))?;
+    let own = file.metadata()?;
+    if own.uid() != owner.uid() {
+        match fchown(&file, Some(owner.uid()), Some(owner.gid())) {
+            // An ordinary user's file in a folder that is shared stays that user's.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+    }
+    if own.mode() & 0o7777 != mode {
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
+    file.sync_all()?;
+    log_step("Sync", &aside.path);
+    Ok(aside)
 }
 
 /// A file that is written and synchronised, and has not taken its name. It is removed when this is dropped.
@@ -86,7 +92,7 @@ impl Aside {
     pub fn commit(mut self) -> io::Result<()> {
         fs::rename(&self.path, &self.name)?;
         self.is_renamed = true;
-        log_step(DiskStep::Rename, &self.name);
+        log_step("Rename", &self.name);
         sync_folder(folder_of(&self.name))
     }
 }
@@ -121,48 +127,7 @@ pub fn create_folder(path: &Path, mode: u32) -> io::Result<()> {
 /// # Errors
 /// As the kernel gives them.
 pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.and_then(|()| sync_folder(folder_of(path))),
-    }
-}
-
-fn write(path: &Path, mode: u32, from: &mut dyn Read, limit: u64) -> io::Result<Aside> {
-    let mut new = path.to_owned().into_os_string();
-    new.push(".new");
-    // Left by a power cut, or a link that somebody put there for root to write through.
-    unlink(Path::new(&new))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-    let mut aside = Aside { name: path.into(), path: new.into(), bytes: 0, is_renamed: false };
-    let mut chunk = Vec::with_capacity(CHUNK.min(usize::try_from(limit).unwrap_or(CHUNK)));
-    loop {
-        chunk.clear();
-        let read = from.take(CHUNK as u64).read_to_end(&mut chunk)?;
-        if read == 0 {
-            break;
-        }
-        aside.bytes += read as u64;
-        if aside.bytes > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        file.write_all(&chunk)?;
-        log_step(DiskStep::Write, &aside.path);
-    }
-    let owner = fs::metadata(folder_of(path))?;
-    let own = file.metadata()?;
-    if own.uid() != owner.uid() {
-        match fchown(&file, Some(owner.uid()), Some(owner.gid())) {
-            // An ordinary user's file in a folder that is shared stays that user's.
-            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
-            _ => {}
-        }
-    }
-    if own.mode() & 0o7777 != mode {
-        file.set_permissions(Permissions::from_mode(mode))?;
-    }
-    file.sync_all()?;
-    log_step(DiskStep::Sync, &aside.path);
-    Ok(aside)
+    if unlink(path)? { sync_folder(folder_of(path)) } else { Ok(()) }
 }
 
 /// Waits until nobody else replaces a file in `folder`. `None` on file systems without locks, as some network ones are:
@@ -171,10 +136,11 @@ fn lock(folder: &Path) -> io::Result<Option<Flock<File>>> {
     Ok(Flock::lock(File::open(folder)?, FlockArg::LockExclusive).ok())
 }
 
-fn unlink(path: &Path) -> io::Result<()> {
+/// Removes a file. Returns whether there was one.
+fn unlink(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
     }
 }
 
@@ -188,8 +154,14 @@ fn folder_of(path: &Path) -> &Path {
 
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()?;
-    log_step(DiskStep::SyncFolder, path);
+    log_step("SyncFolder", path);
     Ok(())
+}
+
+/// Logs that a file's content was written, the content is on the disk, the file has taken its name, or the names in the
+/// folder are on the disk.
+fn log_step(step: &str, path: &Path) {
+    trace!("{step} {}", path.display());
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@
 use std::io;
 use std::path::Path;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, ValueOrigin};
 use super::flags::Flags;
 use super::keys::{AuthSection, PasswordsFile};
-use super::report::ValueOrigin;
 use super::resolver::{Resolver, parse};
 use crate::web::{AuthMode, PasswordHash, Passwords, passwords_file};
 
@@ -26,7 +25,7 @@ pub(super) fn resolve(
             String::new()
         }
         // It may hold passwords: to go on without them could let everybody in.
-        Err(source) => return Err(ConfigError::unreadable_passwords(&path, source)),
+        Err(source) => return Err(ConfigError::UnreadablePasswords { path, source }),
     };
     let kept: PasswordsFile = parse(&path, &text)?;
     let kept_resolver = Resolver::new(&path, &text);

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, ValueOrigin};
 use super::flags::Flags;
 use super::key::Field;
 use super::keys::CameraSection;
-use super::report::ValueOrigin;
 use super::resolver::{Resolver, Unchecked};
 use crate::camera::{self, ControlValue, SourceSpec};
 use crate::document::Spanned;

@@ -117,36 +117,22 @@ pub(super) trait KeyType {
     const NAME: &'static str;
 }
 
-impl KeyType for bool {
-    const NAME: &'static str = "true or false";
+macro_rules! key_types {
+    ($($kind:ty => $name:literal,)*) => {
+        $(impl KeyType for $kind {
+            const NAME: &'static str = $name;
+        })*
+    };
 }
-
-impl KeyType for i64 {
-    const NAME: &'static str = "whole number";
-}
-
-impl KeyType for f64 {
-    const NAME: &'static str = "number";
-}
-
-impl KeyType for String {
-    const NAME: &'static str = "text";
-}
-
-impl KeyType for PathBuf {
-    const NAME: &'static str = "path";
-}
-
-impl KeyType for Vec<String> {
-    const NAME: &'static str = "list of texts";
-}
-
-impl KeyType for OneOrMore {
-    const NAME: &'static str = "text, or list of texts";
-}
-
-impl KeyType for BTreeMap<String, Spanned<ControlValue>> {
-    const NAME: &'static str = "table";
+key_types! {
+    bool => "true or false",
+    i64 => "whole number",
+    f64 => "number",
+    String => "text",
+    PathBuf => "path",
+    Vec<String> => "list of texts",
+    OneOrMore => "text, or list of texts",
+    BTreeMap<String, Spanned<ControlValue>> => "table",
 }
 
 /// A key with what the file says of it.
@@ -160,8 +146,8 @@ impl<T: FromToml> Field<T> {
     /// Reads the key from its section.
     pub(super) fn read(&mut self, table: &mut TableReader<'_>) -> Result<(), DocumentError> {
         self.value = match self.key.default {
-            DefaultValue::Required => Some(table.required(self.key.name)?),
-            _ => table.optional(self.key.name)?,
+            DefaultValue::Required => Some(table.key(self.key.name)?),
+            _ => table.key(self.key.name)?,
         };
         Ok(())
     }

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 
 use super::key::{Accepts, DefaultValue, Field, Key, KeyType, Section, section};
 use crate::camera::ControlValue;
-use crate::document::{DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml};
+use crate::document::{
+    DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml, toml_table,
+};
 use Accepts::{Between, Form, OneOf};
 use DefaultValue::{Required, Rule, Value};
 
@@ -64,12 +66,12 @@ impl FromToml for ConfigFile {
         general.read(&mut table)?;
         let file = Self {
             general,
-            server: table.optional("server")?.unwrap_or_default(),
-            tls: table.optional("tls")?.unwrap_or_default(),
-            limits: table.optional("limits")?.unwrap_or_default(),
-            auth: table.optional("auth")?.unwrap_or_default(),
-            cameras: table.optional("camera")?.unwrap_or_default(),
-            leds: table.optional("led")?.unwrap_or_default(),
+            server: table.key::<Option<_>>("server")?.unwrap_or_default(),
+            tls: table.key::<Option<_>>("tls")?.unwrap_or_default(),
+            limits: table.key::<Option<_>>("limits")?.unwrap_or_default(),
+            auth: table.key::<Option<_>>("auth")?.unwrap_or_default(),
+            cameras: table.key::<Option<_>>("camera")?.unwrap_or_default(),
+            leds: table.key::<Option<_>>("led")?.unwrap_or_default(),
         };
         table.finish()?;
         Ok(file)
@@ -101,22 +103,11 @@ impl ToToml for ControlValue {
     }
 }
 
-/// The file that `porthole passwd` writes.
-#[derive(Debug)]
-pub(super) struct PasswordsFile {
-    pub(super) viewer_password: Option<Spanned<String>>,
-    pub(super) admin_password: Option<Spanned<String>>,
-}
-
-impl FromToml for PasswordsFile {
-    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
-        let mut table = TableReader::new(value, span)?;
-        let file = Self {
-            viewer_password: table.optional("viewer_password")?,
-            admin_password: table.optional("admin_password")?,
-        };
-        table.finish()?;
-        Ok(file)
+toml_table! {
+    /// The file that `porthole passwd` writes.
+    pub(super) struct PasswordsFile {
+        viewer_password: Option<Spanned<String>>,
+        admin_password: Option<Spanned<String>>,
     }
 }
 
@@ -124,8 +115,7 @@ section! {
     /// Above all sections.
     GeneralSection "", "The machine that Porthole runs on." {
         board: String {
-            default: Value("\"auto\""),
-            flag: "--board",
+            default: Value("\"auto\""), flag: "--board",
             help: "Board profile: auto, an ID of `porthole boards`, or the path of a file",
         }
     }
@@ -142,21 +132,17 @@ section! {
             example: "\"0.0.0.0:8080\"",
         }
         max_viewers: i64 {
-            default: Value("64"),
-            accepts: Between(1.0, 1000.0),
-            flag: "--max-viewers",
+            default: Value("64"), accepts: Between(1.0, 1000.0), flag: "--max-viewers",
             help: "Most viewers at a time, of all cameras together",
         }
         progress_timeout_s: f64 {
-            default: Value("10"),
-            accepts: Between(1.0, 600.0),
-            unit: "seconds",
+            default: Value("10"), accepts: Between(1.0, 600.0), unit: "seconds",
             help: "A viewer that takes no data for this long is disconnected",
         }
         state_dir: PathBuf {
+            flag: "--state-dir",
             default: Rule("$STATE_DIRECTORY, which systemd sets, else $XDG_STATE_HOME/porthole, else \
                 ~/.local/state/porthole, else /var/lib/porthole"),
-            flag: "--state-dir",
             help: "Directory for what must survive a restart: token, passwords, certificate, kept controls",
             example: "\"/var/lib/porthole\"",
         }
@@ -176,8 +162,7 @@ section! {
     AuthSection "[auth]", "Who may watch, and who may change controls." {
         mode: String {
             default: Rule("password if one is set, else none if only this machine can connect, else token"),
-            accepts: OneOf(&["password", "token", "none"]),
-            flag: "--auth",
+            accepts: OneOf(&["password", "token", "none"]), flag: "--auth",
             help: "Who may watch: token (whoever has the printed URL), password, or none (everybody)",
             example: "\"token\"",
         }
@@ -196,8 +181,7 @@ section! {
     /// `[tls]`
     TlsSection "[tls]", "HTTPS. Plain HTTP on the same port is redirected to it." {
         self_signed: bool {
-            default: Value("false"),
-            flag: "--tls",
+            default: Value("false"), flag: "--tls",
             help: "Serve HTTPS with a certificate that is made here for this machine's names and addresses",
         }
         certificate: PathBuf {
@@ -216,41 +200,32 @@ section! {
     LimitsSection "[limits]", "Limits on clients. Loopback and UNIX sockets are not counted by address; an IPv6 /64 is \
         one address." {
         connections: i64 {
-            default: Rule("max_viewers + 64"),
-            accepts: Between(1.0, 100_000.0),
+            default: Rule("max_viewers + 64"), accepts: Between(1.0, 100_000.0),
             help: "Most connections at a time",
             example: "128",
         }
         connections_per_address: i64 {
-            default: Value("64"),
-            accepts: Between(1.0, 100_000.0),
+            default: Value("64"), accepts: Between(1.0, 100_000.0),
             help: "Most connections at a time from one address",
         }
         waiting: i64 {
-            default: Value("64"),
-            accepts: Between(1.0, 100_000.0),
+            default: Value("64"), accepts: Between(1.0, 100_000.0),
             help: "Most connections without a request; beyond it, the one without a request for longest is closed",
         }
         waiting_per_address: i64 {
-            default: Value("16"),
-            accepts: Between(1.0, 100_000.0),
+            default: Value("16"), accepts: Between(1.0, 100_000.0),
             help: "Most connections without a request from one address",
         }
         viewers_per_address: i64 {
-            default: Value("32"),
-            accepts: Between(1.0, 100_000.0),
+            default: Value("32"), accepts: Between(1.0, 100_000.0),
             help: "Most viewers at a time from one address",
         }
         request_timeout_s: f64 {
-            default: Value("10"),
-            accepts: Between(1.0, 600.0),
-            unit: "seconds",
+            default: Value("10"), accepts: Between(1.0, 600.0), unit: "seconds",
             help: "Longest time for a request to arrive, for the next one to begin, and for a TLS handshake",
         }
         silence_timeout_s: f64 {
-            default: Value("50"),
-            accepts: Between(2.0, 3600.0),
-            unit: "seconds",
+            default: Value("50"), accepts: Between(2.0, 3600.0), unit: "seconds",
             help: "A WebSocket that answers no ping for this long is disconnected; browsers answer by themselves",
         }
     }
@@ -266,48 +241,36 @@ section! {
             example: "\"front\"",
         }
         source: String {
-            default: Value("\"auto\""),
-            flag: "--source",
+            default: Value("\"auto\""), flag: "--source",
             help: "Source of frames: auto, /dev/video0, pattern, exec:COMMAND or file:PATH",
             example: "\"/dev/video0\"",
         }
         width: i64 {
-            default: Rule("1280, or the nearest that the camera has"),
-            accepts: Between(1.0, 65_535.0),
-            unit: "pixels",
-            flag: "--size",
+            default: Rule("1280, or the nearest that the camera has"), accepts: Between(1.0, 65_535.0),
+            unit: "pixels", flag: "--size",
             help: "Width of the picture; needs height beside it",
             example: "1280",
         }
         height: i64 {
-            default: Rule("720, or the nearest that the camera has"),
-            accepts: Between(1.0, 65_535.0),
-            unit: "pixels",
-            flag: "--size",
+            default: Rule("720, or the nearest that the camera has"), accepts: Between(1.0, 65_535.0),
+            unit: "pixels", flag: "--size",
             help: "Height of the picture; needs width beside it",
             example: "720",
         }
         fps: f64 {
-            default: Value("30"),
-            accepts: Between(0.1, 240.0),
-            unit: "frames a second",
-            flag: "--fps",
+            default: Value("30"), accepts: Between(0.1, 240.0), unit: "frames a second", flag: "--fps",
             help: "Frame rate to ask the camera for",
         }
         format: String {
-            default: Value("\"auto\""),
-            flag: "--format",
+            default: Value("\"auto\""), flag: "--format",
             help: "Pixel format to ask the camera for: auto, mjpeg, yuyv or another",
         }
         quality: i64 {
-            default: Value("80"),
-            accepts: Between(1.0, 100.0),
-            flag: "--quality",
+            default: Value("80"), accepts: Between(1.0, 100.0), flag: "--quality",
             help: "Quality of JPEGs that are encoded here, not by the camera",
         }
         subsampling: String {
-            default: Value("\"4:2:0\""),
-            accepts: OneOf(&["4:2:0", "4:2:2"]),
+            default: Value("\"4:2:0\""), accepts: OneOf(&["4:2:0", "4:2:2"]),
             help: "Chroma subsampling of JPEGs that are encoded here",
         }
         validate: bool {
@@ -315,23 +278,16 @@ section! {
             help: "Hold back JPEGs from the camera that are not whole",
         }
         rotate: i64 {
-            default: Value("0"),
-            accepts: Form("0, 90, 180 or 270"),
-            unit: "degrees clockwise",
+            default: Value("0"), accepts: Form("0, 90, 180 or 270"), unit: "degrees clockwise",
             help: "Orientation that viewers show the picture in (Exif); its pixels stay as they are",
             example: "180",
         }
         linger_s: f64 {
-            default: Value("15"),
-            accepts: Between(0.0, 86_400.0),
-            unit: "seconds",
-            flag: "--linger",
+            default: Value("15"), accepts: Between(0.0, 86_400.0), unit: "seconds", flag: "--linger",
             help: "Time that the camera stays open without viewers",
         }
         skip_first: i64 {
-            default: Value("0"),
-            accepts: Between(0.0, 300.0),
-            unit: "frames",
+            default: Value("0"), accepts: Between(0.0, 300.0), unit: "frames",
             help: "Frames to drop whenever the camera has been opened, while its exposure settles",
         }
         keep_controls: bool {
@@ -350,8 +306,7 @@ section! {
     /// `[[led]]`
     LedSection "[[led]]", "A status LED. None is lit unless it is listed." {
         role: String {
-            default: Required,
-            accepts: OneOf(&["power", "camera", "on-air", "fault"]),
+            default: Required, accepts: OneOf(&["power", "camera", "on-air", "fault"]),
             help: "What the LED shows",
             example: "\"on-air\"",
         }

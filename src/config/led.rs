@@ -1,9 +1,8 @@
 //! Validation of `[[led]]`.
 #![forbid(unsafe_code)]
 
-use super::error::ConfigError;
+use super::error::{ConfigError, ValueOrigin};
 use super::keys::LedSection;
-use super::report::ValueOrigin;
 use super::resolver::Resolver;
 use crate::board::Board;
 use crate::led;

@@ -14,21 +14,20 @@ mod key;
 mod keys;
 mod led;
 mod network;
-mod report;
 mod resolver;
 
 use std::path::{Path, PathBuf};
 
-pub use error::ConfigError;
+pub use error::{ConfigError, ValueOrigin};
 pub use flags::Flags;
 pub use key::{Accepts, DefaultValue, Key, Section};
 pub use keys::SECTIONS;
-pub use report::{ReportLine, ValueOrigin};
 
 use crate::board::{self, Board};
 use crate::document::Spanned;
 use keys::{CameraSection, ConfigFile};
 use network::WebSections;
+pub use resolver::ReportLine;
 use resolver::{Resolver, parse};
 
 /// The configuration file where `--config` does not name one.
@@ -79,7 +78,7 @@ fn read(flags: &Flags) -> Result<(PathBuf, String), ConfigError> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => String::new(),
-        Err(source) => return Err(ConfigError::unreadable(&path, source)),
+        Err(source) => return Err(ConfigError::Unreadable { path, source }),
     };
     Ok((path, text))
 }

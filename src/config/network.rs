@@ -5,11 +5,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use super::access;
-use super::error::ConfigError;
+use super::error::{ConfigError, ValueOrigin};
 use super::flags::Flags;
 use super::key::Field;
 use super::keys::{AuthSection, LimitsSection, ServerSection, TlsSection};
-use super::report::ValueOrigin;
 use super::resolver::{Resolver, Unchecked};
 use crate::document::OneOrMore;
 use crate::web::{self, ConnectionLimits, Encryption, ListenAddress, WebLimits};

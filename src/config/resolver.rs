@@ -1,15 +1,15 @@
 //! The value in force of each key: from its flag, else from the file, else its default. The resolver keeps a report of
-//! the values; an error says which of the places was wrong.
+//! the values, which `porthole check` shows; an error says which of the places was wrong.
 #![forbid(unsafe_code)]
 
+use std::fmt::{self, Display};
 use std::path::Path;
 use std::time::Duration;
 
-use super::error::{ConfigError, InvalidValue};
+use super::error::{ConfigError, InvalidValue, ValueOrigin};
 use super::key::{Field, Key};
-use super::report::{ReportLine, ValueOrigin};
 use crate::camera::without_passwords;
-use crate::document::{self, FromToml, Spanned, ToToml, line_of};
+use crate::document::{self, FromToml, Spanned, ToToml, key_to_toml, line_of};
 
 /// Reads a file.
 pub(super) fn parse<T: FromToml>(path: &Path, text: &str) -> Result<T, ConfigError> {
@@ -30,6 +30,34 @@ pub(super) fn parse<T: FromToml>(path: &Path, text: &str) -> Result<T, ConfigErr
         };
         ConfigError::Malformed { path: path.into(), line, code, message }
     })
+}
+
+/// A line of the configuration in force. All of them in a row are a file that says the same.
+#[derive(Clone, Debug)]
+pub enum ReportLine {
+    /// The head of a section.
+    Section(&'static str),
+    /// A value.
+    Value {
+        /// Its key in the section.
+        key: String,
+        /// As it stands in the file, without passwords that are part of URLs.
+        value: String,
+        /// Where it came from.
+        origin: ValueOrigin,
+    },
+    /// Something that a file cannot say in this way.
+    Comment(String, ValueOrigin),
+}
+
+impl Display for ReportLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Section(header) => write!(f, "\n{header}"),
+            Self::Value { key, value, origin } => write!(f, "{} = {value}  # {origin}", key_to_toml(key)),
+            Self::Comment(text, origin) => write!(f, "# {text} ({origin})"),
+        }
+    }
 }
 
 /// Finds values, and keeps a report of them.

@@ -9,12 +9,23 @@ use std::sync::Arc;
 
 use turbojpeg::{Compressor, Image, OutputBuf, Subsamp, YuvPlanesImage};
 
-use super::compress::{RowRange, compress_rows, compressor};
 use super::error::JpegError;
-use super::picture::RawPicture;
-use super::strips::StripEncoder;
+use super::strips::{RowRange, StripEncoder, compress_rows, compressor};
 use super::yuv::{InstructionSet, Planes, Subsampling};
 use crate::frame::{PixelFormat, Resolution};
+
+/// An uncompressed picture in a buffer of its source.
+#[derive(Clone, Copy, Debug)]
+pub struct RawPicture<'a> {
+    /// The bytes that the source wrote.
+    pub data: &'a [u8],
+    /// How the pixels are laid out.
+    pub format: PixelFormat,
+    /// Size of the picture; neither side is 0.
+    pub resolution: Resolution,
+    /// Bytes from the start of one row of the first plane to the start of the next; at least [`PixelFormat::row_bytes`].
+    pub stride: usize,
+}
 
 /// Encodes raw pictures as JPEG. Reuses its planes for every picture.
 pub struct JpegEncoder {

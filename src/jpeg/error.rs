@@ -1,38 +1,57 @@
 //! Why a picture did not become a JPEG.
 #![forbid(unsafe_code)]
 
-use super::inspect::Corrupt;
-use super::slot::SlotTooSmall;
 use crate::frame::{PixelFormat, Resolution};
+
+/// What is wrong with a JPEG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
+pub enum Corrupt {
+    /// The data does not begin as a JPEG.
+    #[error("does not begin with an SOI marker")]
+    NoStart,
+    /// The data ends inside a segment or inside the picture data.
+    #[error("ends at byte {at} without an EOI marker")]
+    CutShort { at: usize },
+    /// A marker is missing where one is required, or present where none is allowed.
+    #[error("unexpected bytes ff {found:02x} at {at}")]
+    Misplaced { at: usize, found: u8 },
+    /// The length or content of a segment is invalid.
+    #[error("segment ff {marker:02x} at {at} is malformed")]
+    Malformed { at: usize, marker: u8 },
+    /// The frame header or a table that the picture data needs is missing.
+    #[error("picture data without the headers it needs")]
+    MissingHeader,
+    /// The frame header states another size than was negotiated with the camera.
+    #[error("is {found}, not {expected}")]
+    WrongSize { found: Resolution, expected: Resolution },
+}
+
+/// A JPEG needs more bytes than its slot has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("needs {need} bytes and the slot has {room}")]
+pub struct SlotTooSmall {
+    /// Bytes needed.
+    pub need: usize,
+    /// Bytes available.
+    pub room: usize,
+}
 
 /// Why a picture did not become a JPEG.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum JpegError {
     /// The source sent a JPEG that is not valid.
     #[error("JPEG {0}")]
     Corrupt(#[from] Corrupt),
     /// The buffer holds less than a picture of this format and size.
     #[error("{format} picture of {have} bytes where {resolution} takes {need}")]
-    ShortBuffer {
-        /// Negotiated format.
-        format: PixelFormat,
-        /// Negotiated size.
-        resolution: Resolution,
-        /// Bytes available.
-        have: usize,
-        /// Bytes of a whole picture.
-        need: usize,
-    },
+    ShortBuffer { format: PixelFormat, resolution: Resolution, have: usize, need: usize },
     /// Planes of half the width and height have no place for an odd pixel.
     #[error(
         "{format} of the odd size {resolution} has no defined layout; configure an even width and height"
     )]
-    OddSize {
-        /// Negotiated format.
-        format: PixelFormat,
-        /// Negotiated size.
-        resolution: Resolution,
-    },
+    OddSize { format: PixelFormat, resolution: Resolution },
     /// The JPEG does not fit into the slot.
     #[error("frame {0}")]
     TooLarge(#[from] SlotTooSmall),

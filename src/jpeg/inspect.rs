@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use memchr::memchr;
 
+use super::error::{Corrupt, SlotTooSmall};
 use super::exif::Rotation;
 use super::huffman::STANDARD_DHT;
-use super::slot::{SlotTooSmall, copy_to_slot};
 use crate::frame::Resolution;
 
 const SOI: [u8; 2] = [0xff, 0xd8];
@@ -32,47 +32,6 @@ mod marker {
     pub(super) const APP0: u8 = 0xe0;
     pub(super) const APP15: u8 = 0xef;
     pub(super) const COM: u8 = 0xfe;
-}
-
-/// What is wrong with a JPEG.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Corrupt {
-    /// The data does not begin as a JPEG.
-    #[error("does not begin with an SOI marker")]
-    NoStart,
-    /// The data ends inside a segment or inside the picture data.
-    #[error("ends at byte {at} without an EOI marker")]
-    CutShort {
-        /// Length of the data.
-        at: usize,
-    },
-    /// A marker is missing where one is required, or present where none is allowed.
-    #[error("unexpected bytes ff {found:02x} at {at}")]
-    Misplaced {
-        /// Offset of the marker.
-        at: usize,
-        /// Its code.
-        found: u8,
-    },
-    /// The length or content of a segment is invalid.
-    #[error("segment ff {marker:02x} at {at} is malformed")]
-    Malformed {
-        /// Offset of the segment's marker.
-        at: usize,
-        /// Its code.
-        marker: u8,
-    },
-    /// The frame header or a table that the picture data needs is missing.
-    #[error("picture data without the headers it needs")]
-    MissingHeader,
-    /// The frame header states another size than was negotiated with the camera.
-    #[error("is {found}, not {expected}")]
-    WrongSize {
-        /// The size in the header.
-        found: Resolution,
-        /// The negotiated size.
-        expected: Resolution,
-    },
 }
 
 /// A JPEG with a valid structure.
@@ -172,6 +131,13 @@ impl<'a> InspectedJpeg<'a> {
     fn parts(&self) -> [&[u8]; 5] {
         [&SOI, self.jfif, self.exif, if self.has_tables { &[] } else { &STANDARD_DHT }, self.rest]
     }
+}
+
+/// Copies `data` to the start of `slot`; returns its length.
+pub(super) fn copy_to_slot(data: &[u8], slot: &mut [u8]) -> Result<usize, SlotTooSmall> {
+    let too_small = SlotTooSmall { need: data.len(), room: slot.len() };
+    slot.get_mut(..data.len()).ok_or(too_small)?.copy_from_slice(data);
+    Ok(data.len())
 }
 
 /// The content of the headers so far.

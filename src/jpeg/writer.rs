@@ -1,14 +1,39 @@
 //! Writes a picture of any source as one valid JPEG into a slot of the ring: passed through, or encoded.
 #![forbid(unsafe_code)]
 
-use super::encode::JpegEncoder;
+use super::encode::{JpegEncoder, RawPicture};
 use super::error::JpegError;
-use super::exif;
-use super::inspect::{Depth, inspect};
-use super::picture::{Picture, RawPicture};
-use super::settings::JpegSettings;
-use super::slot::copy_to_slot;
+use super::exif::{self, Rotation};
+use super::inspect::{Depth, copy_to_slot, inspect};
+use super::yuv::Subsampling;
 use crate::frame::{Resolution, WrittenJpeg};
+
+/// A picture in a buffer of its source.
+#[derive(Clone, Copy, Debug)]
+pub enum Picture<'a> {
+    /// A JPEG, which padding may follow.
+    Jpeg {
+        /// The bytes that the source wrote.
+        data: &'a [u8],
+        /// The resolution negotiated with the source, if any was.
+        expected: Option<Resolution>,
+    },
+    /// Pixels.
+    Raw(RawPicture<'a>),
+}
+
+/// How the JPEGs of one camera are encoded and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JpegSettings {
+    /// Quality of encoded pictures, 1 to 100 (the scale of libjpeg).
+    pub quality: u8,
+    /// Chroma subsampling of encoded pictures.
+    pub subsampling: Subsampling,
+    /// Whether the structure of JPEGs from the camera is checked to the end and corrupt ones are rejected.
+    pub validate: bool,
+    /// How viewers are told to rotate the picture.
+    pub rotation: Rotation,
+}
 
 /// Writes pictures as JPEGs.
 #[derive(Debug)]
@@ -71,10 +96,7 @@ impl JpegWriter {
 mod tests {
     use super::*;
     use crate::frame::PixelFormat;
-    use crate::jpeg::exif::Rotation;
-    use crate::jpeg::inspect::Corrupt;
-    use crate::jpeg::picture::RawPicture;
-    use crate::jpeg::yuv::Subsampling;
+    use crate::jpeg::Corrupt;
 
     const SIZE: Resolution = Resolution::new(64, 48);
     const SETTINGS: JpegSettings = JpegSettings {
@@ -92,19 +114,15 @@ mod tests {
         let stride = format.row_bytes(SIZE.width) + pad;
         let mut data = Vec::new();
         for y in 0..h {
+            let packed = |even: u8, odd: u8, luma_first: bool| -> Vec<u8> {
+                let pixel = |x: usize| [luma(x, y), if x.is_multiple_of(2) { even } else { odd }];
+                (0..w).map(pixel).flat_map(|[l, c]| if luma_first { [l, c] } else { [c, l] }).collect()
+            };
             let mut row: Vec<u8> = match format {
-                PixelFormat::Yuyv => {
-                    (0..w).flat_map(|x| [luma(x, y), if x % 2 == 0 { u } else { v }]).collect()
-                }
-                PixelFormat::Yvyu => {
-                    (0..w).flat_map(|x| [luma(x, y), if x % 2 == 0 { v } else { u }]).collect()
-                }
-                PixelFormat::Uyvy => {
-                    (0..w).flat_map(|x| [if x % 2 == 0 { u } else { v }, luma(x, y)]).collect()
-                }
-                PixelFormat::Vyuy => {
-                    (0..w).flat_map(|x| [if x % 2 == 0 { v } else { u }, luma(x, y)]).collect()
-                }
+                PixelFormat::Yuyv => packed(u, v, true),
+                PixelFormat::Yvyu => packed(v, u, true),
+                PixelFormat::Uyvy => packed(u, v, false),
+                PixelFormat::Vyuy => packed(v, u, false),
                 PixelFormat::Rgb24 => (0..w).flat_map(|x| rgb(luma(x, y), u, v)).collect(),
                 _ => (0..w).map(|x| luma(x, y)).collect(),
             };

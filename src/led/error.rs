@@ -8,67 +8,29 @@ use embedded_hal::digital;
 
 /// Why an LED cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum LedError {
     /// Another program uses the line.
     #[error("{line} is in use by {holder}; stop that, or wire the LED to another line")]
-    Busy {
-        /// The line.
-        line: String,
-        /// That program, as the kernel names it.
-        holder: String,
-    },
+    Busy { line: String, holder: String },
     /// The user lacks permission.
     #[error("{line}: {} may not be used by this user; add it to the group that owns it, usually `gpio`", path.display())]
-    Denied {
-        /// The line.
-        line: String,
-        /// The file that cannot be opened.
-        path: PathBuf,
-    },
+    Denied { line: String, path: PathBuf },
     /// No chip has this line.
     #[error("there is no line {line} (on {chips}); `gpioinfo` lists the lines there are")]
-    NoLine {
-        /// The line.
-        line: String,
-        /// The chips that were searched.
-        chips: String,
-    },
+    NoLine { line: String, chips: String },
     /// The chip does not exist.
     #[error("there is no GPIO chip {chip}, only {chips}; `gpiodetect` lists the chips there are")]
-    NoChip {
-        /// The chip.
-        chip: String,
-        /// The existing ones.
-        chips: String,
-    },
+    NoChip { chip: String, chips: String },
     /// The board does not have this LED.
     #[error("there is no /sys/class/leds/{name}, only {names}; name one of these")]
-    NoLed {
-        /// The LED.
-        name: String,
-        /// The existing ones.
-        names: String,
-    },
+    NoLed { name: String, names: String },
     /// The kernel refused the line for another reason.
     #[error("{line}: {}: {source}; see the kernel log", path.display())]
-    Line {
-        /// The line.
-        line: String,
-        /// The device or folder.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
+    Line { line: String, path: PathBuf, source: io::Error },
     /// The line was opened, but not switched.
     #[error("{line}: {source}; see the kernel log")]
-    Set {
-        /// The line.
-        line: String,
-        /// The reason.
-        #[source]
-        source: SetError,
-    },
+    Set { line: String, source: SetError },
 }
 
 impl LedError {

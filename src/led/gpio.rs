@@ -13,7 +13,7 @@ use gpiocdev::chip::{Chip, chips};
 use gpiocdev::line::Value;
 
 use super::error::LedError;
-use super::role::LedRole;
+use super::line::LedRole;
 
 /// How a line is named in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! the configured LEDs and drives them from one thread. Nothing else sets an LED. The web room imports [`LedInfo`] and
 //! [`signal()`] to show in `/state` what each LED shows.
 //!
-//! From the top down: `status_leds` | `pin`, `output`, `signal` | `gpio`, `sysfs` | `error`, `line`, `role`.
+//! From the top down: `status_leds` | `pin`, `output`, `signal` | `gpio`, `sysfs` | `error`, `line`.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -12,14 +12,12 @@ mod gpio;
 mod line;
 mod output;
 mod pin;
-mod role;
 mod signal;
 mod status_leds;
 mod sysfs;
 
 pub use error::LedError;
-pub use line::{LedLine, LedSettings};
+pub use line::{LedLine, LedRole, LedSettings};
 pub use output::LedOutput;
-pub use role::LedRole;
 pub use signal::{BlinkPattern, BlinkStep, Signal, signal};
 pub use status_leds::{LedInfo, StatusLeds, StatusLedsThread};

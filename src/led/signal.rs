@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::role::LedRole;
+use super::line::LedRole;
 use crate::status::{CameraState, Phase, Status};
 
 /// What an LED shows.

@@ -15,10 +15,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::{LedError, SetError};
-use super::line::{LedLine, LedSettings};
+use super::line::{LedLine, LedRole, LedSettings};
 use super::output::LedOutput;
 use super::pin::LedPin;
-use super::role::LedRole;
 use super::signal::{Signal, signal};
 use crate::failpoint;
 use crate::frame::Timestamp;

@@ -13,17 +13,15 @@
 //! How frames are made and where they are sent does not belong here.
 #![forbid(unsafe_code)]
 
-mod frame_ring;
 mod publisher;
 mod slots;
 mod subscription;
 
 use std::sync::Arc;
 
-pub use frame_ring::{FrameRing, RingStats};
 pub use publisher::Publisher;
 pub use slots::Subscribers;
-pub use subscription::{Lease, OwnedLease, RingClosed, RingFull, Subscription};
+pub use subscription::{FrameRing, Lease, OwnedLease, RingClosed, RingFull, RingStats, Subscription};
 
 use slots::RingState;
 

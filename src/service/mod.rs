@@ -25,50 +25,31 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum StartError {
     /// The web server.
     #[error(transparent)]
     Web(#[from] WebError),
     /// A required LED.
     #[error("led {role}: {source}; or set required = false to run without it")]
-    Led {
-        /// The role of the LED.
-        role: LedRole,
-        /// Why it cannot be used.
-        #[source]
-        source: LedError,
-    },
+    Led { role: LedRole, source: LedError },
     /// The LED thread.
     #[error("the LED thread cannot be started: {source}; check the limits on processes and descriptors")]
-    LedThread {
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
+    LedThread { source: io::Error },
     /// A capture thread.
     #[error(
         "camera {name}: its thread cannot be started: {source}; check the limits on processes and descriptors"
     )]
-    Camera {
-        /// The name of the camera.
-        name: String,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
+    Camera { name: String, source: io::Error },
 }
 
 /// Why the service ended without a request to stop, or did not stop in time.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum RunError {
     /// A capture thread panicked.
     #[error("camera {name}: its thread panicked: {message}; this is a bug in porthole, please report it")]
-    Panicked {
-        /// The name of the camera.
-        name: String,
-        /// The message of the panic.
-        message: String,
-    },
+    Panicked { name: String, message: String },
     /// The LED thread panicked.
     #[error(
         "the LED thread panicked, and no camera may run without the privacy LED; this is a bug in porthole, please report it"
@@ -76,18 +57,10 @@ pub enum RunError {
     LedsPanicked,
     /// A task ended before the service.
     #[error("{what} ended: {why}; this is a bug in porthole, please report it")]
-    Ended {
-        /// The task.
-        what: &'static str,
-        /// The reason.
-        why: String,
-    },
+    Ended { what: &'static str, why: String },
     /// A thread or task did not stop in time.
     #[error("{what} did not stop within {} ms; it is left to the kernel", STOP_TIMEOUT.as_millis())]
-    Stuck {
-        /// Which one.
-        what: String,
-    },
+    Stuck { what: String },
 }
 
 /// A service that listens.

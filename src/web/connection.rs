@@ -23,12 +23,12 @@ use tokio::time::timeout;
 
 use super::access::client::Client;
 use super::router::{self, Reply};
+use super::server::address::Peer;
 use super::server::client_socket::ClientSocket;
-use super::server::connection_limiter::{ActiveRequest, Permit, TrackedBody};
-use super::server::peer::Peer;
+use super::server::connection_limiter::{ActiveRequest, Permit, TrackedBytes};
 use super::server::transport::{Connection, Transport};
 use super::server_state::ServerState;
-use super::stream::live_stream::LiveStream;
+use super::stream::LiveStream;
 use crate::sync::lock;
 
 /// Most bytes of a request's header. It is the least that hyper allows; cookies and tokens fit many times over.
@@ -73,7 +73,7 @@ async fn serve_http(server: Arc<ServerState>, transport: Transport, peer: Peer, 
             };
             match reply {
                 Reply::Answer(answer) => {
-                    Ok::<Response<_>, Infallible>(answer.map(|body| TrackedBody::new(body, active)))
+                    Ok::<Response<_>, Infallible>(answer.map(|body| TrackedBytes::body(body, active)))
                 }
                 Reply::Stream(stream) => {
                     *lock(started) = Some((stream, active));

@@ -45,12 +45,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 pub use access::authentication::AuthMode;
 pub use access::host::host;
 pub use access::origin::origin;
+pub use access::password::UserRole;
 pub use access::password::{PasswordHash, Passwords, keep_passwords, kept_passwords, passwords_file};
-pub use access::role::UserRole;
-pub use access::token::{TokenError, keep_token};
+pub use access::secrets::{TokenError, keep_token};
+pub use server::address::Encryption;
 pub use server::address::ListenAddress;
 pub use server::connection_limiter::ConnectionLimits;
-pub use server::encryption::Encryption;
 pub use server::listener::ListenError;
 pub use server::socket_activation::{SocketActivationError, activated_sockets};
 pub use server::tls::TlsError;
@@ -64,16 +64,14 @@ use access::authentication::Authenticator;
 use access::check::AccessCheck;
 use access::host::HostPolicy;
 use access::origin::OriginPolicy;
-use response::headers::ResponseHeaders;
-use server::connection_limiter::ConnectionLimiter;
-use server::counters::ConnectionCounters;
+use response::ResponseHeaders;
+use server::address::Peer;
+use server::connection_limiter::{ConnectionCounters, ConnectionLimiter, ConnectionRejected, Rejector};
 use server::listener::Listeners;
-use server::peer::Peer;
-use server::rejector::Rejector;
 use server::tls::TlsServer;
 use server::transport::Connection;
 use server_state::ServerState;
-use stream::viewer_registry::ViewerRegistry;
+use stream::viewers::ViewerRegistry;
 use stream::websocket::session::StreamTimeouts;
 
 /// Pause after a connection could not be accepted, mostly for lack of descriptors. Everything else goes on meanwhile.
@@ -291,7 +289,10 @@ fn admit(
         }
         Err(why) => {
             debug!("{peer}: {why}");
-            server.counters.rejected(why);
+            match why {
+                ConnectionRejected::Total(_) => server.counters.rejected_total.add(1),
+                ConnectionRejected::PerAddress(_) => server.counters.rejected_per_address.add(1),
+            }
             match rejector.answer(Arc::clone(server).open(connection, peer), why) {
                 Some(answering) => drop(connections.spawn(answering)),
                 None => server.counters.ended.add(1),

@@ -24,32 +24,27 @@ pub(super) enum Endpoint<'a> {
     PageWithoutSlash,
     /// The login page, and the form that it sends.
     Login,
-    /// The form that logs out.
     Logout,
-    /// Frames over WebSocket.
     WebSocket,
     /// Frames over WebSocket in the tutorial's format.
     TutorialWebSocket,
     /// Frames as multipart MJPEG.
     Stream,
     /// One frame, at most `max_age` old when the request came.
-    Snapshot { max_age: Option<Duration> },
+    Snapshot {
+        max_age: Option<Duration>,
+    },
     /// One picture of the largest size that the camera has.
     Still,
-    /// The state of the service as JSON.
     State,
-    /// Metrics for Prometheus.
     Metrics,
     /// Whether the service can give frames.
     Health,
-    /// The controls of the camera.
     Controls,
-    /// One of them, by name.
     Control(&'a str),
 }
 
 impl Endpoint<'_> {
-    /// The methods it has.
     pub(super) fn methods(&self) -> &'static str {
         match self {
             Self::Control(_) => "PUT, OPTIONS",
@@ -59,12 +54,10 @@ impl Endpoint<'_> {
         }
     }
 
-    /// Whether it has this method.
     pub(super) fn allows(&self, method: &Method) -> bool {
         self.methods().split(", ").any(|allowed| allowed == method.as_str())
     }
 
-    /// Whether it logs in or out.
     pub(super) fn is_login(&self) -> bool {
         matches!(self, Self::Login | Self::Logout)
     }
@@ -93,10 +86,8 @@ pub(super) struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Parses a path and query. Unknown keys of the query are ignored.
-    ///
-    /// # Errors
-    /// When the value of a known key is not valid.
+    /// Parses a path and query. Unknown keys of the query are ignored. Fails when the value of a known key is not
+    /// valid.
     pub(super) fn parse(path: &'a str, query: Option<&str>) -> Result<Self, String> {
         // Before the query, so that a login does not depend on it.
         let without_query = match path.trim_end_matches('/') {
@@ -146,7 +137,6 @@ struct Query {
 }
 
 impl Query {
-    /// The kind of snapshot.
     fn snapshot(&self) -> Result<Endpoint<'static>, String> {
         match self.size.as_deref() {
             None => Ok(Endpoint::Snapshot { max_age: self.max_age }),
@@ -187,17 +177,10 @@ mod tests {
 
     #[test]
     fn every_address_of_a_stream_is_known() {
-        for url in [
-            "/stream",
-            "/stream/",
-            "/?action=stream",
-            "/webcam/?action=stream",
-            "/?action=stream&1608856928650",
-            "/?1608856928650&action=stream",
-            "/stream?key=&x",
-            "/cameras/front/stream",
-            "/cameras/front/?action=stream",
-        ] {
+        let urls = "/stream /stream/ /?action=stream /webcam/?action=stream /?action=stream&1608856928650 \
+            /?1608856928650&action=stream /stream?key=&x /cameras/front/stream \
+            /cameras/front/?action=stream";
+        for url in urls.split(' ') {
             assert_eq!(endpoint(url), Endpoint::Stream, "{url}");
         }
     }

@@ -11,21 +11,19 @@ use hyper::{Method, Request, StatusCode};
 
 use super::access::authentication::Grant;
 use super::access::check::Operation;
-use super::access::client::Client;
-use super::access::credentials::CredentialKind;
-use super::api::{controls, denied, health, login, metrics, state};
+use super::access::client::{Client, CredentialKind};
+use super::api::{controls, login, metrics, state};
 use super::page;
-use super::response::answer::{Answer, allowed_methods, jpeg, set_cookies, text, unavailable};
-use super::response::headers::add_preflight;
-use super::response::redirect;
+use super::response::{
+    Answer, add_preflight, allowed_methods, jpeg, see_other, set_cookies, text, to_https, unavailable,
+    with_slash,
+};
 use super::route::{Endpoint, Route};
-use super::server::peer::Peer;
+use super::server::address::Peer;
 use super::server_state::ServerState;
-use super::stream::live_stream::LiveStream;
-use super::stream::viewer_registry::ViewerRejected;
-use super::stream::viewer_stats::ViewerKind;
-use super::stream::websocket::handshake::{Handshake, HandshakeError};
-use super::stream::{mjpeg_head, snapshot};
+use super::stream::viewers::{ViewerKind, ViewerRejected};
+use super::stream::websocket::protocol::{Handshake, HandshakeError};
+use super::stream::{LiveStream, mjpeg_head, snapshot};
 use crate::camera::Camera;
 use crate::failpoint;
 
@@ -37,19 +35,13 @@ pub(super) enum Reply {
     Stream(LiveStream),
 }
 
-impl From<Answer> for Reply {
-    fn from(answer: Answer) -> Self {
-        Self::Answer(answer)
-    }
-}
-
 /// Redirects a request that came without TLS.
 pub(super) fn redirect_to_https(server: &ServerState, request: Request<Incoming>) -> Answer {
     server.counters.redirected.add(1);
     let (request, _body) = request.into_parts();
     match server.access.check_host(&request) {
-        Ok(()) => redirect::to_https(&request),
-        Err(why) => denied::answer(&why, &request, server.access.authenticator.uses_token()),
+        Ok(()) => to_https(&request),
+        Err(why) => login::denied(&why, &request, server.access.authenticator.uses_token()),
     }
 }
 
@@ -63,7 +55,7 @@ pub(super) async fn route(
     failpoint::pass("connection");
     let (request, body) = request.into_parts();
     let allowed_origin = server.access.origins.readable_by(&request.headers);
-    let mut reply = checked(server, &request, body, peer, client).await;
+    let mut reply = checked(server, &request, body, peer, client).await.unwrap_or_else(Reply::Answer);
     match &mut reply {
         Reply::Answer(answer) => {
             server.response_headers.apply(answer.headers_mut(), allowed_origin.as_ref());
@@ -76,14 +68,14 @@ pub(super) async fn route(
     reply
 }
 
-/// Checks access to the endpoint of a request, and calls it.
+/// Checks access to the endpoint of a request, and calls it. A request that does not get that far is an `Err`.
 async fn checked(
     server: &Arc<ServerState>,
     request: &Parts,
     body: Incoming,
     peer: Peer,
     client: Client,
-) -> Reply {
+) -> Result<Reply, Answer> {
     let route = Route::parse(request.uri.path(), request.uri.query());
     let operation = match &route {
         _ if request.method == Method::OPTIONS => Operation::Public,
@@ -91,35 +83,31 @@ async fn checked(
         // Without read access a client does not learn that its address is not valid.
         Err(_) => Operation::Read,
     };
-    let grant = match server.access.check(request, client, operation).await {
-        Ok(grant) => grant,
-        Err(why) => return denied::answer(&why, request, server.access.authenticator.uses_token()).into(),
-    };
+    let access = &server.access;
+    let denied = |why| login::denied(&why, request, access.authenticator.uses_token());
+    let grant = access.check(request, client, operation).await.map_err(denied)?;
     if request.method == Method::OPTIONS {
         let mut answer = allowed_methods(StatusCode::NO_CONTENT, "GET, HEAD, PUT, OPTIONS", "");
         if server.access.origins.readable_by(&request.headers).is_some() {
             add_preflight(&request.headers, answer.headers_mut());
         }
-        return answer.into();
+        return Err(answer);
     }
-    let route = match route {
-        Ok(route) => route,
-        Err(why) => return text(StatusCode::BAD_REQUEST, &why).into(),
-    };
-    if route.endpoint.is_login() && server.access.authenticator.is_open() {
-        return redirect::see_other("/").into();
+    let route = route.map_err(|why| text(StatusCode::BAD_REQUEST, &why))?;
+    if route.endpoint.is_login() && access.authenticator.is_open() {
+        return Err(see_other("/"));
     }
     if !route.endpoint.allows(&request.method) {
         let methods = route.endpoint.methods();
         let why = format!("{} is not possible here; use {methods}", request.method);
-        return allowed_methods(StatusCode::METHOD_NOT_ALLOWED, methods, &why).into();
+        return Err(allowed_methods(StatusCode::METHOD_NOT_ALLOWED, methods, &why));
     }
     let is_page = route.endpoint == Endpoint::Page("/");
-    let mut reply = call(server, request, body, route, peer, client).await;
+    let mut reply = call(server, request, body, route, peer, client).await.unwrap_or_else(Reply::Answer);
     if let (Reply::Answer(answer), Some(grant)) = (&mut reply, grant) {
         add_grant(server, answer.headers_mut(), grant, is_page, client);
     }
-    reply
+    Ok(reply)
 }
 
 /// Tells which role was granted for which credentials, and makes a browser remember a secret that came by URL. The page
@@ -136,7 +124,7 @@ fn add_grant(server: &ServerState, headers: &mut HeaderMap, grant: Grant, is_pag
     }
 }
 
-/// Calls the endpoint of a request.
+/// Calls the endpoint of a request. Without its camera, or room for another viewer, that is an `Err`.
 async fn call(
     server: &Arc<ServerState>,
     request: &Parts,
@@ -144,72 +132,57 @@ async fn call(
     route: Route<'_>,
     peer: Peer,
     client: Client,
-) -> Reply {
-    let (index, camera) = match server.camera(route.camera) {
-        Some(found) => found,
-        None => return unknown_camera(&server.cameras, route.camera).into(),
-    };
+) -> Result<Reply, Answer> {
+    let found = server.camera(route.camera);
+    let (index, camera) = found.ok_or_else(|| unknown_camera(&server.cameras, route.camera))?;
     let is_head = request.method == Method::HEAD;
     let register = |kind| server.viewers.register((index, camera), kind, peer);
+    let rejected = |why: ViewerRejected| unavailable(&why.to_string());
     let answer = match route.endpoint {
         Endpoint::Login if request.method != Method::POST => {
             login::page(&request.uri, server.access.authenticator.uses_token(), None)
         }
         Endpoint::Login => login::log_in(&server.access, request, body, client).await,
         Endpoint::Logout => login::log_out(&server.access.authenticator, &request.headers),
-        Endpoint::WebSocket | Endpoint::TutorialWebSocket => match Handshake::read(&request.headers) {
-            Ok(handshake) => {
-                let is_tutorial = route.endpoint == Endpoint::TutorialWebSocket;
-                let kind = if is_tutorial { ViewerKind::Tutorial } else { handshake.kind() };
-                match register(kind) {
-                    Ok(viewer) => return Reply::Stream(LiveStream::WebSocket(handshake, viewer)),
-                    Err(why) => rejected(&why),
-                }
-            }
-            Err(error) => upgrade_required(error),
-        },
+        Endpoint::WebSocket | Endpoint::TutorialWebSocket => {
+            let handshake = Handshake::read(&request.headers).map_err(upgrade_required)?;
+            let is_tutorial = route.endpoint == Endpoint::TutorialWebSocket;
+            let viewer = register(if is_tutorial { ViewerKind::Tutorial } else { handshake.kind() });
+            return Ok(Reply::Stream(LiveStream::WebSocket(handshake, viewer.map_err(rejected)?)));
+        }
         Endpoint::Stream if is_head => mjpeg_head(),
-        Endpoint::Stream => match register(ViewerKind::Mjpeg) {
-            Ok(viewer) => return Reply::Stream(LiveStream::Mjpeg(viewer, String::new())),
-            Err(why) => rejected(&why),
-        },
+        Endpoint::Stream => {
+            let viewer = register(ViewerKind::Mjpeg).map_err(rejected)?;
+            return Ok(Reply::Stream(LiveStream::Mjpeg(viewer, String::new())));
+        }
         Endpoint::Snapshot { .. } | Endpoint::Still if is_head => jpeg(Bytes::new()),
-        Endpoint::Snapshot { max_age } => match register(ViewerKind::Snapshot) {
-            Ok(viewer) => snapshot::frame(camera, viewer, max_age, server.camera_fault(index)).await,
-            Err(why) => rejected(&why),
-        },
-        Endpoint::Still => match camera.still() {
-            Ok(requested) => match register(ViewerKind::Snapshot) {
-                Ok(viewer) => snapshot::still(camera, viewer, requested, server.camera_fault(index)).await,
-                Err(why) => rejected(&why),
-            },
-            Err(error) => snapshot::no_still(camera, error),
-        },
+        Endpoint::Snapshot { max_age } => {
+            let viewer = register(ViewerKind::Snapshot).map_err(rejected)?;
+            snapshot::answer(camera, snapshot::frame(viewer, max_age, server.camera_fault(index)).await)
+        }
+        Endpoint::Still => {
+            let requested = camera.still().map_err(|error| snapshot::answer(camera, Err(error.into())))?;
+            let viewer = register(ViewerKind::Snapshot).map_err(rejected)?;
+            snapshot::answer(camera, snapshot::still(viewer, requested, server.camera_fault(index)).await)
+        }
         Endpoint::State => state::answer(server),
         Endpoint::Metrics => metrics::answer(server),
-        Endpoint::Health => health::answer(&server.status.borrow()),
+        Endpoint::Health => state::health(&server.status.borrow()),
         Endpoint::Controls => controls::list(camera).await,
         Endpoint::Control(name) => controls::set(camera, name, body).await,
         Endpoint::Page(path) | Endpoint::PublicFile(path) => {
-            page::answer(path, &request.headers).unwrap_or_else(not_found)
+            let nothing = || text(StatusCode::NOT_FOUND, "there is nothing here; the page is at /");
+            page::answer(path, &request.headers).unwrap_or_else(nothing)
         }
-        Endpoint::PageWithoutSlash => redirect::with_slash(&request.uri),
+        Endpoint::PageWithoutSlash => with_slash(&request.uri),
     };
-    answer.into()
+    Ok(Reply::Answer(answer))
 }
 
 fn unknown_camera(cameras: &[Camera], name: Option<&str>) -> Answer {
     let known: Vec<&str> = cameras.iter().map(Camera::name).collect();
     let why = format!("there is no camera {:?}; there is {}", name.unwrap_or_default(), known.join(", "));
     text(StatusCode::NOT_FOUND, &why)
-}
-
-fn not_found() -> Answer {
-    text(StatusCode::NOT_FOUND, "there is nothing here; the page is at /")
-}
-
-fn rejected(why: &ViewerRejected) -> Answer {
-    unavailable(&why.to_string())
 }
 
 fn upgrade_required(error: HandshakeError) -> Answer {

@@ -10,14 +10,14 @@ use tokio::sync::watch;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::LedInfo;
-use crate::status::{Status, Watcher};
+use crate::status::Watcher;
 use crate::web::access::check::AccessCheck;
-use crate::web::response::headers::ResponseHeaders;
-use crate::web::server::counters::ConnectionCounters;
-use crate::web::server::peer::Peer;
-use crate::web::server::tls::{FirstBytes, TlsServer};
+use crate::web::response::ResponseHeaders;
+use crate::web::server::address::Peer;
+use crate::web::server::connection_limiter::ConnectionCounters;
+use crate::web::server::tls::TlsServer;
 use crate::web::server::transport::{Connection, Transport};
-use crate::web::stream::viewer_registry::ViewerRegistry;
+use crate::web::stream::viewers::ViewerRegistry;
 use crate::web::stream::websocket::session::StreamTimeouts;
 
 /// The state of the service.
@@ -47,10 +47,7 @@ impl ServerState {
     /// Completes the TLS handshake if the peer begins one. Has no timeout of its own.
     pub(super) async fn open(self: Arc<Self>, connection: Connection, peer: Peer) -> io::Result<Transport> {
         match self.tls.as_ref().filter(|_| !peer.is_unix()) {
-            Some(tls) => match tls.accept(connection).await? {
-                FirstBytes::Tls(transport) => Ok(transport),
-                FirstBytes::Plain(connection) => Ok(Transport::Plain(connection)),
-            },
+            Some(tls) => tls.accept(connection).await,
             None => Ok(Transport::Plain(connection)),
         }
     }
@@ -73,18 +70,10 @@ impl ServerState {
 
     /// Ready with the reason when a camera cannot give frames.
     pub(super) async fn camera_fault(&self, index: usize) -> String {
-        let fault = |status: &Status| {
-            let camera = &status.cameras[index];
-            camera.state.is_fault().then(|| camera.error.clone().unwrap_or_default())
-        };
         let mut status = self.status.clone();
-        loop {
-            if let Some(why) = fault(&status.borrow_and_update()) {
-                return why;
-            }
-            if status.changed().await.is_err() {
-                return "the service stops".into();
-            }
+        match status.wait_for(|status| status.cameras[index].state.is_fault()).await {
+            Ok(status) => status.cameras[index].error.clone().unwrap_or_default(),
+            Err(_) => "the service stops".into(),
         }
     }
 }

@@ -37,10 +37,10 @@ impl FromToml for Expected {
     fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
         let mut table = TableReader::new(value, span)?;
         let expected = Self {
-            run: table.required("run")?,
-            cases: table.required("cases")?,
-            left_out: table.required("left_out")?,
-            differs: table.required("differs")?,
+            run: table.key("run")?,
+            cases: table.key("cases")?,
+            left_out: table.key("left_out")?,
+            differs: table.key("differs")?,
         };
         table.finish()?;
         Ok(expected)
@@ -58,7 +58,7 @@ struct LeftOut {
 impl FromToml for LeftOut {
     fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
         let mut table = TableReader::new(value, span)?;
-        let left_out = Self { cases: table.required("cases")?, why: table.required("why")? };
+        let left_out = Self { cases: table.key("cases")?, why: table.key("why")? };
         table.finish()?;
         Ok(left_out)
     }
@@ -82,11 +82,11 @@ impl FromToml for Differs {
     fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
         let mut table = TableReader::new(value, span)?;
         let differs = Self {
-            cases: table.required("cases")?,
-            behavior: table.optional("behavior")?.unwrap_or("OK".into()),
-            close: table.optional("close")?.unwrap_or("OK".into()),
-            code: table.required("code")?,
-            why: table.required("why")?,
+            cases: table.key("cases")?,
+            behavior: table.key::<Option<_>>("behavior")?.unwrap_or("OK".into()),
+            close: table.key::<Option<_>>("close")?.unwrap_or("OK".into()),
+            code: table.key("code")?,
+            why: table.key("why")?,
         };
         table.finish()?;
         Ok(differs)

@@ -9,44 +9,19 @@ use std::path::{Path, PathBuf};
 pub(crate) enum ReleaseError {
     /// The file is not a release that could serve here.
     #[error("{} is not taken: {reason}", path.display())]
-    Refused {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    Refused { path: PathBuf, reason: String },
     /// Another command holds the slots.
     #[error("another release is being installed: wait until that is done")]
     Busy,
     /// A file cannot be read or written.
     #[error("{}: {source}{remedy}", path.display())]
-    Disk {
-        /// The file.
-        path: PathBuf,
-        /// What to do about it.
-        remedy: &'static str,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    Disk { path: PathBuf, remedy: &'static str, source: io::Error },
     /// The file that names the good release cannot be understood.
     #[error("{}: {reason}; the factory's program serves until another is installed", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    Unreadable { path: PathBuf, reason: String },
     /// There was no picture in time.
     #[error("slot {slot} is not confirmed within {within} s: {reason}")]
-    Unconfirmed {
-        /// The slot of the program.
-        slot: String,
-        /// Seconds.
-        within: u64,
-        /// Why the last attempt failed.
-        reason: String,
-    },
+    Unconfirmed { slot: String, within: u64, reason: String },
     /// Standard output is closed.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),

@@ -8,7 +8,6 @@
 mod candidate;
 mod choice;
 mod error;
-mod install;
 mod probe;
 mod slots;
 mod trial;
@@ -21,8 +20,8 @@ use clap::{Args, Subcommand};
 
 use choice::{Places, choose};
 pub(crate) use error::ReleaseError;
-use install::install;
 use slots::{Release, Slots};
+use trial::install;
 
 /// Arguments of `porthole-appliance release`.
 #[derive(Args)]

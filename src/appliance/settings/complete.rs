@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use porthole::config::{self, Config, Flags};
-use porthole::document::{ToToml, key_to_toml};
+use porthole::document::ToToml;
 use porthole::led::LedRole;
 use porthole::web::{Encryption, Passwords};
-use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
 
 use super::error::SettingsError;
 
@@ -66,65 +66,20 @@ fn defaults(written: &Config, unkept: &Passwords) -> String {
 
 /// The document `written`, with what only `defaults` says, and without the state directory: an image has its own.
 fn merge(written: &str, defaults: &str) -> Result<String, toml::de::Error> {
-    let mut merged = DeTable::parse(written)?.into_inner();
-    for (section, default) in DeTable::parse(defaults)?.into_inner() {
-        match (merged.get_mut(section.get_ref().as_ref()).map(|value| value.get_mut()), default.into_inner())
-        {
-            (Some(DeValue::Table(given)), DeValue::Table(keys)) => {
+    let mut merged: Table = written.parse()?;
+    for (section, default) in defaults.parse::<Table>()? {
+        match (merged.get_mut(&section), default) {
+            (Some(Value::Table(given)), Value::Table(keys)) => {
                 given.remove("state_dir");
                 for (key, value) in keys {
-                    if !given.contains_key(key.get_ref().as_ref()) {
-                        given.insert(key, value);
-                    }
+                    given.entry(key).or_insert(value);
                 }
             }
             (Some(_), _) => {}
-            (None, default) => {
-                let span = section.span();
-                merged.insert(section, toml::Spanned::new(span, default));
-            }
+            (None, default) => drop(merged.insert(section, default)),
         }
     }
-    Ok(document(&merged))
-}
-
-fn document(table: &DeTable<'_>) -> String {
-    let (mut keys, mut sections) = (String::new(), String::new());
-    for (key, value) in table.iter() {
-        let key = key_to_toml(key.get_ref());
-        match value.get_ref() {
-            DeValue::Table(section) => sections += &format!("\n[{key}]\n{}", lines(section)),
-            DeValue::Array(list) if list.iter().any(|value| value.get_ref().is_table()) => {
-                let tables = list.iter().filter_map(|value| value.get_ref().as_table());
-                sections.extend(tables.map(|section| format!("\n[[{key}]]\n{}", lines(section))));
-            }
-            value => keys += &format!("{key} = {}\n", inline(value)),
-        }
-    }
-    keys + &sections
-}
-
-fn lines(table: &DeTable<'_>) -> String {
-    let line = |(key, value): (&toml::Spanned<_>, &toml::Spanned<_>)| {
-        let key: &std::borrow::Cow<'_, str> = key.get_ref();
-        format!("{} = {}\n", key_to_toml(key), inline(value.get_ref()))
-    };
-    table.iter().map(line).collect()
-}
-
-fn inline(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => text.to_toml(),
-        DeValue::Integer(number) => number.to_string(),
-        DeValue::Float(number) => number.to_string(),
-        DeValue::Boolean(value) => value.to_string(),
-        DeValue::Datetime(time) => time.to_string(),
-        DeValue::Array(list) => {
-            let values: Vec<String> = list.iter().map(|value| inline(value.get_ref())).collect();
-            format!("[{}]", values.join(", "))
-        }
-        DeValue::Table(table) => format!("{{ {} }}", lines(table).trim_end().replace('\n', ", ")),
-    }
+    Ok(merged.to_string())
 }
 
 #[cfg(test)]
@@ -137,9 +92,9 @@ mod tests {
                        [camera.controls]\n'a b' = 1\nc = \"\\\"\"\n[[camera]]\nfps = 1.5\n";
         let defaults = "[server]\nlisten = ['b']\nmax_viewers = 1\n[auth]\n[[led]]\nrole = 'power'\n[[led]]\nrole = 'fault'\n";
         let merged = merge(written, defaults).unwrap();
-        let expected = "board = \"a\"\n\n[auth]\n\n[[camera]]\n\
-            controls = { \"a b\" = 1, c = \"\\\"\" }\nname = \"ü\\u000A\"\n\n[[camera]]\nfps = 1.5\n\n\
-            [[led]]\nrole = \"power\"\n\n[[led]]\nrole = \"fault\"\n\n[server]\nlisten = [\"b\"]\nmax_viewers = 0x10\n";
+        let expected = "board = \"a\"\n\n[auth]\n\n[[camera]]\nname = \"\"\"\nü\n\"\"\"\n\n\
+            [camera.controls]\n\"a b\" = 1\nc = '\"'\n\n[[camera]]\nfps = 1.5\n\n\
+            [[led]]\nrole = \"power\"\n\n[[led]]\nrole = \"fault\"\n\n[server]\nlisten = [\"b\"]\nmax_viewers = 16\n";
         assert_eq!(merged, expected);
         assert_eq!(merge(&merged, "").unwrap(), merged);
     }

@@ -12,55 +12,25 @@ use porthole::web::TokenError;
 pub(crate) enum SettingsError {
     /// A file on the card cannot be read.
     #[error("{}: {source}; write the file anew", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// A file on the card is no text.
     #[error("{}:{line}: is no UTF-8: save the file as UTF-8", path.display())]
-    NoText {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
+    NoText { path: PathBuf, line: usize },
     /// The file has another name, which an editor gave it.
     #[error("{}: is not read: rename it to {}, without .txt", found.display(), path.display())]
-    Misnamed {
-        /// Its name.
-        found: PathBuf,
-        /// The right name.
-        path: PathBuf,
-    },
+    Misnamed { found: PathBuf, path: PathBuf },
     /// The file is not TOML, or has an unknown key or a value of another type.
     #[error("{}:{line}: `{code}`: {message}", path.display())]
     Malformed {
-        /// The file.
         path: PathBuf,
-        /// The line, from 1.
         line: usize,
         /// The text of the line up to the first `=`, as a secret may follow.
         code: String,
-        /// The mistake, and what would be right.
         message: String,
     },
     /// A value that is not right.
     #[error("{}:{line}: {key} = {value}: {message}", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The key.
-        key: &'static str,
-        /// The value; *** for a secret.
-        value: String,
-        /// The mistake, and what would be right.
-        message: String,
-    },
+    Value { path: PathBuf, line: usize, key: &'static str, value: String, message: String },
     /// The configuration of the service.
     #[error(transparent)]
     Configuration(#[from] ConfigError),
@@ -69,46 +39,19 @@ pub(crate) enum SettingsError {
     Completion(String),
     /// A file that was kept cannot be used any more.
     #[error("{}: {why}; it was put aside, and what it held is lost: {remedy}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-        /// What to do.
-        remedy: &'static str,
-    },
+    Damaged { path: PathBuf, why: String, remedy: &'static str },
     /// Something cannot be kept.
     #[error("{}: {source}; {what} cannot be kept and counts until the next start only", path.display())]
-    Keep {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is not kept.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    Keep { path: PathBuf, what: &'static str, source: io::Error },
     /// The token.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The card cannot be written.
     #[error("{}: {source}; the card cannot be written: look at its lock switch, or take another one", path.display())]
-    Card {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    Card { path: PathBuf, source: io::Error },
     /// A file that the rest of the system reads cannot be written.
     #[error("{}: {source}; without it the rest of the system has no settings", path.display())]
-    Render {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    Render { path: PathBuf, source: io::Error },
 }
 
 impl SettingsError {

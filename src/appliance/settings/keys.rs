@@ -4,41 +4,43 @@
 use std::fmt;
 use std::ops::Range;
 
-use porthole::document::{DeValue, DocumentError, FromToml, OneOrMore, ToToml};
-use porthole::optional_keys;
+use porthole::document::{DeValue, DocumentError, FromToml, OneOrMore, Spanned, ToToml, toml_table};
 
-optional_keys! {
+toml_table! {
     /// The whole file.
+    #[derive(Debug, Default)]
     pub(super) struct NetworkFile {
-        hostname: String,
-        password: Secret,
-        admin_password: Secret,
-        ssh_key: OneOrMore,
-        wifi: WifiSection,
-        ethernet: AddressKeys,
+        hostname: Option<Spanned<String>>,
+        password: Option<Spanned<Secret>>,
+        admin_password: Option<Spanned<Secret>>,
+        ssh_key: Option<Spanned<OneOrMore>>,
+        wifi: Option<Spanned<WifiSection>>,
+        ethernet: Option<Spanned<AddressKeys>>,
     }
 }
 
-optional_keys! {
+toml_table! {
     /// `[wifi]`
+    #[derive(Debug, Default)]
     pub(super) struct WifiSection {
-        country: String,
-        ssid: String,
-        passphrase: Secret,
-        open: bool,
-        hidden: bool,
-        address: OneOrMore,
-        gateway: OneOrMore,
-        dns: OneOrMore,
+        country: Option<Spanned<String>>,
+        ssid: Option<Spanned<String>>,
+        passphrase: Option<Spanned<Secret>>,
+        open: Option<Spanned<bool>>,
+        hidden: Option<Spanned<bool>>,
+        address: Option<Spanned<OneOrMore>>,
+        gateway: Option<Spanned<OneOrMore>>,
+        dns: Option<Spanned<OneOrMore>>,
     }
 }
 
-optional_keys! {
+toml_table! {
     /// `[ethernet]`, and the same keys of `[wifi]`.
+    #[derive(Debug, Default)]
     pub(super) struct AddressKeys {
-        address: OneOrMore,
-        gateway: OneOrMore,
-        dns: OneOrMore,
+        address: Option<Spanned<OneOrMore>>,
+        gateway: Option<Spanned<OneOrMore>>,
+        dns: Option<Spanned<OneOrMore>>,
     }
 }
 

@@ -13,7 +13,6 @@
 #![forbid(unsafe_code)]
 
 mod address;
-mod card;
 mod complete;
 mod context;
 mod error;
@@ -37,10 +36,10 @@ use porthole::web::{
     passwords_file,
 };
 
-use card::Change;
 use complete::{Completed, Given, complete};
 use context::{Context, DEFAULTS, LAST};
 pub(crate) use error::SettingsError;
+use files::Change;
 use network::{Checked, Network, Password};
 
 /// Arguments of `porthole-appliance settings`.
@@ -249,7 +248,7 @@ fn write_card(context: &mut Context, clean: Option<String>, url: Option<String>)
         move |source: io::Error| SettingsError::Card { path, source }
     };
     let folder = context.boot.clone();
-    let written = card::make_writable(&folder).map_err(error(first.path())).and_then(|_writable| {
+    let written = files::make_writable(&folder).map_err(error(first.path())).and_then(|_writable| {
         changes.iter().try_for_each(|change| change.apply().map_err(error(change.path())))
     });
     if let Err(error) = written {

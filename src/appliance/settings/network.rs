@@ -7,6 +7,7 @@ use std::path::Path;
 
 use porthole::document::{self, DocumentError, OneOrMore, Spanned, ToToml, line_of};
 use porthole::web::PasswordHash;
+use serde::Serialize;
 
 use super::address::{Addresses, Subnet};
 use super::error::SettingsError;
@@ -15,7 +16,7 @@ use super::text::own_lines;
 use super::{ssh_key, wifi};
 
 /// The network of this machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Network {
     /// Its name in the network.
     pub(super) hostname: Option<String>,
@@ -28,7 +29,7 @@ pub(super) struct Network {
 }
 
 /// A Wi-Fi to join.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Wifi {
     /// Country, which decides the channels that are allowed (ISO 3166-1).
     pub(super) country: String,
@@ -41,6 +42,7 @@ pub(super) struct Wifi {
     /// Whether it does not announce its name.
     pub(super) hidden: bool,
     /// Addresses of this machine there.
+    #[serde(flatten)]
     pub(super) addresses: Addresses,
 }
 
@@ -71,28 +73,8 @@ pub(super) struct Checked {
 impl Network {
     /// A file that says the same.
     pub(super) fn to_toml(&self) -> String {
-        let mut text = String::new();
-        text.extend(self.hostname.iter().map(|name| format!("hostname = {}\n", name.to_toml())));
-        if !self.ssh_key.is_empty() {
-            text += &format!("ssh_key = {}\n", self.ssh_key.to_toml());
-        }
-        text += &format!("\n[ethernet]\n{}", address_lines(&self.ethernet));
-        if let Some(Wifi { country, ssid, passphrase, open, hidden, addresses }) = &self.wifi {
-            text += &format!("\n[wifi]\ncountry = {}\nssid = {}\n", country.to_toml(), ssid.to_toml());
-            text.extend(passphrase.iter().map(|key| format!("passphrase = {}\n", key.to_toml())));
-            text += &format!("open = {open}\nhidden = {hidden}\n{}", address_lines(addresses));
-        }
-        text
+        toml::to_string(self).unwrap_or_else(|error| unreachable!("texts, switches and lists: {error}"))
     }
-}
-
-fn address_lines(addresses: &Addresses) -> String {
-    let Addresses { address, gateway, dns } = addresses;
-    let texts = |ips: &[IpAddr]| ips.iter().map(IpAddr::to_string).collect();
-    let address: Vec<String> = address.iter().map(Subnet::to_string).collect();
-    let keys = [("address", address), ("gateway", texts(gateway)), ("dns", texts(dns))];
-    let given = keys.iter().filter(|(_, list)| !list.is_empty());
-    given.map(|(key, list)| format!("{key} = {}\n", list.to_toml())).collect()
 }
 
 /// Checks `text`. A Wi-Fi of the same name as that of `kept` may leave out its passphrase.

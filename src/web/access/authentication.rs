@@ -15,13 +15,10 @@ use hyper::HeaderMap;
 use subtle::ConstantTimeEq;
 use tokio::task::spawn_blocking;
 
-use super::client::Client;
-use super::credentials::{CredentialKind, cookies, secrets};
+use super::client::{Client, CredentialKind, cookies, secrets};
 use super::login_throttle::{LoginThrottle, ThrottleDecision, ThrottleKey};
-use super::password::{HashMemory, Passwords};
-use super::role::UserRole;
-use super::session::{MAX_AGE, SecretDigest, Sessions};
-use super::token::{self, TokenError};
+use super::password::{HashMemory, Passwords, UserRole};
+use super::secrets::{MAX_AGE, SecretDigest, Sessions, TokenError, random, random_key, read_or_make};
 use crate::sync::lock;
 
 /// Which credentials are asked for.
@@ -35,9 +32,7 @@ pub enum AuthMode {
     None,
 }
 
-/// Name of the cookie that holds the token.
 const TOKEN_COOKIE: &str = "porthole_token";
-/// Name of the cookie that holds the id of a session.
 const SESSION_COOKIE: &str = "porthole_session";
 /// Life of the token cookie in seconds: a year, after which a browser has to be given the token again.
 const TOKEN_COOKIE_AGE: u64 = 31_536_000;
@@ -62,14 +57,12 @@ pub(crate) enum AuthError {
     Busy,
 }
 
-/// The secrets that are accepted.
 enum AcceptedSecrets {
     Any,
     Token { token: String, is_new: bool },
     Passwords(Passwords),
 }
 
-/// Checks credentials.
 #[derive(Clone)]
 pub(crate) struct Authenticator {
     shared: Arc<AuthState>,
@@ -107,11 +100,11 @@ impl Authenticator {
             AuthMode::None => AcceptedSecrets::Any,
             AuthMode::Password(passwords) => AcceptedSecrets::Passwords(passwords),
             AuthMode::Token => {
-                let (token, is_new) = token::read_or_make(state_dir)?;
+                let (token, is_new) = read_or_make(state_dir)?;
                 AcceptedSecrets::Token { token, is_new }
             }
         };
-        Ok(Self::new(accepted, token::random_key(state_dir)?))
+        Ok(Self::new(accepted, random_key(state_dir)?))
     }
 
     fn new(accepted: AcceptedSecrets, key: [u8; 32]) -> Self {
@@ -128,20 +121,15 @@ impl Authenticator {
         }
     }
 
-    /// Whether no credentials are asked for.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.shared.accepted, AcceptedSecrets::Any)
     }
 
-    /// Whether the token is asked for.
     pub(crate) fn uses_token(&self) -> bool {
         matches!(self.shared.accepted, AcceptedSecrets::Token { .. })
     }
 
-    /// Checks the credentials of a request.
-    ///
-    /// # Errors
-    /// [`AuthError`] when none of them is accepted.
+    /// Checks the credentials of a request. Fails with [`AuthError`] when none of them is accepted.
     pub(super) async fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -172,14 +160,11 @@ impl Authenticator {
         Err(error)
     }
 
-    /// The role of a token or password. A wrong one counts against `key`.
-    ///
-    /// # Errors
-    /// [`AuthError`] when it is wrong or was not checked.
+    /// The role of a token or password. A wrong one counts against `key`. Fails with [`AuthError`] when it is wrong or
+    /// was not checked.
     pub(super) async fn check(&self, secret: &[u8], key: ThrottleKey) -> Result<UserRole, AuthError> {
         let digest = self.shared.digest(secret);
-        self.shared.throttled(secret, &digest, key)?;
-        if let Some(role) = self.shared.recognise(secret) {
+        if let Some(role) = self.shared.recognise_or_throttle(secret, &digest, key)? {
             return Ok(role);
         }
         if !matches!(self.shared.accepted, AcceptedSecrets::Passwords(_)) {
@@ -189,8 +174,7 @@ impl Authenticator {
         let _slot = QueueSlot::take(&self.shared, key).ok_or(AuthError::Busy)?;
         let mut hashing = Arc::clone(&self.hashing).lock_owned().await;
         // Others were checked meanwhile: perhaps the same password, perhaps too many wrong ones of this address.
-        self.shared.throttled(secret, &digest, key)?;
-        if let Some(role) = self.shared.recognise(secret) {
+        if let Some(role) = self.shared.recognise_or_throttle(secret, &digest, key)? {
             return Ok(role);
         }
         let (shared, secret) = (Arc::clone(&self.shared), secret.to_vec());
@@ -213,7 +197,7 @@ impl Authenticator {
             AcceptedSecrets::Any => return None,
             AcceptedSecrets::Token { token, .. } => (TOKEN_COOKIE, token.clone(), TOKEN_COOKIE_AGE, "Strict"),
             AcceptedSecrets::Passwords(_) => {
-                let id = token::random().ok()?;
+                let id = random().ok()?;
                 let digest = self.shared.digest(id.as_bytes());
                 lock(&self.shared.sessions).begin(digest, role, self.shared.now());
                 (SESSION_COOKIE, id, MAX_AGE.as_secs(), "Lax")
@@ -231,12 +215,10 @@ impl Authenticator {
         [TOKEN_COOKIE, SESSION_COOKIE].map(|name| format!("{name}=; Path=/; Max-Age=0; HttpOnly"))
     }
 
-    /// The number of sessions.
     pub(crate) fn session_count(&self) -> usize {
         lock(&self.shared.sessions).count(self.shared.now())
     }
 
-    /// The number of addresses that must wait.
     pub(crate) fn locked_out_count(&self) -> usize {
         lock(&self.shared.throttle).locked_out(self.shared.now())
     }
@@ -268,7 +250,6 @@ impl AuthState {
         }
     }
 
-    /// The role of a cookie.
     fn cookie_role(&self, name: &str, value: &str) -> Option<UserRole> {
         match (&self.accepted, name) {
             (AcceptedSecrets::Token { .. }, TOKEN_COOKIE) => self.recognise(value.as_bytes()),
@@ -279,19 +260,23 @@ impl AuthState {
         }
     }
 
-    /// Fails if a secret may not be checked now. A known one always may.
-    fn throttled(&self, secret: &[u8], digest: &SecretDigest, key: ThrottleKey) -> Result<(), AuthError> {
-        if self.recognise(secret).is_some() {
-            return Ok(());
+    /// The role of a secret that is known; `None` if it may be checked. Fails if it may not be checked now.
+    fn recognise_or_throttle(
+        &self,
+        secret: &[u8],
+        digest: &SecretDigest,
+        key: ThrottleKey,
+    ) -> Result<Option<UserRole>, AuthError> {
+        if let Some(role) = self.recognise(secret) {
+            return Ok(Some(role));
         }
         match lock(&self.throttle).decide(key, guess_id(digest), self.now()) {
-            ThrottleDecision::Check => Ok(()),
+            ThrottleDecision::Check => Ok(None),
             ThrottleDecision::KnownWrong => Err(AuthError::Wrong),
             ThrottleDecision::Wait(time) => Err(AuthError::Throttled(time)),
         }
     }
 
-    /// Records the result of a check.
     fn record(&self, role: Option<UserRole>, digest: SecretDigest, key: ThrottleKey) {
         match role {
             Some(role) => lock(&self.known)[role as usize] = Some(digest),
@@ -311,9 +296,7 @@ struct QueueSlot<'a>(&'a AuthState, ThrottleKey);
 
 impl<'a> QueueSlot<'a> {
     fn take(shared: &'a AuthState, key: ThrottleKey) -> Option<Self> {
-        // Constructed only when the slot was taken: dropping it gives the slot back.
-        let is_taken = lock(&shared.throttle).enqueue(key);
-        is_taken.then(|| Self(shared, key))
+        lock(&shared.throttle).enqueue(key).then(|| Self(shared, key))
     }
 }
 

@@ -10,7 +10,7 @@ use super::authentication::{AuthError, Authenticator, Grant};
 use super::client::Client;
 use super::host::{Authority, HostError, HostPolicy};
 use super::origin::{OriginClass, OriginPolicy};
-use super::role::UserRole;
+use super::password::UserRole;
 use crate::status::Counter;
 
 /// What a request wants to do, as far as access to it goes.
@@ -26,37 +26,27 @@ pub(crate) enum Operation {
     OpenWebSocket,
     /// The same in the protocol of the tutorial, whose pages come from servers of their own.
     OpenTutorialWebSocket,
-    /// Change a control of a camera.
     ChangeControl,
 }
 
 /// Why a request is denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AccessDenied {
-    /// It is not for this machine.
     Host(HostError),
-    /// Its credentials are not accepted.
     Credentials(AuthError),
     /// A page of this origin may not do it with the credentials of the browser.
     Origin(String),
-    /// It needs the admin role.
     NotAdmin,
 }
 
-/// What is counted about access.
+/// What is counted about access. `/metrics` says what each counter means.
 #[derive(Debug, Default)]
 pub(crate) struct AccessCounters {
-    /// Requests without accepted credentials.
     pub(crate) unauthorized: Counter,
-    /// Requests whose credentials were not checked, as their address had to wait.
     pub(crate) throttled: Counter,
-    /// Requests whose password was not checked, as too many others waited for that.
     pub(crate) busy: Counter,
-    /// Requests for another host.
     pub(crate) foreign_host: Counter,
-    /// Requests by a page of another site for what such a page may not do.
     pub(crate) foreign_origin: Counter,
-    /// Requests to change something without the admin role.
     pub(crate) not_admin: Counter,
 }
 
@@ -74,9 +64,7 @@ impl AccessCheck {
         Self { hosts, origins, authenticator, counters: AccessCounters::default() }
     }
 
-    /// Decides about a request. Returns what was granted; `None` where no credentials were looked at.
-    ///
-    /// # Errors
+    /// Decides about a request. Returns what was granted; `None` where no credentials were looked at. Fails with
     /// [`AccessDenied`], which is counted.
     pub(crate) async fn check(
         &self,
@@ -87,10 +75,7 @@ impl AccessCheck {
         self.decide(request, client, operation).await.inspect_err(|denied| self.count(denied))
     }
 
-    /// Checks the host alone, for requests that are redirected.
-    ///
-    /// # Errors
-    /// [`AccessDenied::Host`], which is counted.
+    /// Checks the host alone, for requests that are redirected. Fails with [`AccessDenied::Host`], which is counted.
     pub(crate) fn check_host(&self, request: &Parts) -> Result<(), AccessDenied> {
         let checked = self.hosts.check(request).map(drop).map_err(AccessDenied::Host);
         checked.inspect_err(|denied| self.count(denied))
@@ -107,8 +92,7 @@ impl AccessCheck {
             return Ok(None);
         }
         if operation == Operation::LogIn {
-            let origin = self.origin(request, host.as_ref(), client);
-            return self.check_origin(origin, operation).map(|()| None);
+            return self.check_origin(request, host, client, operation).map(|()| None);
         }
         let grant = self.authenticator.authenticate(&request.headers, request.uri.query(), client).await;
         let grant = grant.map_err(AccessDenied::Credentials)?;
@@ -118,7 +102,7 @@ impl AccessCheck {
         // A page of another site can make a browser send its cookies and passwords along. It cannot do so with a token
         // in the URL or in a Bearer header, as it does not know the token.
         if grant.credential.is_ambient() {
-            self.check_origin(self.origin(request, host.as_ref(), client), operation)?;
+            self.check_origin(request, host, client, operation)?;
         }
         if operation == Operation::ChangeControl && grant.role < UserRole::Admin {
             return Err(AccessDenied::NotAdmin);
@@ -126,19 +110,18 @@ impl AccessCheck {
         Ok(Some(grant))
     }
 
-    fn origin(&self, request: &Parts, host: Option<&Authority>, client: Client) -> OriginClass {
-        self.origins.classify(&request.headers, host, client.is_secure)
-    }
-
-    fn check_origin(&self, origin: OriginClass, operation: Operation) -> Result<(), AccessDenied> {
-        match origin {
+    fn check_origin(
+        &self,
+        request: &Parts,
+        host: Option<Authority>,
+        client: Client,
+        operation: Operation,
+    ) -> Result<(), AccessDenied> {
+        // Pages written for the tutorial come from servers of their own. They may connect where everyone may.
+        let is_tutorial = operation == Operation::OpenTutorialWebSocket && self.authenticator.is_open();
+        match self.origins.classify(&request.headers, host.as_ref(), client.is_secure) {
             OriginClass::None | OriginClass::Allowed => Ok(()),
-            // Pages written for the tutorial come from servers of their own. They may connect where everyone may.
-            OriginClass::Nearby(_)
-                if operation == Operation::OpenTutorialWebSocket && self.authenticator.is_open() =>
-            {
-                Ok(())
-            }
+            OriginClass::Nearby(_) if is_tutorial => Ok(()),
             OriginClass::Nearby(origin) | OriginClass::Foreign(origin) => Err(AccessDenied::Origin(origin)),
         }
     }
@@ -155,10 +138,7 @@ impl AccessCheck {
         counter.add(1);
     }
 
-    /// Checks a token or password from the login form.
-    ///
-    /// # Errors
-    /// [`AuthError`], which is counted.
+    /// Checks a token or password from the login form. Fails with [`AuthError`], which is counted.
     pub(crate) async fn log_in(&self, secret: &[u8], client: Client) -> Result<UserRole, AuthError> {
         let checked = match secret {
             [] => Err(AuthError::Missing),

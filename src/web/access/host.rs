@@ -103,10 +103,8 @@ impl HostPolicy {
             || self.names.iter().any(|own| own == host || own == "*")
     }
 
-    /// The host that a request names; `None` for an HTTP/1.0 request without one.
-    ///
-    /// # Errors
-    /// [`HostError`] when it names none or several, or one that is not this machine.
+    /// The host that a request names; `None` for an HTTP/1.0 request without one. Fails with [`HostError`] when it
+    /// names none or several, or one that is not this machine.
     pub(super) fn check(&self, request: &Parts) -> Result<Option<Authority>, HostError> {
         let mut all = request.headers.get_all(HOST).iter();
         let header = match (all.next(), all.next()) {
@@ -146,33 +144,15 @@ mod tests {
     #[test]
     fn only_names_of_this_machine_are_accepted() {
         let policy_of_one = policy(&["cam.example"]);
-        for good in [
-            "127.0.0.1:8080",
-            "192.0.2.7",
-            "[::1]:8080",
-            "[fe80::1%25eth0]",
-            "[2001:db8::1]",
-            "localhost",
-            "a.localhost:1",
-            "kitchen-pi",
-            "KITCHEN-PI.local:8080",
-            "kitchen-pi.local.",
-            "kitchen-pi.home.arpa",
-            "kitchen-pi.lan",
-            "kitchen-pi.internal",
-            "cam.example",
-            "CAM.example:443",
-        ] {
+        let goods = "127.0.0.1:8080 192.0.2.7 [::1]:8080 [fe80::1%25eth0] [2001:db8::1] localhost a.localhost:1 \
+            kitchen-pi KITCHEN-PI.local:8080 kitchen-pi.local. kitchen-pi.home.arpa kitchen-pi.lan \
+            kitchen-pi.internal cam.example CAM.example:443";
+        for good in goods.split(' ') {
             assert!(policy_of_one.check(&request(good)).is_ok(), "{good}");
         }
-        for bad in [
-            "evil.example",
-            "cam.example.evil.example",
-            "kitchen-pi.evil.example",
-            "evil.local",
-            "127.0.0.1.evil.example",
-            "0x7f.0.0.1",
-        ] {
+        let bads = "evil.example cam.example.evil.example kitchen-pi.evil.example evil.local \
+            127.0.0.1.evil.example 0x7f.0.0.1";
+        for bad in bads.split(' ') {
             assert_eq!(policy_of_one.check(&request(bad)), Err(HostError::Foreign(bad.to_owned())), "{bad}");
         }
         for unclear in ["", "a b", "cam.example:port", "a@cam.example", "[::1", "cam.example:99999"] {

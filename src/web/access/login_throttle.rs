@@ -12,13 +12,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::web::server::peer::address_group;
+use crate::web::server::address::address_group;
 
-/// Addresses in the table.
+/// Addresses in the table, of which the one with the fewest guesses is forgotten first.
 const MAX_ADDRESSES: usize = 1024;
 /// Wrong guesses before the first wait.
 const FREE_GUESSES: u32 = 5;
-/// The longest wait of an address.
 const MAX_WAIT: Duration = Duration::from_secs(900);
 /// The longest wait of this machine. A proxy on it makes it the address of every client, so it must stay short.
 const MAX_WAIT_LOCAL: Duration = Duration::from_secs(4);
@@ -36,7 +35,6 @@ const MAX_QUEUED: u32 = 32;
 pub(super) enum ThrottleKey {
     /// An address, or the first one of an address group.
     Address(IpAddr),
-    /// This machine.
     Local,
 }
 
@@ -59,7 +57,6 @@ impl ThrottleKey {
 /// What to do with a guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ThrottleDecision {
-    /// Check it.
     Check,
     /// Reject it: it was wrong before.
     KnownWrong,
@@ -103,7 +100,6 @@ impl LoginThrottle {
         true
     }
 
-    /// Gives a slot back.
     pub(super) fn dequeue(&mut self, key: ThrottleKey) {
         if let Some(own) = self.queued.get_mut(&key) {
             *own -= 1;
@@ -113,7 +109,6 @@ impl LoginThrottle {
         }
     }
 
-    /// Records a wrong guess.
     pub(super) fn record_wrong(&mut self, key: ThrottleKey, guess: u64, now: Duration) {
         if !self.records.contains_key(&key) {
             self.make_room(now);
@@ -131,7 +126,6 @@ impl LoginThrottle {
         }
     }
 
-    /// The number of addresses that have to wait.
     pub(super) fn locked_out(&self, now: Duration) -> usize {
         self.records.values().filter(|record| record.wait_until > now).count()
     }
@@ -143,8 +137,7 @@ impl LoginThrottle {
         self.records.retain(|_, record| !record.is_forgotten(now));
         if self.records.len() >= MAX_ADDRESSES {
             let fewest = self.records.iter().min_by_key(|(_, record)| (record.wrong, record.last_wrong));
-            let fewest = fewest.map(|(key, _)| *key);
-            fewest.and_then(|key| self.records.remove(&key));
+            fewest.map(|(key, _)| *key).and_then(|key| self.records.remove(&key));
         }
     }
 }
@@ -159,6 +152,7 @@ impl GuessRecord {
 mod tests {
     use std::net::Ipv6Addr;
 
+    use super::ThrottleDecision::{Check, KnownWrong, Wait};
     use super::*;
 
     fn peer(text: &str) -> ThrottleKey {
@@ -178,11 +172,11 @@ mod tests {
         let (mut now, mut checked) = (from, 0);
         while now < from + time {
             match throttle.decide(peer, u64::from(checked) + 1000, now) {
-                ThrottleDecision::Check => {
+                Check => {
                     checked += 1;
                     throttle.record_wrong(peer, u64::from(checked) + 999, now);
                 }
-                ThrottleDecision::Wait(time) => now += time,
+                Wait(time) => now += time,
                 verdict => panic!("{verdict:?}"),
             }
         }
@@ -213,28 +207,20 @@ mod tests {
         let mut now = SECOND;
         let mut waits = Vec::new();
         for guess in 0..20 {
-            assert_eq!(throttle.decide(attacker, guess, now), ThrottleDecision::Check, "guess {guess}");
+            assert_eq!(throttle.decide(attacker, guess, now), Check, "guess {guess}");
             throttle.record_wrong(attacker, guess, now);
             match throttle.decide(attacker, 99, now) {
-                ThrottleDecision::Wait(wait) => {
+                Wait(wait) => {
                     waits.push(wait.as_secs());
-                    assert_eq!(
-                        throttle.decide(attacker, 99, now + wait - SECOND / 1000),
-                        ThrottleDecision::Wait(SECOND / 1000)
-                    );
+                    let last_moment = now + wait - SECOND / 1000;
+                    assert_eq!(throttle.decide(attacker, 99, last_moment), Wait(SECOND / 1000));
                     now += wait;
                 }
-                verdict => {
-                    assert_eq!((verdict, guess < u64::from(FREE_GUESSES)), (ThrottleDecision::Check, true))
-                }
+                verdict => assert_eq!((verdict, guess < u64::from(FREE_GUESSES)), (Check, true)),
             }
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900, 900, 900]);
-        assert_eq!(
-            throttle.decide(peer("192.0.2.2"), 99, SECOND),
-            ThrottleDecision::Check,
-            "another address is locked out"
-        );
+        assert_eq!(throttle.decide(peer("192.0.2.2"), 99, SECOND), Check, "another address is locked out");
     }
 
     #[test]
@@ -255,13 +241,9 @@ mod tests {
         let nat = peer("192.0.2.1");
         throttle.record_wrong(nat, 7, SECOND);
         for _ in 0..1000 {
-            assert_eq!(throttle.decide(nat, 7, 2 * SECOND), ThrottleDecision::KnownWrong);
+            assert_eq!(throttle.decide(nat, 7, 2 * SECOND), KnownWrong);
         }
-        assert_eq!(
-            throttle.decide(nat, 8, 2 * SECOND),
-            ThrottleDecision::Check,
-            "another guess from the same address"
-        );
+        assert_eq!(throttle.decide(nat, 8, 2 * SECOND), Check, "another guess from the same address");
     }
 
     #[test]
@@ -271,11 +253,11 @@ mod tests {
         for guess in 0..7 {
             throttle.record_wrong(address, guess, SECOND);
         }
-        assert_eq!(throttle.decide(address, 99, SECOND), ThrottleDecision::Wait(2 * SECOND));
+        assert_eq!(throttle.decide(address, 99, SECOND), Wait(2 * SECOND));
         let later = SECOND + FORGET_AFTER;
-        assert_eq!(throttle.decide(address, 0, later), ThrottleDecision::Check);
+        assert_eq!(throttle.decide(address, 0, later), Check);
         throttle.record_wrong(address, 0, later);
-        assert_eq!(throttle.decide(address, 99, later), ThrottleDecision::Check, "starts afresh");
+        assert_eq!(throttle.decide(address, 99, later), Check, "starts afresh");
     }
 
     #[test]
@@ -284,7 +266,7 @@ mod tests {
         let attacker = peer("198.51.100.1");
         guess_on(&mut throttle, attacker, SECOND, 1000 * SECOND);
         let now = 1001 * SECOND;
-        assert!(matches!(throttle.decide(attacker, 99, now), ThrottleDecision::Wait(_)));
+        assert!(matches!(throttle.decide(attacker, 99, now), Wait(_)));
         // Twenty times as many networks as fit, each with all of its free guesses.
         for network in 0..20 * MAX_ADDRESSES as u32 {
             let own = customer(network);
@@ -293,10 +275,7 @@ mod tests {
             }
             assert!(throttle.records.len() <= MAX_ADDRESSES);
         }
-        assert!(
-            matches!(throttle.decide(attacker, 99, now), ThrottleDecision::Wait(_)),
-            "the attacker was forgotten"
-        );
+        assert!(matches!(throttle.decide(attacker, 99, now), Wait(_)), "the attacker was forgotten");
     }
 
     #[test]

@@ -7,11 +7,8 @@
 pub(super) mod authentication;
 pub(super) mod check;
 pub(super) mod client;
-pub(super) mod credentials;
 pub(super) mod host;
 mod login_throttle;
 pub(super) mod origin;
 pub(super) mod password;
-pub(super) mod role;
-mod session;
-pub(super) mod token;
+pub(super) mod secrets;

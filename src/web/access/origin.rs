@@ -128,6 +128,7 @@ impl OriginPolicy {
 
 #[cfg(test)]
 mod tests {
+    use super::OriginClass::{Allowed, Foreign, Nearby};
     use super::*;
 
     fn policy(allowed: &[&str], is_public: bool) -> OriginPolicy {
@@ -144,8 +145,8 @@ mod tests {
         let classify = |policy: &OriginPolicy, host: &str, origin: &'static str, is_secure| {
             policy.classify(&headers(origin), Authority::parse(host).as_ref(), is_secure)
         };
-        let foreign = |origin: &str| OriginClass::Foreign(origin.to_owned());
-        let nearby = |origin: &str| OriginClass::Nearby(origin.to_owned());
+        let foreign = |origin: &str| Foreign(origin.to_owned());
+        let nearby = |origin: &str| Nearby(origin.to_owned());
         let strict = policy(&[], false);
         for (host, origin) in [
             ("kitchen-pi.local:8080", "http://kitchen-pi.local:8080"),
@@ -155,9 +156,9 @@ mod tests {
             // Behind a proxy that terminates TLS.
             ("cam.example", "https://cam.example"),
         ] {
-            assert_eq!(classify(&strict, host, origin, false), OriginClass::Allowed, "{host} {origin}");
+            assert_eq!(classify(&strict, host, origin, false), Allowed, "{host} {origin}");
         }
-        assert_eq!(classify(&strict, "cam:8443", "https://cam:8443", true), OriginClass::Allowed);
+        assert_eq!(classify(&strict, "cam:8443", "https://cam:8443", true), Allowed);
         assert_eq!(classify(&strict, "cam:8443", "http://cam:8443", true), nearby("http://cam:8443"));
         for (host, origin) in [
             ("127.0.0.1:8080", "http://127.0.0.1:8000"),
@@ -166,14 +167,9 @@ mod tests {
         ] {
             assert_eq!(classify(&strict, host, origin, false), nearby(origin), "{host} {origin}");
         }
-        for origin in [
-            "null",
-            "https://evil.example",
-            "http://192.168.1.9:8000",
-            "http://203.0.113.5",
-            "file://",
-            "http://evil.localhost.example",
-        ] {
+        let origins = "null https://evil.example http://192.168.1.9:8000 http://203.0.113.5 file:// \
+            http://evil.localhost.example";
+        for origin in origins.split(' ') {
             assert_eq!(classify(&strict, "127.0.0.1:8080", origin, false), foreign(origin), "{origin}");
         }
         let public = policy(&[], true);
@@ -187,16 +183,13 @@ mod tests {
         );
         let listed = policy(&["https://home.example", "null"], true);
         for origin in ["https://home.example", "https://home.example:443", "null"] {
-            assert_eq!(classify(&listed, "kitchen-pi", origin, false), OriginClass::Allowed, "{origin}");
+            assert_eq!(classify(&listed, "kitchen-pi", origin, false), Allowed, "{origin}");
         }
         assert_eq!(
             classify(&listed, "kitchen-pi", "http://home.example", false),
             foreign("http://home.example")
         );
-        assert_eq!(
-            classify(&policy(&["*"], true), "kitchen-pi", "https://a.example", false),
-            OriginClass::Allowed
-        );
+        assert_eq!(classify(&policy(&["*"], true), "kitchen-pi", "https://a.example", false), Allowed);
         assert_eq!(public.classify(&HeaderMap::new(), None, false), OriginClass::None);
     }
 

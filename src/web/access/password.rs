@@ -1,20 +1,63 @@
-//! Password hashes: argon2id in the PHC string format, and the file in which `porthole passwd` keeps them.
+//! The roles of users, and their passwords: argon2id hashes in the PHC string format, and the file in which
+//! `porthole passwd` keeps them.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::{fs, io};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use data_encoding::BASE64_NOPAD;
 use subtle::ConstantTimeEq;
 
-use super::role::UserRole;
-use crate::document;
-use crate::storage;
+use crate::{document, storage};
+
+/// What a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UserRole {
+    /// Watch.
+    Viewer,
+    /// Watch, and change the camera's controls.
+    Admin,
+}
+
+impl UserRole {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Viewer, Self::Admin];
+
+    /// Its name on the command line and in headers.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The key of its password hash in the configuration and in the passwords file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer_password",
+            Self::Admin => "admin_password",
+        }
+    }
+}
+
+impl fmt::Display for UserRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for UserRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let role = Self::ALL.into_iter().find(|role| role.name() == text);
+        role.ok_or_else(|| "must be viewer or admin".to_owned())
+    }
+}
 
 /// Memory of new hashes, in KiB. With [`PASSES`] it takes the least memory among the settings that OWASP's Password Storage
 /// Cheat Sheet holds to be equally strong. One hash is computed at a time, so a board with 512 MiB can spare it.
@@ -26,9 +69,8 @@ const MAX_MEMORY_KIB: u32 = 64 * 1024;
 /// Most passes and lanes that a hash of another tool may ask for.
 const MAX_PASSES: u32 = 16;
 const MAX_LANES: u32 = 16;
-/// Bytes of the salt of new hashes (RFC 9106, section 3.1).
+/// Bytes of new hashes and their salts (RFC 9106, section 3.1).
 const SALT_BYTES: usize = 16;
-/// Bytes of new hashes.
 const HASH_BYTES: usize = 32;
 /// Fewest characters of a new password. The login throttle allows about a hundred guesses a day.
 const MIN_PASSWORD_CHARS: usize = 8;
@@ -40,21 +82,11 @@ const FILE: &str = "passwords.toml";
 /// The hash of a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash {
-    cost: HashCost,
+    /// Boxed, as they are much larger than the rest.
+    params: Box<Params>,
     salt: Vec<u8>,
     hash: Vec<u8>,
 }
-
-/// What computing a hash takes: KiB of memory, passes over it, and lanes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct HashCost {
-    memory: u32,
-    passes: u32,
-    lanes: u32,
-}
-
-/// The cost of new hashes.
-const COST: HashCost = HashCost { memory: MEMORY_KIB, passes: PASSES, lanes: 1 };
 
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,9 +121,12 @@ impl FromStr for PasswordHash {
             ));
         }
         let lengths = (8..=64).contains(&salt.len()) && (16..=64).contains(&hash.len());
-        let cost = HashCost { memory, passes, lanes };
-        let is_sound = lengths && parts.next().is_none() && cost.params(hash.len()).is_some();
-        if is_sound { Ok(Self { cost, salt, hash }) } else { Err(no_hash()) }
+        let params = Params::new(memory, passes, lanes, Some(hash.len())).map_err(|_| no_hash())?;
+        if lengths && parts.next().is_none() {
+            Ok(Self { params: Box::new(params), salt, hash })
+        } else {
+            Err(no_hash())
+        }
     }
 }
 
@@ -111,30 +146,25 @@ impl PasswordHash {
         }
         let mut salt = vec![0; SALT_BYTES];
         getrandom::fill(&mut salt).map_err(|error| format!("no random bytes for a salt: {error}"))?;
-        let hash = derive(COST, &salt, password.as_bytes(), HASH_BYTES, &mut HashMemory::default())
+        let params =
+            Params::new(MEMORY_KIB, PASSES, 1, Some(HASH_BYTES)).map_err(|error| error.to_string())?;
+        let hash = derive(&params, &salt, password.as_bytes(), &mut HashMemory::default())
             .ok_or_else(|| format!("{MEMORY_KIB} KiB of memory are not available"))?;
-        Ok(Self { cost: COST, salt, hash })
+        Ok(Self { params: Box::new(params), salt, hash })
     }
 
     /// Whether this is the hash of `password`. Takes as long as the cost says.
     fn matches(&self, password: &[u8], memory: &mut HashMemory) -> bool {
         password.len() <= MAX_PASSWORD_BYTES
-            && derive(self.cost, &self.salt, password, self.hash.len(), memory)
+            && derive(&self.params, &self.salt, password, memory)
                 .is_some_and(|hash| hash.ct_eq(&self.hash).into())
     }
 
     /// The PHC string.
     pub fn phc(&self) -> String {
         let base64 = |bytes: &[u8]| BASE64_NOPAD.encode(bytes);
-        let HashCost { memory: m, passes: t, lanes: p } = self.cost;
+        let (m, t, p) = (self.params.m_cost(), self.params.t_cost(), self.params.p_cost());
         format!("$argon2id$v=19$m={m},t={t},p={p}${}${}", base64(&self.salt), base64(&self.hash))
-    }
-}
-
-impl HashCost {
-    /// The parameters for a hash of `length` bytes; `None` if they are not valid.
-    fn params(self, length: usize) -> Option<Params> {
-        Params::new(self.memory, self.passes, self.lanes, Some(length)).ok()
     }
 }
 
@@ -145,19 +175,16 @@ pub(super) struct HashMemory(Vec<Block>);
 
 /// Computes Argon2id; `None` if the memory is not available.
 fn derive(
-    cost: HashCost,
+    params: &Params,
     salt: &[u8],
     password: &[u8],
-    length: usize,
-    memory: &mut HashMemory,
+    HashMemory(blocks): &mut HashMemory,
 ) -> Option<Vec<u8>> {
-    let params = cost.params(length)?;
-    let HashMemory(blocks) = memory;
+    let mut hash = vec![0; params.output_len()?];
     blocks.clear();
     blocks.try_reserve_exact(params.block_count()).ok()?;
     blocks.resize(params.block_count(), Block::new());
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let mut hash = vec![0; length];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
     argon2.hash_password_into_with_memory(password, salt, &mut hash, blocks).ok()?;
     Some(hash)
 }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -14,13 +13,12 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::login::read_body;
 use crate::camera::{Camera, ControlError, ControlValue};
-use crate::web::response::answer::{Answer, json as json_answer};
+use crate::web::response::{Answer, json as json_answer};
 
 /// Most bytes of a request's body. All valid ones are far smaller.
 const MAX_BODY: usize = 4096;
-/// Time for a client to send its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a driver to answer.
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,9 +51,7 @@ pub(crate) async fn set(camera: &Camera, name: &str, body: Incoming) -> Answer {
 }
 
 async fn setting(body: Incoming) -> Result<ControlValue, String> {
-    let body = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
-    let body = body.map_err(|_| format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))?;
-    let body = body.map_err(|error| format!("the body cannot be read: {error}"))?.to_bytes();
+    let body = read_body(body, MAX_BODY).await?;
     let parsed: Result<ControlBody, _> = serde_json::from_slice(&body);
     parsed.map(|body| body.value).map_err(|_| {
         r#"the body must be {"value": ...} with a number, true, false, or the name of a menu item"#.into()

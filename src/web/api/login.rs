@@ -1,4 +1,5 @@
-//! `/login` and `/logout`: the page that asks for a password or the token, and the form that it sends.
+//! `/login` and `/logout`: the page that asks for a password or the token, and the form that it sends; and the answers to
+//! requests that the access check has denied, many of which are that page.
 //!
 //! The form works without scripts. Its links are relative, so that they hold behind a proxy that adds a prefix.
 #![forbid(unsafe_code)]
@@ -6,23 +7,27 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, HeaderValue, ORIGIN, REFERRER_POLICY};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, CACHE_CONTROL, HeaderValue, ORIGIN, REFERRER_POLICY, SEC_WEBSOCKET_KEY, WWW_AUTHENTICATE,
+};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, StatusCode, Uri};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
+use serde_json::json;
 use tokio::time::timeout;
 
-use super::auth_error;
 use crate::web::access::authentication::{AuthError, Authenticator};
-use crate::web::access::check::AccessCheck;
+use crate::web::access::check::{AccessCheck, AccessDenied};
 use crate::web::access::client::Client;
-use crate::web::response::answer::{Answer, answer, set_cookies, text};
-use crate::web::response::redirect::see_other;
+use crate::web::access::host::HostError;
+use crate::web::response::{
+    Answer, answer, json as json_answer, retry_after, see_other, set_cookies, text, whole_seconds,
+};
 
 const PAGE: &str = include_str!("login.html");
 /// Most bytes of the form: a password and an address, several times over.
 const MAX_BODY: usize = 8192;
-/// Time for a client to send the form.
+/// Time for a client to send the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of the address to go on to.
 const MAX_NEXT: usize = 512;
@@ -45,8 +50,8 @@ fn form(root: &str, next: &str, uses_token: bool, error: Option<AuthError>) -> A
     } else {
         ("Password", "Log in to see it.")
     };
-    let message = error.map(auth_error::message).unwrap_or_default();
-    let status = error.map_or(StatusCode::OK, auth_error::status);
+    let message = error.map(message).unwrap_or_default();
+    let status = error.map_or(StatusCode::OK, status);
     let mut html = PAGE.to_owned();
     for (name, text) in [("label", label), ("hint", hint), ("root", root), ("message", &message)] {
         html = html.replace(&format!("{{{name}}}"), text);
@@ -59,7 +64,7 @@ fn form(root: &str, next: &str, uses_token: bool, error: Option<AuthError>) -> A
     // With no-referrer a browser would send the form without its Origin.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     if let Some(error) = error {
-        auth_error::add_headers(&mut answer, error, auth_error::BEARER);
+        add_headers(&mut answer, error, BEARER);
     }
     answer
 }
@@ -69,10 +74,11 @@ pub(crate) async fn log_in(access: &AccessCheck, request: &Parts, body: Incoming
     // A proxy may use TLS where this service does not. The page's own origin tells.
     let origin = request.headers.get(ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_secure = client.is_secure || origin.starts_with(b"https://");
-    let body = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
-    let Ok(Ok(body)) = body else { return text(StatusCode::BAD_REQUEST, "the form did not arrive") };
+    let Ok(body) = read_body(body, MAX_BODY).await else {
+        return text(StatusCode::BAD_REQUEST, "the form did not arrive");
+    };
     let (mut password, mut next) = (String::new(), String::new());
-    for (key, value) in form_urlencoded::parse(&body.to_bytes()) {
+    for (key, value) in form_urlencoded::parse(&body) {
         match &*key {
             "password" => password = value.trim().to_owned(),
             "next" => next = value.into_owned(),
@@ -95,6 +101,13 @@ pub(crate) fn log_out(authenticator: &Authenticator, headers: &HeaderMap) -> Ans
     let mut answer = see_other("/");
     set_cookies(answer.headers_mut(), authenticator.log_out(headers));
     answer
+}
+
+/// The body of a request, of at most `limit` bytes; or why there is none.
+pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, String> {
+    let body = timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
+    let body = body.map_err(|_| format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))?;
+    Ok(body.map_err(|error| format!("the body cannot be read: {error}"))?.to_bytes())
 }
 
 /// Path and query of a URL without the token, which was wrong.
@@ -122,6 +135,99 @@ fn escape_html(text: &str) -> String {
         .replace('>', "&gt;")
         .replace('"', "&quot;")
         .replace('\'', "&#39;")
+}
+
+/// The challenge of Basic authentication, which every program knows. A browser prompts its user for it.
+const BASIC: &str = "Basic realm=\"porthole\", charset=\"UTF-8\"";
+/// The challenge of Bearer authentication. No browser prompts for it.
+const BEARER: &str = "Bearer realm=\"porthole\"";
+
+/// The status code of an error.
+fn status(error: AuthError) -> StatusCode {
+    match error {
+        AuthError::Missing | AuthError::Wrong => StatusCode::UNAUTHORIZED,
+        AuthError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+        AuthError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// The message for a user; empty where the login form says enough.
+fn message(error: AuthError) -> String {
+    match error {
+        AuthError::Missing => String::new(),
+        AuthError::Wrong => "That is not right.".into(),
+        AuthError::Throttled(time) => {
+            let seconds = whole_seconds(time);
+            format!("Too many wrong guesses came from your address; try again in {seconds} s.")
+        }
+        AuthError::Busy => "Too many passwords are being checked; try again in a moment.".into(),
+    }
+}
+
+/// Adds the headers that belong to an error.
+fn add_headers(answer: &mut Answer, error: AuthError, challenge: &'static str) {
+    match error {
+        AuthError::Missing | AuthError::Wrong => {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        AuthError::Throttled(time) => retry_after(answer, time),
+        AuthError::Busy => retry_after(answer, Duration::from_secs(1)),
+    }
+}
+
+/// Answers a denied request. `uses_token` tells which secret is asked for.
+pub(crate) fn denied(denied: &AccessDenied, request: &Parts, uses_token: bool) -> Answer {
+    match denied {
+        AccessDenied::Host(error) => {
+            let status = match error {
+                HostError::Unclear => StatusCode::BAD_REQUEST,
+                HostError::Foreign(_) => StatusCode::MISDIRECTED_REQUEST,
+            };
+            text(status, &error.to_string())
+        }
+        AccessDenied::Credentials(error) => unauthorized(*error, request, uses_token),
+        AccessDenied::Origin(origin) => text(
+            StatusCode::FORBIDDEN,
+            &format!(
+                "a page of {origin:?} may not do this with your browser; if it may, add it: [server] allow_origins = \
+                 [{origin:?}], or let it give the token in the address"
+            ),
+        ),
+        AccessDenied::NotAdmin => {
+            let why = "this password allows watching only; log in with the admin password, which `porthole passwd admin` \
+                       sets";
+            json_answer(StatusCode::FORBIDDEN, &json!({ "error": why }))
+        }
+    }
+}
+
+/// Answers with the login page where a browser shows its user a page, otherwise with a line of text.
+///
+/// A browser prompts its user for a password on a Basic challenge, whatever sent the request. Scripts and WebSockets
+/// therefore get a Bearer challenge, and their page says what to do.
+fn unauthorized(error: AuthError, request: &Parts, uses_token: bool) -> Answer {
+    let headers = &request.headers;
+    let is_script = headers.contains_key("x-requested-with") || headers.contains_key(SEC_WEBSOCKET_KEY);
+    let accepts_html =
+        headers.get_all(ACCEPT).iter().any(|types| types.as_bytes().windows(9).any(|w| w == b"text/html"));
+    if accepts_html && !is_script && matches!(request.method, Method::GET | Method::HEAD) {
+        return page(&request.uri, uses_token, Some(error));
+    }
+    let why = match error {
+        AuthError::Missing | AuthError::Wrong if uses_token => {
+            "this camera is private; open the URL with the token that `porthole` printed when it first started, or give \
+             the token as password"
+                .to_owned()
+        }
+        AuthError::Missing | AuthError::Wrong => {
+            "this camera is private; give its password, with any user name, or log in at /login".to_owned()
+        }
+        AuthError::Throttled(_) | AuthError::Busy => message(error),
+    };
+    let mut answer = text(status(error), &why);
+    let challenge = if is_script { BEARER } else { BASIC };
+    add_headers(&mut answer, error, challenge);
+    answer
 }
 
 #[cfg(test)]

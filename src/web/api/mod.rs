@@ -2,10 +2,9 @@
 //! requests that were denied.
 #![forbid(unsafe_code)]
 
-mod auth_error;
 pub(super) mod controls;
-pub(super) mod denied;
-pub(super) mod health;
+mod exposition;
 pub(super) mod login;
 pub(super) mod metrics;
+mod process;
 pub(super) mod state;

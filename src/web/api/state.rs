@@ -1,17 +1,19 @@
-//! `/state`: what the service does, as JSON. Other programs read it, so its keys never change.
+//! `/state` and `/healthz`: what the service does, as JSON, and whether it can give frames. Other programs read them, so
+//! their keys never change.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use hyper::StatusCode;
 use serde::Serialize;
 
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::{LedInfo, signal};
-use crate::status::{CameraStatus, Status};
-use crate::web::response::answer::{Answer, no_store};
+use crate::status::{CameraStatus, Phase, Status};
+use crate::web::response::{Answer, no_store, text, unavailable};
 use crate::web::server_state::ServerState;
-use crate::web::stream::viewer_stats::ViewerStats;
+use crate::web::stream::viewers::ViewerStats;
 
 #[derive(Serialize)]
 struct StateJson<'a> {
@@ -174,4 +176,26 @@ fn viewer(stats: &ViewerStats, now: Timestamp) -> ViewerJson {
 /// Rounds to one decimal, which is as precise as these measurements are.
 fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
+}
+
+/// Answers 200, or 503 with the problem.
+pub(crate) fn health(status: &Status) -> Answer {
+    match health_problem(status) {
+        None => text(StatusCode::OK, "ok"),
+        Some(problem) => unavailable(&problem),
+    }
+}
+
+/// Why the service cannot give frames; `None` if it can. An idle camera is no problem.
+fn health_problem(status: &Status) -> Option<String> {
+    match status.phase {
+        Phase::Serving => {}
+        Phase::Starting => return Some("the service is starting".into()),
+        Phase::Stopping => return Some("the service is stopping".into()),
+    }
+    let faults = status.cameras.iter().filter(|camera| camera.state.is_fault()).map(|camera| {
+        let why = camera.error.as_deref().unwrap_or("no reason given");
+        format!("camera {} is {}: {why}", camera.name, camera.state)
+    });
+    Some(faults.collect::<Vec<_>>().join("\n")).filter(|text| !text.is_empty())
 }

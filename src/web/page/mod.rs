@@ -28,7 +28,7 @@ use hyper::{HeaderMap, StatusCode};
 
 use miniz_oxide::inflate::decompress_to_vec;
 
-use crate::web::response::answer::{Answer, answer as make_answer};
+use crate::web::response::{Answer, answer as make_answer};
 
 /// A file of the page. Its tags are strong validators (RFC 9110, section 8.8.3), one for each encoding.
 #[derive(Debug)]

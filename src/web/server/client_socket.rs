@@ -59,14 +59,12 @@ impl ClientSocket {
         self.transport.connection().limit_unsent()
     }
 
-    /// The estimated time until earlier writes no longer delay a new one; `None` if they do not.
-    ///
-    /// # Errors
-    /// When the peer has taken nothing of them within the write timeout.
+    /// The estimated time until earlier writes no longer delay a new one; `None` if they do not. Fails when the peer
+    /// has taken nothing of them within the write timeout.
     pub(crate) fn time_until_clear(&mut self) -> io::Result<Option<Duration>> {
         let connection = self.transport.connection();
         let queued = connection.send_queue_bytes()?;
-        let (now, acknowledged) = (Instant::now(), connection.written().saturating_sub(queued.into()));
+        let (now, acknowledged) = (Instant::now(), connection.written.saturating_sub(queued.into()));
         if acknowledged > self.acknowledged || queued == 0 {
             (self.acknowledged, self.no_progress_since) = (acknowledged, now);
         } else if now >= self.no_progress_since + self.write_timeout {
@@ -112,7 +110,7 @@ impl ClientSocket {
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut Transport>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if self.acknowledged == self.transport.connection().written() {
+        if self.acknowledged == self.transport.connection().written {
             // Nothing is known to be in flight, so progress is awaited from now on.
             self.no_progress_since = Instant::now();
         }

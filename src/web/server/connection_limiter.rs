@@ -8,19 +8,20 @@
 //! Connections from this machine are not counted per address, as a web server in front of the service has all of them.
 #![forbid(unsafe_code)]
 
-use std::convert::Infallible;
+use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::body::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::peer::Peer;
+use super::address::Peer;
+use super::transport::Transport;
+use crate::status::Counter;
 use crate::sync::lock;
 
 /// A connection is not evicted before it has waited this long. A client that opens many at once has sent its requests by
@@ -100,20 +101,14 @@ impl ConnectionLimiter {
         Arc::new(Self { limits, table: Mutex::default() })
     }
 
-    fn table(&self) -> MutexGuard<'_, ConnectionTable> {
-        lock(&self.table)
-    }
-
-    /// Admits a new connection, which waits from now on. Returns whether another was evicted for it.
-    ///
-    /// # Errors
+    /// Admits a new connection, which waits from now on. Returns whether another was evicted for it. Fails with
     /// [`ConnectionRejected`] when there is no room.
     pub(crate) fn admit(
         self: &Arc<Self>,
         peer: Peer,
         now: Instant,
     ) -> Result<(Permit, bool), ConnectionRejected> {
-        let (group, limits, mut table) = (peer.address_group(), self.limits, self.table());
+        let (group, limits, mut table) = (peer.address_group(), self.limits, lock(&self.table));
         let in_group = |record: &ConnectionRecord| group.is_some() && record.group == group;
         if table.records.iter().filter(|record| in_group(record)).count() >= limits.per_address {
             return Err(ConnectionRejected::PerAddress(limits.per_address));
@@ -137,11 +132,11 @@ impl ConnectionLimiter {
 
     /// Evicts the connection that has waited longest, if it has waited long enough. Returns whether there was one.
     pub(crate) fn evict_one(&self, now: Instant) -> bool {
-        self.table().evict_longest_waiting(now, |_| true)
+        lock(&self.table).evict_longest_waiting(now, |_| true)
     }
 
     fn set_waiting(&self, id: u64, since: Option<Instant>) {
-        if let Some(record) = self.table().records.iter_mut().find(|record| record.id == id) {
+        if let Some(record) = lock(&self.table).records.iter_mut().find(|record| record.id == id) {
             record.waits_since = since;
         }
     }
@@ -170,11 +165,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.limiter.table().records.retain(|record| record.id != self.id);
+        lock(&self.limiter.table).records.retain(|record| record.id != self.id);
     }
 }
 
-/// A request in progress.
 #[derive(Debug)]
 pub(crate) struct ActiveRequest {
     id: u64,
@@ -187,23 +181,16 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// The body of an answer. Its request stays in progress until the kernel has all of it.
-#[derive(Debug)]
-pub(crate) struct TrackedBody {
-    body: Full<Bytes>,
-    request: Option<ActiveRequest>,
-}
-
-impl TrackedBody {
-    pub(crate) fn new(body: Full<Bytes>, request: ActiveRequest) -> Self {
-        Self { body, request: Some(request) }
-    }
-}
-
-/// Bytes that hyper drops once they are written, and the request that ends with them.
-struct TrackedBytes {
+/// The body of an answer, which hyper drops once the kernel has all of it. The request is in progress until then.
+pub(crate) struct TrackedBytes {
     bytes: Bytes,
-    _request: Option<ActiveRequest>,
+    _request: ActiveRequest,
+}
+
+impl TrackedBytes {
+    pub(crate) fn body(bytes: Bytes, request: ActiveRequest) -> Full<Bytes> {
+        Full::new(Bytes::from_owner(Self { bytes, _request: request }))
+    }
 }
 
 impl AsRef<[u8]> for TrackedBytes {
@@ -212,26 +199,62 @@ impl AsRef<[u8]> for TrackedBytes {
     }
 }
 
-impl Body for TrackedBody {
-    type Data = Bytes;
-    type Error = Infallible;
+/// What is counted about connections. `/metrics` says what each counter means.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionCounters {
+    pub(crate) accepted: Counter,
+    pub(crate) ended: Counter,
+    pub(crate) accept_failed: Counter,
+    pub(crate) rejected_total: Counter,
+    pub(crate) rejected_per_address: Counter,
+    pub(crate) evicted: Counter,
+    pub(crate) stalled: Counter,
+    pub(crate) idle: Counter,
+    pub(crate) malformed: Counter,
+    pub(crate) handshake_failed: Counter,
+    pub(crate) redirected: Counter,
+}
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = self.get_mut();
-        let request = &mut this.request;
-        let track = |bytes| Bytes::from_owner(TrackedBytes { bytes, _request: request.take() });
-        Pin::new(&mut this.body).poll_frame(cx).map_ok(|frame| frame.map_data(track))
-    }
+/// Most clients that are answered at a time. Further ones are closed without an answer.
+const MAX_ANSWERING: usize = 32;
+/// Time for one answer, TLS handshake included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
+/// Answers rejected clients. Its reference count is one more than the number that are being answered.
+#[derive(Debug, Default)]
+pub(crate) struct Rejector(Arc<()>);
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Rejector {
+    /// The task that answers one client once `open` has set up its transport; `None` when too many are being answered.
+    pub(crate) fn answer<F: Future<Output = io::Result<Transport>>>(
+        &self,
+        open: F,
+        why: ConnectionRejected,
+    ) -> Option<impl Future<Output = ()> + use<F>> {
+        let slot = Arc::clone(&self.0);
+        if Arc::strong_count(&slot) > MAX_ANSWERING + 1 {
+            return None;
+        }
+        let why = format!("{why}\n");
+        let answer = format!(
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+             Retry-After: 5\r\nConnection: close\r\n\r\n{why}",
+            why.len()
+        );
+        let send = async move {
+            let mut transport = open.await?;
+            transport.write_all(answer.as_bytes()).await?;
+            transport.shutdown().await?;
+            // The request has to be read, or closing the socket would discard the answer (RFC 1122, section 4.2.2.13).
+            let mut request = [0; 1024];
+            while transport.read(&mut request).await? > 0 {}
+            Ok::<_, io::Error>(())
+        };
+        Some(async move {
+            // A client that does not read its answer in time goes without.
+            let _ = timeout(ANSWER_TIMEOUT, send).await;
+            drop(slot);
+        })
     }
 }
 
@@ -240,12 +263,8 @@ mod tests {
     use super::*;
 
     fn limiter() -> Arc<ConnectionLimiter> {
-        ConnectionLimiter::new(ConnectionLimits {
-            total: 6,
-            per_address: 4,
-            waiting: 5,
-            waiting_per_address: 3,
-        })
+        let (total, per_address, waiting, waiting_per_address) = (6, 4, 5, 3);
+        ConnectionLimiter::new(ConnectionLimits { total, per_address, waiting, waiting_per_address })
     }
 
     fn peer(text: &str) -> Peer {
@@ -268,8 +287,8 @@ mod tests {
         // Three wait, the first of them from now on; the second has waited longest.
         let (_fourth, evicted) = limiter.admit(a, at(400)).unwrap();
         assert!(evicted);
-        assert_eq!(limiter.table().count_waiting(|record| record.id == admitted[1].0.id), 0);
-        assert_eq!(limiter.table().count_waiting(|record| record.id == admitted[0].0.id), 1);
+        assert_eq!(lock(&limiter.table).count_waiting(|record| record.id == admitted[1].0.id), 0);
+        assert_eq!(lock(&limiter.table).count_waiting(|record| record.id == admitted[0].0.id), 1);
     }
 
     #[test]
@@ -281,7 +300,7 @@ mod tests {
         let later = start + Duration::from_secs(9);
         assert_eq!(limiter.admit(peer("127.0.0.1"), later).unwrap_err(), ConnectionRejected::Total(6));
         drop((requests, local));
-        assert!(limiter.table().records.is_empty());
+        assert!(lock(&limiter.table).records.is_empty());
         assert!(limiter.admit(peer("127.0.0.1"), later).is_ok());
     }
 }

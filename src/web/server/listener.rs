@@ -2,22 +2,20 @@
 //! elsewhere.
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
+use std::{fs, io};
 
 use log::warn;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use super::address::ListenAddress;
-use super::peer::Peer;
+use super::address::{ListenAddress, Peer};
 use super::socket_activation;
-use super::transport::Connection;
+use super::transport::{Connection, RawStream};
 
 /// Connections that may wait to be accepted: as many as may come at once after a network outage.
 const BACKLOG: u32 = 256;
@@ -98,11 +96,13 @@ impl ListenerSocket {
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Connection, Peer)>> {
         match self {
-            Self::Tcp(listener) => listener
-                .poll_accept(cx)
-                .map_ok(|(stream, address)| (Connection::from(stream), Peer::Tcp(address))),
+            Self::Tcp(listener) => {
+                let accepted = listener.poll_accept(cx);
+                accepted.map_ok(|(stream, peer)| (Connection::new(RawStream::Tcp(stream)), Peer::Tcp(peer)))
+            }
             Self::Unix { listener, peer, .. } => {
-                listener.poll_accept(cx).map_ok(|(stream, _)| (Connection::from(stream), *peer))
+                let accepted = listener.poll_accept(cx);
+                accepted.map_ok(|(stream, _)| (Connection::new(RawStream::Unix(stream)), *peer))
             }
         }
     }

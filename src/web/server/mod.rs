@@ -5,11 +5,7 @@
 pub(super) mod address;
 pub(super) mod client_socket;
 pub(super) mod connection_limiter;
-pub(super) mod counters;
-pub(super) mod encryption;
 pub(super) mod listener;
-pub(super) mod peer;
-pub(super) mod rejector;
 pub(super) mod socket_activation;
 mod tcp_info;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,8 +24,9 @@ const MAX_UNSENT: u32 = 128 * 1024;
 /// Keepalive probes: time until the first, interval, and number. They find peers that vanished while nothing was sent.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 
+/// The socket of a connection.
 #[derive(Debug)]
-enum RawStream {
+pub(super) enum RawStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -35,22 +36,14 @@ enum RawStream {
 pub(crate) struct Connection {
     stream: RawStream,
     /// Bytes written so far.
-    written: u64,
-}
-
-impl From<TcpStream> for Connection {
-    fn from(stream: TcpStream) -> Self {
-        Self { stream: RawStream::Tcp(stream), written: 0 }
-    }
-}
-
-impl From<UnixStream> for Connection {
-    fn from(stream: UnixStream) -> Self {
-        Self { stream: RawStream::Unix(stream), written: 0 }
-    }
+    pub(super) written: u64,
 }
 
 impl Connection {
+    pub(super) fn new(stream: RawStream) -> Self {
+        Self { stream, written: 0 }
+    }
+
     /// Sends small writes at once, and detects peers that are gone.
     pub(super) fn set_options(&self) -> io::Result<()> {
         let RawStream::Tcp(stream) = &self.stream else { return Ok(()) };
@@ -86,14 +79,12 @@ impl Connection {
         }
     }
 
-    /// Bytes written so far.
-    pub(super) fn written(&self) -> u64 {
-        self.written
-    }
-
-    /// How many of them have not been acknowledged by the peer's kernel, or on a UNIX socket not been read by the peer.
+    /// How many of the written bytes have not been acknowledged by the peer's kernel, or on a UNIX socket not been read by the peer.
     pub(super) fn send_queue_bytes(&self) -> io::Result<u32> {
-        tcp_info::send_queue_bytes(self.descriptor())
+        tcp_info::send_queue_bytes(match &self.stream {
+            RawStream::Tcp(stream) => stream.as_fd(),
+            RawStream::Unix(stream) => stream.as_fd(),
+        })
     }
 
     /// What TCP has measured of the path to the peer; `None` for a UNIX socket.
@@ -101,13 +92,6 @@ impl Connection {
         match &self.stream {
             RawStream::Tcp(stream) => tcp_info::tcp_info(stream.as_fd()).map(Some),
             RawStream::Unix(_) => Ok(None),
-        }
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        match &self.stream {
-            RawStream::Tcp(stream) => stream.as_fd(),
-            RawStream::Unix(stream) => stream.as_fd(),
         }
     }
 

@@ -1,15 +1,79 @@
-//! Flow control of `porthole.v1`: how many frames may be in flight, that is sent and not acknowledged by the viewer.
+//! When a stream may send its next frame: as soon as there is a newer one and the socket is clear ([`FramePacer`]), and in
+//! `porthole.v1` while few frames are in flight, that is sent and not acknowledged by the viewer ([`InFlightWindow`]).
 //!
-//! A viewer acknowledges a frame once it is shown. So this also bounds the frames that wait inside the viewer's program,
-//! which the kernel cannot see.
+//! The frame is chosen only when it can leave, so a slow link skips frames and does not queue them. A viewer acknowledges a
+//! frame once it is shown, which also bounds the frames that wait inside the viewer's program, where the kernel cannot see
+//! them.
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::time::Duration;
 
 use heapless::Deque;
-use tokio::time::Instant;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, sleep_until};
 
 use crate::frame::{Frame, Sequence};
+use crate::ring::{RingClosed, Subscription};
+use crate::web::server::client_socket::ClientSocket;
+
+/// What a stream was woken by.
+#[derive(Debug)]
+pub(super) enum StreamEvent {
+    /// There is a newer frame, and it would leave at once.
+    FrameDue,
+    /// The client sent so many bytes; 0 if it has closed the connection.
+    Read(usize),
+    /// The deadline has passed.
+    Deadline,
+    /// The camera is gone.
+    Closed(RingClosed),
+}
+
+/// Paces the frames of one stream.
+#[derive(Debug, Default)]
+pub(super) struct FramePacer {
+    /// When to look again whether the socket is clear, while earlier writes are in the way.
+    check_at: Option<Instant>,
+}
+
+impl FramePacer {
+    /// Waits for the first of: a frame that would leave at once, unless `may_send` is false; bytes from the client,
+    /// which are read into `buffer`; and `deadline`. Loses nothing when cancelled. Fails when the connection fails, or
+    /// the peer has taken nothing within the write timeout.
+    pub(super) async fn next(
+        &mut self,
+        socket: &mut ClientSocket,
+        subscription: &mut Subscription,
+        may_send: bool,
+        buffer: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> io::Result<StreamEvent> {
+        loop {
+            // Checked here, as the timer below is never polled while the peer keeps sending.
+            let now = Instant::now();
+            self.check_at = self.check_at.filter(|at| now < *at);
+            if deadline.is_some_and(|at| now >= at) {
+                return Ok(StreamEvent::Deadline);
+            }
+            let wake_at = self.check_at.into_iter().chain(deadline).min();
+            tokio::select! {
+                biased;
+                changed = subscription.changed(), if may_send && self.check_at.is_none() => {
+                    if let Err(closed) = changed {
+                        return Ok(StreamEvent::Closed(closed));
+                    }
+                    self.check_at = socket.time_until_clear()?.map(|time| Instant::now() + time);
+                    if self.check_at.is_none() {
+                        return Ok(StreamEvent::FrameDue);
+                    }
+                }
+                read = socket.read(buffer) => return read.map(StreamEvent::Read),
+                () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => {}
+            }
+        }
+    }
+}
 
 /// Frames in flight on a short path: one travels while another is shown.
 const MIN_WINDOW: usize = 2;

@@ -10,35 +10,22 @@ use std::io::{self, IoSlice};
 use hyper::body::Bytes;
 use log::debug;
 
-use super::frame_pacer::{FramePacer, StreamEvent};
-use super::viewer_registry::Viewer;
-use super::viewer_stats::{DropReason, ViewerStats};
+use super::flow_control::{FramePacer, StreamEvent};
+use super::viewers::{DropReason, Viewer, ViewerStats};
 use crate::ring::{Lease, Subscription};
-use crate::web::response::answer::{Answer, no_store};
+use crate::web::response::{Answer, no_store};
 use crate::web::server::client_socket::ClientSocket;
 
-/// The boundary between parts. No JPEG contains it, as a marker is never followed by letters.
-macro_rules! boundary {
-    () => {
-        "porthole-frame"
-    };
-}
-
-/// The content type of a stream.
-const CONTENT_TYPE: &str = concat!("multipart/x-mixed-replace;boundary=", boundary!());
-/// The head of a stream, before the header lines that depend on the request. The connection ends with the stream.
-const HEAD: &str = concat!(
-    "HTTP/1.1 200 OK\r\n",
-    "Content-Type: multipart/x-mixed-replace;boundary=",
-    boundary!(),
-    "\r\n",
-    "Cache-Control: no-store\r\n",
-    "X-Content-Type-Options: nosniff\r\n",
-    "Referrer-Policy: no-referrer\r\n",
-    "Connection: close\r\n",
-);
+/// The content type of a stream. No JPEG contains the boundary, as a marker is never followed by letters.
+const CONTENT_TYPE: &str = "multipart/x-mixed-replace;boundary=porthole-frame";
 /// What begins every part. Before the first one, its first line break ends the head.
-const BOUNDARY: &str = concat!("\r\n--", boundary!(), "\r\n");
+const BOUNDARY: &str = "\r\n--porthole-frame\r\n";
+/// The head of a stream, before and after its content type, and before the header lines that depend on the request. The
+/// connection ends with the stream.
+const HEAD: [&str; 2] = [
+    "HTTP/1.1 200 OK\r\nContent-Type: ",
+    "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n",
+];
 
 /// The answer to HEAD.
 pub(crate) fn head() -> Answer {
@@ -73,7 +60,8 @@ async fn send_frames(
     header_lines: &str,
 ) -> io::Result<()> {
     socket.limit_unsent()?;
-    socket.write_parts(&mut [HEAD, header_lines, BOUNDARY].map(|part| IoSlice::new(part.as_bytes()))).await?;
+    let head = [HEAD[0], CONTENT_TYPE, HEAD[1], header_lines, BOUNDARY];
+    socket.write_parts(&mut head.map(|part| IoSlice::new(part.as_bytes()))).await?;
     let mut part_header = String::with_capacity(64);
     let mut pacer = FramePacer::default();
     // Whatever a client sends behind its request is discarded.

@@ -8,11 +8,11 @@ use hyper::body::Bytes;
 use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
-use super::viewer_registry::{LeasedFrame, Viewer};
+use super::viewers::Viewer;
 use crate::camera::{Camera, Still, StillError, StillResult};
 use crate::frame::Timestamp;
 use crate::ring::RingClosed;
-use crate::web::response::answer::{Answer, jpeg, unavailable};
+use crate::web::response::{Answer, jpeg, unavailable};
 
 /// Time for the frame of a snapshot. A camera that has to be opened first takes one to three seconds.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const STILL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// There is no picture to answer with.
 #[derive(Debug, thiserror::Error)]
-enum SnapshotError {
+pub(crate) enum SnapshotError {
     #[error("no frame within {} s", FRAME_TIMEOUT.as_secs())]
     NoFrame,
     #[error("no answer within {} s", STILL_TIMEOUT.as_secs())]
@@ -46,39 +46,12 @@ impl AsRef<[u8]> for ViewerStill {
     }
 }
 
-/// Answers with the newest frame, if there is one and it is not older than `max_age`. Otherwise waits for the next one,
-/// until `fault` is ready: then the camera gives none.
-pub(crate) async fn frame(
-    camera: &Camera,
-    viewer: Viewer,
-    max_age: Option<Duration>,
-    fault: impl Future<Output = String>,
-) -> Answer {
-    match take_frame(viewer, max_age, fault).await {
-        Ok(frame) => jpeg(Bytes::from_owner(frame)),
-        Err(error) => failed(camera, &error),
-    }
-}
-
-/// Answers with the still that `requested` gives, or with a frame of the stream if that is as large.
-pub(crate) async fn still(
-    camera: &Camera,
-    viewer: Viewer,
-    requested: Receiver<StillResult>,
-    fault: impl Future<Output = String>,
-) -> Answer {
-    match take_still(viewer, requested, fault).await {
-        Ok(bytes) => jpeg(bytes),
-        Err(error) => failed(camera, &error),
-    }
-}
-
-/// Answers that the camera takes no still now.
-pub(crate) fn no_still(camera: &Camera, error: StillError) -> Answer {
-    failed(camera, &error.into())
-}
-
-fn failed(camera: &Camera, error: &SnapshotError) -> Answer {
+/// Answers with a picture of `camera`, or with the reason why there is none.
+pub(crate) fn answer(camera: &Camera, picture: Result<Bytes, SnapshotError>) -> Answer {
+    let error = match picture {
+        Ok(bytes) => return jpeg(bytes),
+        Err(error) => error,
+    };
     let mut answer = unavailable(&format!("camera {}: {error}", camera.name()));
     if matches!(error, SnapshotError::Still(StillError::Busy | StillError::TooSoon)) {
         *answer.status_mut() = StatusCode::CONFLICT;
@@ -86,7 +59,8 @@ fn failed(camera: &Camera, error: &SnapshotError) -> Answer {
     answer
 }
 
-async fn take_still(
+/// The still that `requested` gives, or a frame of the stream if that is as large.
+pub(crate) async fn still(
     viewer: Viewer,
     requested: Receiver<StillResult>,
     fault: impl Future<Output = String>,
@@ -97,15 +71,17 @@ async fn take_still(
             viewer.registration.stats.frame_sent(still.captured_at, 0, still.jpeg.len());
             Ok(Bytes::from_owner(ViewerStill { still, _viewer: viewer }))
         }
-        None => take_frame(viewer, Some(Duration::ZERO), fault).await.map(Bytes::from_owner),
+        None => frame(viewer, Some(Duration::ZERO), fault).await,
     }
 }
 
-async fn take_frame(
+/// The newest frame, if there is one and it is not older than `max_age`. Otherwise waits for the next one, until `fault` is
+/// ready: then the camera gives none.
+pub(crate) async fn frame(
     mut viewer: Viewer,
     max_age: Option<Duration>,
     fault: impl Future<Output = String>,
-) -> Result<LeasedFrame, SnapshotError> {
+) -> Result<Bytes, SnapshotError> {
     let oldest = max_age.map(|age| Timestamp(Timestamp::now().0.saturating_sub(age.as_micros() as u64)));
     let recent = async {
         loop {
@@ -124,5 +100,5 @@ async fn take_frame(
     let stats = viewer.registration.stats.clone();
     let frame = viewer.into_frame().ok_or(SnapshotError::NoFrame)?;
     stats.frame_sent(frame.lease.frame().captured_at, 0, frame.as_ref().len());
-    Ok(frame)
+    Ok(Bytes::from_owner(frame))
 }

@@ -5,8 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::status::Counter;
-use crate::web::server::address::ListenAddress;
-use crate::web::server::encryption::Encryption;
+use crate::web::server::address::{Encryption, ListenAddress};
 use crate::web::server::transport::{Connection, Transport};
 
 /// This build has no TLS.
@@ -22,13 +21,6 @@ pub(crate) struct TlsServer {
     never: std::convert::Infallible,
 }
 
-/// What the first bytes of a connection turned out to be.
-#[allow(dead_code, reason = "the same as with TLS")]
-pub(crate) enum FirstBytes {
-    Tls(Transport),
-    Plain(Connection),
-}
-
 impl TlsServer {
     /// Fails if TLS is wanted.
     pub(crate) fn prepare(
@@ -40,7 +32,7 @@ impl TlsServer {
     }
 
     /// Never called.
-    pub(crate) async fn accept(&self, _: Connection) -> io::Result<FirstBytes> {
+    pub(crate) async fn accept(&self, _: Connection) -> io::Result<Transport> {
         match self.never {}
     }
 }

@@ -2,6 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod framing;
-pub(crate) mod handshake;
-mod messages;
+pub(crate) mod protocol;
 pub(crate) mod session;

@@ -15,14 +15,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 use super::framing::{Message, MessageReader, ProtocolError, ServerFrameHeader, close_code};
-use super::handshake::Handshake;
-use super::messages::{TextReply, frame_header, reply, tutorial_message};
+use super::protocol::{Handshake, TextReply, frame_header, reply, tutorial_message};
 use crate::ring::{Lease, RingClosed, Subscription};
 use crate::web::server::client_socket::ClientSocket;
-use crate::web::stream::flow_control::InFlightWindow;
-use crate::web::stream::frame_pacer::{FramePacer, StreamEvent};
-use crate::web::stream::viewer_registry::Viewer;
-use crate::web::stream::viewer_stats::{DropReason, ViewerKind, ViewerStats};
+use crate::web::stream::flow_control::{FramePacer, InFlightWindow, StreamEvent};
+use crate::web::stream::viewers::{DropReason, Viewer, ViewerKind, ViewerStats};
 
 /// Most bytes of a client's message. All known ones are far smaller.
 const MAX_MESSAGE: usize = 4096;

@@ -1,11 +1,67 @@
-//! Sessions of browsers that have logged in. Ids are random and kept as keyed hashes, so that the time of a lookup reveals
-//! no secret. The table has a fixed size and ends with the process. Pure: it is told the time.
+//! Random secrets that the service makes: the access token, kept where only this user can read it, and sessions of browsers
+//! that have logged in. Session ids are kept as keyed hashes, so that the time of a lookup reveals no secret.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
-use super::role::UserRole;
+use data_encoding::HEXLOWER;
+
+use super::password::UserRole;
+use crate::storage;
+
+/// Random bytes of a token or session id: 128 bits cannot be guessed.
+const TOKEN_BYTES: usize = 16;
+
+/// The token cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "state_dir {}: {source}; the access token is kept there: make it writable, \
+     name another with --state-dir, or ask for no credentials with --auth none", path.display()
+)]
+pub struct TokenError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// A random secret in hexadecimal digits.
+pub(super) fn random() -> io::Result<String> {
+    let mut random = [0; TOKEN_BYTES];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(HEXLOWER.encode(&random))
+}
+
+/// A random key for hashes that only this process uses.
+pub(super) fn random_key(state_dir: &Path) -> Result<[u8; 32], TokenError> {
+    let mut key = [0; 32];
+    let filled = getrandom::fill(&mut key).map_err(io::Error::other);
+    filled.map(|()| key).map_err(|source| TokenError { path: state_dir.into(), source })
+}
+
+/// The token in `state_dir`, made if there is none, and whether it was made just now.
+pub(super) fn read_or_make(state_dir: &Path) -> Result<(String, bool), TokenError> {
+    let path = state_dir.join("token");
+    let failed = |source| TokenError { path: state_dir.into(), source };
+    match fs::read_to_string(&path) {
+        Ok(token) if !token.trim().is_empty() => return Ok((token.trim().to_owned(), false)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let token = random().map_err(failed)?;
+    storage::replace(&path, 0o600, format!("{token}\n").as_bytes()).map_err(failed)?;
+    Ok((token, true))
+}
+
+/// The token in `state_dir`, made if there is none, for programs that show it before the service runs.
+///
+/// # Errors
+/// When it cannot be read or kept.
+pub fn keep_token(state_dir: &Path) -> Result<String, TokenError> {
+    read_or_make(state_dir).map(|(token, _)| token)
+}
 
 /// A secret hashed with a key of this process.
 pub(super) type SecretDigest = [u8; 32];
@@ -24,12 +80,10 @@ struct LoginSession {
     used: Duration,
 }
 
-/// The table of sessions.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(HashMap<SecretDigest, LoginSession>);
 
 impl Sessions {
-    /// Begins a session.
     pub(super) fn begin(&mut self, id: SecretDigest, role: UserRole, now: Duration) {
         self.0.retain(|_, session| session.is_alive(now));
         if self.0.len() >= MAX_SESSIONS {
@@ -46,12 +100,10 @@ impl Sessions {
         Some(session.role)
     }
 
-    /// Ends a session, if there is one.
     pub(super) fn end(&mut self, id: &SecretDigest) -> bool {
         self.0.remove(id).is_some()
     }
 
-    /// The number of sessions.
     pub(super) fn count(&self, now: Duration) -> usize {
         self.0.values().filter(|session| session.is_alive(now)).count()
     }
@@ -65,7 +117,34 @@ impl LoginSession {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("porthole-token-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        directory
+    }
+
+    #[test]
+    fn a_token_is_made_once_and_kept_private() {
+        let directory = scratch("once");
+        let (token, new) = read_or_make(&directory).unwrap();
+        assert_eq!((token.len(), new), (2 * TOKEN_BYTES, true));
+        assert_eq!(fs::metadata(directory.join("token")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read_or_make(&directory).unwrap(), (token, false), "made a second time");
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn an_unusable_directory_is_named_with_the_remedy() {
+        let file = scratch("file");
+        fs::write(&file, "in the way").unwrap();
+        let error = read_or_make(&file).unwrap_err().to_string();
+        assert!(error.contains(&file.display().to_string()) && error.contains("--state-dir"), "{error}");
+        fs::remove_file(file).unwrap();
+    }
 
     fn id(number: usize) -> SecretDigest {
         let mut id = [0; 32];

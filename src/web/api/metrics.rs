@@ -1,0 +1,237 @@
+//! `/metrics`: all counters and gauges, for Prometheus. Viewers are added up by camera and kind, those that have left
+//! included. Other programs read it, so names never change.
+#![forbid(unsafe_code)]
+
+use super::exposition::{CONTENT_TYPE, Exposition};
+use super::process::process_figures;
+use crate::frame::Timestamp;
+use crate::ring::RingStats;
+use crate::status::{CameraState, CameraStatus, Counter, Counters, Histogram};
+use crate::web::access::check::AccessCheck;
+use crate::web::response::{Answer, no_store};
+use crate::web::server_state::ServerState;
+use crate::web::stream::viewers::{DropReason, TotalsByKind, ViewerKind, ViewerTotals};
+
+/// What the metrics of one camera are read from.
+struct CameraMetrics<'a> {
+    status: &'a CameraStatus,
+    ring: RingStats,
+    totals: TotalsByKind,
+    ages: &'a Histogram,
+    width: Option<f64>,
+    height: Option<f64>,
+    frame_age_s: Option<f64>,
+}
+
+/// Answers with all metrics at this moment.
+pub(crate) fn answer(server: &ServerState) -> Answer {
+    let (now, status) = (Timestamp::now(), server.status.borrow().clone());
+    let (totals, ages) = (server.viewers.totals(), &server.viewers.ages);
+    let parts = status.cameras.iter().zip(&server.cameras).zip(totals).zip(ages);
+    let cameras = parts.map(|(((status, camera), totals), ages)| {
+        let size = camera.ring().newest().map(|frame| frame.resolution);
+        CameraMetrics {
+            status,
+            ring: camera.ring().stats(),
+            totals,
+            ages,
+            width: size.map(|size| size.width.into()),
+            height: size.map(|size| size.height.into()),
+            frame_age_s: status.counters.last_frame_at().map(|at| now.since(at).as_secs_f64()),
+        }
+    });
+    let cameras: Vec<CameraMetrics<'_>> = cameras.collect();
+    let mut out = Exposition::default();
+    let build: &[(&str, &str)] = &[("version", env!("CARGO_PKG_VERSION")), ("board", &server.board)];
+    out.family("porthole_build_info", "Version and board of the service; always 1.").sample(build, 1);
+    camera_metrics(&mut out, &cameras);
+    ring_metrics(&mut out, &cameras);
+    viewer_metrics(&mut out, &cameras, server);
+    connection_metrics(&mut out, server);
+    access_metrics(&mut out, &server.access);
+    for (name, help, value) in process_figures() {
+        if let Some(value) = value {
+            out.family(name, help).sample(&[], value);
+        }
+    }
+    no_store(CONTENT_TYPE, out.into_text())
+}
+
+/// Adds a family with one sample for each camera.
+fn each<'a>(
+    out: &mut Exposition,
+    cameras: &[CameraMetrics<'a>],
+    (name, help): (&str, &str),
+    value: impl Fn(&CameraMetrics<'a>) -> Option<f64>,
+) {
+    let mut family = out.family(name, help);
+    for camera in cameras {
+        if let Some(value) = value(camera) {
+            family.sample(&[("camera", &camera.status.name)], value);
+        }
+    }
+}
+
+/// Adds a family with one sample for each value of a label.
+fn labelled(out: &mut Exposition, (name, help): (&str, &str), label: &str, counts: &[(&str, &Counter)]) {
+    let mut family = out.family(name, help);
+    for (value, count) in counts {
+        family.sample(&[(label, value)], count.get());
+    }
+}
+
+/// Cameras and their frames.
+fn camera_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
+    let help = "What the camera is doing: 1 for its state, 0 for the others.";
+    let mut family = out.family("porthole_camera_state", help);
+    for camera in cameras {
+        for state in CameraState::ALL {
+            let labels: &[(&str, &str)] = &[("camera", &camera.status.name), ("state", state.name())];
+            family.sample(labels, u8::from(camera.status.state == state));
+        }
+    }
+    let corrupt = "Frames that were not complete pictures, and were not published.";
+    let dropped = "Frames lost before they could be published: skipped by the driver, or too large.";
+    let reopens = "Times the source was opened again after a fault.";
+    type Count = fn(&Counters) -> &Counter;
+    let counts: [(&str, &str, Count); 6] = [
+        ("porthole_camera_frames_total", "Frames published to viewers.", |c| &c.frames),
+        ("porthole_camera_corrupt_frames_total", corrupt, |c| &c.corrupt),
+        ("porthole_camera_dropped_frames_total", dropped, |c| &c.dropped),
+        ("porthole_camera_reopens_total", reopens, |c| &c.reopens),
+        ("porthole_camera_stills_total", "Full-size stills taken beside the stream.", |c| &c.stills),
+        ("porthole_camera_failed_stills_total", "Full-size stills that failed.", |c| &c.failed_stills),
+    ];
+    for (name, help, count) in counts {
+        each(out, cameras, (name, help), |camera| Some(count(&camera.status.counters).get() as f64));
+    }
+    let age = "Time since the newest frame was captured; none before the first.";
+    type Gauge = fn(&CameraMetrics<'_>) -> Option<f64>;
+    let gauges: [(&str, &str, Gauge); 5] = [
+        ("porthole_camera_fps", "Recent frames a second.", |c| Some(c.status.counters.fps().into())),
+        ("porthole_camera_wanted_fps", "Frames a second as configured.", |c| {
+            Some(c.status.fps_wanted.into())
+        }),
+        ("porthole_camera_width_pixels", "Width of the newest frame.", |c| c.width),
+        ("porthole_camera_height_pixels", "Height of the newest frame.", |c| c.height),
+        ("porthole_camera_last_frame_age_seconds", age, |c| c.frame_age_s),
+    ];
+    for (name, help, gauge) in gauges {
+        each(out, cameras, (name, help), gauge);
+    }
+    let help = "Time to encode a raw picture as JPEG.";
+    let mut family = out.histogram_family("porthole_camera_encode_seconds", help);
+    for camera in cameras {
+        family.histogram(&[("camera", &camera.status.name)], &camera.status.counters.encode);
+    }
+}
+
+/// The rings between cameras and viewers.
+fn ring_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
+    let leases = "Leases that viewers hold while a frame is sent to them.";
+    let bytes = "Bytes of a slot. They take memory once written.";
+    let seen = "Published frames that at least one viewer leased.";
+    let overwritten = "Published frames that were replaced before any viewer leased them.";
+    type Figure = fn(&RingStats) -> f64;
+    let figures: [(&str, &str, Figure); 5] = [
+        ("porthole_ring_slots", "Slots for frames.", |ring| ring.slots as f64),
+        ("porthole_ring_leases", leases, |ring| ring.leased as f64),
+        ("porthole_ring_slot_bytes", bytes, |ring| ring.slot_bytes as f64),
+        ("porthole_ring_seen_frames_total", seen, |ring| ring.seen as f64),
+        ("porthole_ring_overwritten_frames_total", overwritten, |ring| ring.overwritten as f64),
+    ];
+    for (name, help, figure) in figures {
+        each(out, cameras, (name, help), |camera| Some(figure(&camera.ring)));
+    }
+}
+
+/// Viewers, and the frames sent to them.
+fn viewer_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>], server: &ServerState) {
+    type Figure = fn(&ViewerTotals) -> u64;
+    let figures: [(&str, &str, Figure); 6] = [
+        ("porthole_viewers", "Viewers that are connected.", |t| t.connected),
+        ("porthole_viewers_entered_total", "Viewers that ever connected.", |t| t.connected_total),
+        ("porthole_sent_frames_total", "Frames handed to the kernel for viewers.", |t| t.sent),
+        ("porthole_sent_bytes_total", "Bytes of frames handed to the kernel.", |t| t.bytes),
+        ("porthole_skipped_frames_total", "Frames that viewers were too slow for.", |t| t.skipped),
+        ("porthole_frames_in_flight", "Frames sent and not acknowledged yet.", |t| t.in_flight),
+    ];
+    for (name, help, figure) in figures {
+        let mut family = out.family(name, help);
+        for camera in cameras {
+            for kind in ViewerKind::ALL {
+                let labels: &[(&str, &str)] = &[("camera", &camera.status.name), ("kind", kind.name())];
+                family.sample(labels, figure(&camera.totals[kind as usize]));
+            }
+        }
+    }
+    let help = "Time from the capture of a frame until the kernel had all of it for a viewer.";
+    let mut family = out.histogram_family("porthole_delivery_age_seconds", help);
+    for camera in cameras {
+        family.histogram(&[("camera", &camera.status.name)], camera.ages);
+    }
+    let dropped = DropReason::ALL.map(|why| (why.name(), &server.viewers.dropped[why as usize]));
+    let help = "Viewers disconnected by the service, by the reason.";
+    labelled(out, ("porthole_viewers_dropped_total", help), "reason", &dropped);
+    let rejected = server.viewers.rejected.get();
+    out.family("porthole_viewers_refused_total", "Viewers rejected at a limit.").sample(&[], rejected);
+}
+
+/// Connections and requests, and why some were refused.
+fn connection_metrics(out: &mut Exposition, server: &ServerState) {
+    let counters = &server.counters;
+    // In this order, so that none has ended that was not counted.
+    let ended = counters.ended.get();
+    let accepted = counters.accepted.get();
+    let failed = "Failures to accept a connection, mostly for lack of descriptors.";
+    for (name, help, value) in [
+        ("porthole_connections", "Connections that are open.", accepted - ended),
+        ("porthole_connections_accepted_total", "Connections that were accepted.", accepted),
+        ("porthole_connections_refused_total", failed, counters.accept_failed.get()),
+    ] {
+        out.family(name, help).sample(&[], value);
+    }
+    let (total, per_address) = (&counters.rejected_total, &counters.rejected_per_address);
+    let rejected = [("connections", total), ("connections_per_address", per_address)];
+    let name = "porthole_connections_turned_away_total";
+    labelled(out, (name, "Connections rejected at a limit."), "limit", &rejected);
+    let dropped = [
+        ("crowded", &counters.evicted),
+        ("handshake", &counters.handshake_failed),
+        ("idle", &counters.idle),
+        ("malformed", &counters.malformed),
+        ("stalled", &counters.stalled),
+    ];
+    let help = "Connections closed by the service before they became viewers, by the reason.";
+    labelled(out, ("porthole_connections_dropped_total", help), "reason", &dropped);
+    let Some(tls) = &server.tls else { return };
+    let redirected = "Requests in plain HTTP that were redirected to HTTPS.";
+    let rejected = "Certificates that were not valid, so that the older one stayed in use.";
+    for (name, help, counter) in [
+        ("porthole_requests_redirected_total", redirected, &counters.redirected),
+        ("porthole_tls_reloads_total", "Certificates that replaced an older one.", &tls.reloads),
+        ("porthole_tls_rejected_total", rejected, &tls.rejected),
+    ] {
+        out.family(name, help).sample(&[], counter.get());
+    }
+}
+
+/// Requests that were denied, sessions, and addresses that must wait.
+fn access_metrics(out: &mut Exposition, access: &AccessCheck) {
+    let (counters, authenticator) = (&access.counters, &access.authenticator);
+    let help = "Requests without a valid token or password.";
+    out.family("porthole_requests_unauthorized_total", help).sample(&[], counters.unauthorized.get());
+    let help = "Requests whose credentials were not checked: too many wrong guesses from their address, or too many \
+                passwords being checked.";
+    let throttled = [("address", &counters.throttled), ("busy", &counters.busy)];
+    labelled(out, ("porthole_requests_throttled_total", help), "reason", &throttled);
+    let help = "Requests denied whatever their credentials: for another host, by a page of another site, or to change \
+                something without the admin role.";
+    let (host, origin, role) = (&counters.foreign_host, &counters.foreign_origin, &counters.not_admin);
+    let forbidden = [("host", host), ("origin", origin), ("role", role)];
+    labelled(out, ("porthole_requests_forbidden_total", help), "reason", &forbidden);
+    let help = "Browsers that are logged in with a password.";
+    out.family("porthole_sessions", help).sample(&[], authenticator.session_count());
+    let help = "Addresses that must wait before another guess of theirs is checked.";
+    out.family("porthole_locked_out_addresses", help).sample(&[], authenticator.locked_out_count());
+}

@@ -1,0 +1,290 @@
+//! The viewers: a registry that keeps their number within the limits, and what is counted about each of them and added up
+//! for those that have left.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use crate::camera::Camera;
+use crate::frame::Timestamp;
+use crate::ring::{OwnedLease, RingFull, Subscription};
+use crate::status::{Counter, Histogram};
+use crate::sync::lock;
+use crate::web::server::address::Peer;
+
+/// The way in which a viewer receives frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ViewerKind {
+    /// WebSocket, with frame headers and acknowledgements.
+    Porthole,
+    /// WebSocket, a bare JPEG in each message.
+    Bare,
+    /// WebSocket, base64 in JSON.
+    Tutorial,
+    /// Multipart over HTTP.
+    Mjpeg,
+    /// One frame over HTTP.
+    Snapshot,
+}
+
+impl ViewerKind {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Porthole, Self::Bare, Self::Tutorial, Self::Mjpeg, Self::Snapshot];
+
+    /// Its name in `/state` and `/metrics`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Porthole => "porthole.v1",
+            Self::Bare => "websocket",
+            Self::Tutorial => "tutorial",
+            Self::Mjpeg => "mjpeg",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
+/// Why the service disconnected a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DropReason {
+    /// It took no data within the write timeout.
+    Stalled,
+    /// It acknowledged no frame within the write timeout.
+    Unacknowledged,
+    /// It sent nothing within the pong timeout.
+    Silent,
+    /// It violated the WebSocket protocol.
+    Protocol,
+}
+
+impl DropReason {
+    pub(crate) const ALL: [Self; 4] = [Self::Stalled, Self::Unacknowledged, Self::Silent, Self::Protocol];
+
+    /// Its name in `/metrics`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Stalled => "stalled",
+            Self::Unacknowledged => "unacknowledged",
+            Self::Silent => "silent",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// The statistics of one viewer. Written by its task, read by `/state`.
+#[derive(Debug)]
+pub(crate) struct ViewerStats {
+    pub(crate) id: u64,
+    /// Index of its camera.
+    pub(crate) camera: usize,
+    pub(crate) kind: ViewerKind,
+    pub(crate) peer: Peer,
+    pub(crate) since: Timestamp,
+    pub(crate) sent: Counter,
+    pub(crate) skipped: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) in_flight: AtomicU32,
+    /// Microseconds from the capture of the newest frame sent until the kernel had all of it.
+    age_us: AtomicU64,
+    /// The same of every frame sent to any viewer of the camera.
+    ages: Arc<Histogram>,
+}
+
+impl ViewerStats {
+    pub(super) fn new(id: u64, camera: usize, kind: ViewerKind, peer: Peer, ages: Arc<Histogram>) -> Self {
+        let since = Timestamp::now();
+        let (sent, skipped, bytes, in_flight, age_us) = Default::default();
+        Self { id, camera, kind, peer, since, sent, skipped, bytes, in_flight, age_us, ages }
+    }
+
+    /// Counts a frame captured at `captured_at` that was handed to the kernel as `bytes`.
+    pub(super) fn frame_sent(&self, captured_at: Timestamp, skipped: u32, bytes: usize) {
+        self.sent.add(1);
+        self.skipped.add(skipped.into());
+        self.bytes.add(bytes as u64);
+        let age = Timestamp::now().since(captured_at);
+        self.age_us.store(age.as_micros() as u64, Relaxed);
+        self.ages.record(age);
+    }
+
+    /// Age in milliseconds of the newest frame sent, when the kernel had all of it.
+    pub(crate) fn age_ms(&self) -> f64 {
+        self.age_us.load(Relaxed) as f64 / 1000.0
+    }
+}
+
+/// The statistics of all viewers of one camera and kind, those that have left included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ViewerTotals {
+    /// Viewers that ever connected.
+    pub(crate) connected_total: u64,
+    /// Viewers that are connected now.
+    pub(crate) connected: u64,
+    pub(crate) sent: u64,
+    pub(crate) skipped: u64,
+    pub(crate) bytes: u64,
+    pub(crate) in_flight: u64,
+}
+
+impl ViewerTotals {
+    pub(super) fn add_connected(&mut self, stats: &ViewerStats) {
+        self.add_disconnected(stats);
+        self.connected += 1;
+        self.in_flight += u64::from(stats.in_flight.load(Relaxed));
+    }
+
+    pub(super) fn add_disconnected(&mut self, stats: &ViewerStats) {
+        self.connected_total += 1;
+        self.sent += stats.sent.get();
+        self.skipped += stats.skipped.get();
+        self.bytes += stats.bytes.get();
+    }
+}
+
+/// [`ViewerTotals`] of each [`ViewerKind`], by its number.
+pub(crate) type TotalsByKind = [ViewerTotals; ViewerKind::ALL.len()];
+
+/// The limit at which a viewer was rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ViewerRejected {
+    #[error(transparent)]
+    Total(#[from] RingFull),
+    #[error("your address has all of its {0} viewer places; raise limits.viewers_per_address to allow more")]
+    PerAddress(usize),
+}
+
+#[derive(Debug)]
+struct ViewerTable {
+    connected: Vec<Arc<ViewerStats>>,
+    /// For each camera, the totals of viewers that have left.
+    disconnected: Vec<TotalsByKind>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ViewerRegistry {
+    max_viewers: usize,
+    max_per_address: usize,
+    next_id: AtomicU64,
+    table: Mutex<ViewerTable>,
+    /// For each camera, the ages of frames when the kernel had them.
+    pub(crate) ages: Vec<Arc<Histogram>>,
+    /// Viewers that were disconnected, by the reason.
+    pub(crate) dropped: [Counter; DropReason::ALL.len()],
+    /// Viewers that were rejected at a limit.
+    pub(crate) rejected: Counter,
+}
+
+impl ViewerRegistry {
+    /// For at most `max_viewers` viewers, and `max_per_address` from one address.
+    pub(crate) fn new(max_viewers: usize, max_per_address: usize, cameras: usize) -> Arc<Self> {
+        let disconnected = vec![TotalsByKind::default(); cameras];
+        Arc::new(Self {
+            max_viewers,
+            max_per_address,
+            next_id: AtomicU64::new(1),
+            table: Mutex::new(ViewerTable { connected: Vec::new(), disconnected }),
+            ages: (0..cameras).map(|_| Arc::default()).collect(),
+            dropped: Default::default(),
+            rejected: Counter::default(),
+        })
+    }
+
+    /// The statistics of all connected viewers.
+    pub(crate) fn connected(&self) -> Vec<Arc<ViewerStats>> {
+        lock(&self.table).connected.clone()
+    }
+
+    /// For each camera, the totals of all viewers that ever connected.
+    pub(crate) fn totals(&self) -> Vec<TotalsByKind> {
+        let table = lock(&self.table);
+        let mut all = table.disconnected.clone();
+        for stats in &table.connected {
+            all[stats.camera][stats.kind as usize].add_connected(stats);
+        }
+        all
+    }
+
+    /// Registers a viewer of `camera`, the `index`th. Fails with [`ViewerRejected`] at a limit, which is counted.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        (index, camera): (usize, &Camera),
+        kind: ViewerKind,
+        peer: Peer,
+    ) -> Result<Viewer, ViewerRejected> {
+        let mut table = lock(&self.table);
+        let admitted = self.admit(&table, camera, peer).inspect_err(|_| self.rejected.add(1));
+        let subscription = admitted?;
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let stats = Arc::new(ViewerStats::new(id, index, kind, peer, Arc::clone(&self.ages[index])));
+        table.connected.push(Arc::clone(&stats));
+        let registration = ViewerRegistration { stats, registry: Arc::clone(self) };
+        Ok(Viewer { subscription, registration })
+    }
+
+    /// A subscription to `camera`, if there is room for another viewer.
+    fn admit(
+        &self,
+        table: &ViewerTable,
+        camera: &Camera,
+        peer: Peer,
+    ) -> Result<Subscription, ViewerRejected> {
+        if table.connected.len() == self.max_viewers {
+            return Err(RingFull { max_viewers: self.max_viewers }.into());
+        }
+        let group = peer.address_group();
+        let in_group =
+            table.connected.iter().filter(|other| group.is_some() && other.peer.address_group() == group);
+        if in_group.count() >= self.max_per_address {
+            return Err(ViewerRejected::PerAddress(self.max_per_address));
+        }
+        Ok(camera.subscribe()?)
+    }
+}
+
+/// A viewer of one camera.
+#[derive(Debug)]
+pub(crate) struct Viewer {
+    pub(super) subscription: Subscription,
+    pub(super) registration: ViewerRegistration,
+}
+
+impl Viewer {
+    /// Takes the newest frame in exchange for the subscription. The viewer stays registered until the frame is dropped.
+    pub(super) fn into_frame(self) -> Option<LeasedFrame> {
+        Some(LeasedFrame { lease: self.subscription.into_lease()?, _registration: self.registration })
+    }
+}
+
+/// The entry of a viewer in the registry, removed when dropped.
+#[derive(Debug)]
+pub(super) struct ViewerRegistration {
+    pub(super) stats: Arc<ViewerStats>,
+    registry: Arc<ViewerRegistry>,
+}
+
+impl ViewerRegistration {
+    /// Counts that the service disconnects this viewer.
+    pub(super) fn count_dropped(&self, why: DropReason) {
+        self.registry.dropped[why as usize].add(1);
+    }
+}
+
+impl Drop for ViewerRegistration {
+    fn drop(&mut self) {
+        let (mut table, stats) = (lock(&self.registry.table), &self.stats);
+        table.connected.retain(|other| other.id != stats.id);
+        table.disconnected[stats.camera][stats.kind as usize].add_disconnected(stats);
+    }
+}
+
+/// The frame of a viewer that wants a single one.
+#[derive(Debug)]
+pub(super) struct LeasedFrame {
+    pub(super) lease: OwnedLease,
+    _registration: ViewerRegistration,
+}
+
+impl AsRef<[u8]> for LeasedFrame {
+    fn as_ref(&self) -> &[u8] {
+        self.lease.as_ref()
+    }
+}
