@@ -1,8 +1,8 @@
 //! Unpacks packed 4:2:2 into planes, as the encoder needs them: the only loop over every pixel in this crate.
 //!
 //! Each instruction set has its own code for two rows at a time; all give the same bytes. The compiler does not vectorise
-//! the plain loop for SSE2. It takes eight times as long, which would be a quarter of the encoding time. AVX2 would save another 0.02 ms of a
-//! picture of 1080p. All vector code is in this file; everything else about JPEG is beside it.
+//! the plain loop for SSE2. It takes eight times as long, which would be a quarter of the encoding time. AVX2 would save
+//! another 0.02 ms of a picture of 1080p. All vector code is in this file; everything else about JPEG is beside it.
 #![allow(unsafe_code)]
 
 use crate::frame::PixelFormat;
