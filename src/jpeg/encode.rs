@@ -28,6 +28,7 @@ pub struct RawPicture<'a> {
 }
 
 /// Encodes raw pictures as JPEG. Reuses its planes for every picture.
+#[derive(Debug)]
 pub struct JpegEncoder {
     compressor: Compressor,
     /// Shared with the strip encoder's threads only while they encode.
@@ -37,12 +38,6 @@ pub struct JpegEncoder {
     subsampling: Subsampling,
     /// For pictures of this size; `None` inside where one thread encodes the whole picture.
     strips: Option<(Resolution, Option<StripEncoder>)>,
-}
-
-impl std::fmt::Debug for JpegEncoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JpegEncoder").field("instructions", &self.instructions).finish_non_exhaustive()
-    }
 }
 
 impl JpegEncoder {

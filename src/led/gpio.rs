@@ -35,6 +35,7 @@ impl LineName {
 }
 
 /// A requested line of a GPIO chip.
+#[derive(Debug)]
 pub(super) struct GpioLine(Request);
 
 impl GpioLine {

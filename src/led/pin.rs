@@ -11,12 +11,14 @@ use super::line::{LedLine, LedSettings};
 use super::sysfs::SysfsLed;
 
 /// An opened LED.
+#[derive(Debug)]
 pub(super) struct LedPin {
     driver: Driver,
     active_low: bool,
 }
 
 /// What sets the level of the LED.
+#[derive(Debug)]
 enum Driver {
     Gpio(GpioLine),
     Sysfs(SysfsLed),

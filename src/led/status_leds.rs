@@ -4,7 +4,6 @@
 //! sleeps until the status changes or the next step of a pattern is due.
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::io;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::frame::Timestamp;
 use crate::status::Watcher;
 
 /// An opened LED.
+#[derive(Debug)]
 struct StatusLed<P> {
     role: LedRole,
     line: LedLine,
@@ -44,15 +44,10 @@ pub struct LedInfo {
 }
 
 /// The opened LEDs. All are dark.
+#[derive(Debug)]
 pub struct StatusLeds {
     leds: Vec<StatusLed<LedPin>>,
     infos: Vec<LedInfo>,
-}
-
-impl fmt::Debug for StatusLeds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.infos).finish()
-    }
 }
 
 impl StatusLeds {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use log::{info, warn};
 use nix::fcntl::FlockArg;
+use porthole::storage;
 
 use super::error::ReleaseError;
 use super::slots::{Release, SlotTable, Slots};
@@ -66,10 +67,7 @@ pub(super) fn choose(slots: &Slots, places: &Places) -> Result<(), ReleaseError>
 fn relink(link: &Path, program: &Path) -> io::Result<()> {
     link.parent().map_or(Ok(()), fs::create_dir_all)?;
     let aside = link.with_extension("new");
-    match fs::remove_file(&aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    storage::remove(&aside)?;
     symlink(program, &aside)?;
     fs::rename(&aside, link)
 }

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Display};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use blake2::{Blake2b512, Digest};
@@ -162,20 +162,11 @@ impl Slots {
 
 /// The checksum of a file, as `b2sum` writes it.
 pub(super) fn sum(path: &Path) -> io::Result<String> {
-    let mut hash = Blake2b512::new();
-    io::copy(&mut File::open(path)?, &mut Hashing(&mut hash))?;
-    Ok(HEXLOWER.encode(&hash.finalize()))
-}
-
-struct Hashing<'a>(&'a mut Blake2b512);
-
-impl io::Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    let (mut file, mut hash, mut chunk) = (File::open(path)?, Blake2b512::new(), vec![0; 64 * 1024]);
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(HEXLOWER.encode(&hash.finalize())),
+            read => hash.update(&chunk[..read]),
+        }
     }
 }

@@ -17,7 +17,6 @@ mod complete;
 mod context;
 mod error;
 mod files;
-mod keys;
 mod network;
 mod render;
 mod ssh_key;

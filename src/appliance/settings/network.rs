@@ -1,19 +1,84 @@
-//! Validation of `network.toml`. It reports all mistakes at once, as each attempt takes a walk with the card.
+//! The keys of `network.toml`, and their validation. It reports all mistakes at once, as each attempt takes a walk with the
+//! card. No error shows a secret.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 
-use porthole::document::{self, DocumentError, OneOrMore, Spanned, ToToml, line_of};
+use porthole::document::{
+    self, DeValue, DocumentError, FromToml, OneOrMore, Spanned, ToToml, line_of, toml_table,
+};
 use porthole::web::PasswordHash;
 use serde::Serialize;
 
 use super::address::{Addresses, Subnet};
 use super::error::SettingsError;
-use super::keys::{AddressKeys, NetworkFile, Secret, WifiSection};
 use super::text::own_lines;
 use super::{ssh_key, wifi};
+
+toml_table! {
+    /// The whole file.
+    #[derive(Debug, Default)]
+    struct NetworkFile {
+        hostname: Option<Spanned<String>>,
+        password: Option<Spanned<Secret>>,
+        admin_password: Option<Spanned<Secret>>,
+        ssh_key: Option<Spanned<OneOrMore>>,
+        wifi: Option<Spanned<WifiSection>>,
+        ethernet: Option<Spanned<AddressKeys>>,
+    }
+}
+
+toml_table! {
+    /// `[wifi]`
+    #[derive(Debug, Default)]
+    struct WifiSection {
+        country: Option<Spanned<String>>,
+        ssid: Option<Spanned<String>>,
+        passphrase: Option<Spanned<Secret>>,
+        open: Option<Spanned<bool>>,
+        hidden: Option<Spanned<bool>>,
+        address: Option<Spanned<OneOrMore>>,
+        gateway: Option<Spanned<OneOrMore>>,
+        dns: Option<Spanned<OneOrMore>>,
+    }
+}
+
+toml_table! {
+    /// `[ethernet]`, and the same keys of `[wifi]`.
+    #[derive(Debug, Default)]
+    struct AddressKeys {
+        address: Option<Spanned<OneOrMore>>,
+        gateway: Option<Spanned<OneOrMore>>,
+        dns: Option<Spanned<OneOrMore>>,
+    }
+}
+
+/// Text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl FromToml for Secret {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        let text = String::from_toml(value, span.clone());
+        // Its own message has the value.
+        text.map(Self).map_err(|_| DocumentError::new(&span, "must be text in quotes".into()))
+    }
+}
+
+impl ToToml for Secret {
+    fn to_toml(&self) -> String {
+        "***".into()
+    }
+}
 
 /// The network of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

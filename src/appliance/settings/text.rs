@@ -39,12 +39,9 @@ pub(super) fn without(text: &str, secrets: &[(&'static str, Range<usize>)]) -> S
     lines.sort_by_key(|(_, lines)| lines.start);
     let (mut clean, mut from) = (String::with_capacity(text.len()), 0);
     for (key, lines) in lines {
-        clean.push_str(&text[from..lines.start]);
-        clean.push_str("# ");
-        clean.push_str(key);
-        clean.push_str(
-            " = \"...\"   # has been applied and taken out of this file; write it again to change it",
-        );
+        let before = &text[from..lines.start];
+        let note = "has been applied and taken out of this file; write it again to change it";
+        clean += &format!("{before}# {key} = \"...\"   # {note}");
         from = lines.end;
     }
     clean.push_str(&text[from..]);
