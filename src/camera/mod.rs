@@ -13,7 +13,7 @@
 //! | `source/` | one file per kind of source, and what only sources use. A new kind of source goes here |
 //! | `v4l2/` | V4L2 devices: ioctls, finding and listing them, negotiating a mode, controls, streaming |
 //! | `settings`, `error`, `source_spec` | what the folders above share |
-//! | `control`, `shell_command`, `spawn_lock`, `wake` | the same, without imports within the room |
+//! | `control`, `shell_command`, `wake` | the same, without imports within the room |
 
 mod capture;
 mod control;
@@ -23,7 +23,6 @@ mod settings;
 mod shell_command;
 pub(crate) mod source;
 mod source_spec;
-mod spawn_lock;
 mod v4l2;
 mod wake;
 

@@ -585,3 +585,21 @@ fn cameras_are_listed_with_all_they_can_do() {
         assert!(out.lines().any(|shown| shown == line), "no line {line:?} in\n{out}");
     }
 }
+
+#[test]
+fn a_descriptor_that_does_not_tell_its_node_is_found_by_the_camera_it_reports() {
+    let scratch = Scratch::new();
+    let (_, cameras) = Camera::pair(&scratch.path("")).unwrap();
+    let cameras = cameras.map(|camera| camera.with("formats", "MJPG:640x480@30").with("hides_node", true));
+    let config = "[[camera]]\nname = \"one\"\nsource = \"/dev/video90\"\n[[camera]]\nname = \"two\"\nsource = \"/dev/video91\"\n";
+    let file = scratch.file("porthole.toml", config);
+    let service = Porthole::with_cameras(&cameras, &["--config", file.to_str().unwrap()]);
+    std::thread::scope(|scope| {
+        for name in ["one", "two"] {
+            let path = format!("/cameras/{name}/ws");
+            scope.spawn(move || Client::porthole(service.address, &path).acknowledged());
+        }
+    });
+    let cameras = service.state()["cameras"].clone();
+    assert_eq!([&cameras[0]["card"], &cameras[1]["card"]], [&json!("Camera 0"), &json!("Camera 1")]);
+}

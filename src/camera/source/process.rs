@@ -8,14 +8,15 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use log::warn;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::camera::shell_command::ShellCommand;
-use crate::camera::spawn_lock::spawn_lock;
 use crate::camera::wake::{WaitResult, Waker};
 use crate::frame::Timestamp;
 
@@ -27,6 +28,8 @@ const EXIT_GRACE: Duration = Duration::from_millis(200);
 const EXIT_POLL: Duration = Duration::from_millis(5);
 /// Bytes kept of the last line that a command wrote to its standard error.
 const MAX_LINE: usize = 200;
+/// Most descriptors that are marked one by one, which takes 10 ms. The service uses a few hundred.
+const MAX_DESCRIPTORS: libc::rlim_t = 65_536;
 /// SIGKILL as [`ExitStatusExt::signal`] reports it.
 const SIGKILL: i32 = Signal::SIGKILL as i32;
 
@@ -47,12 +50,14 @@ impl ShellProcess {
         shell.arg("-c").arg(command.with_passwords()).process_group(0);
         shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The kernel kills the child when the thread that started it ends in any way, also by SIGKILL.
-        // SAFETY: between fork and exec the closure makes one system call that is allowed there, and does not allocate.
-        unsafe { shell.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
-        let mut child = {
-            let _lock = spawn_lock();
-            shell.spawn()?
+        // SAFETY: between fork and exec the closure makes system calls that are allowed there, and does not allocate.
+        unsafe {
+            shell.pre_exec(|| {
+                keep_descriptors_from_child();
+                Ok(set_pdeathsig(Signal::SIGKILL)?)
+            })
         };
+        let mut child = shell.spawn()?;
         let group = Pid::from_raw(child.id() as i32);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let stdout = stdout.ok_or_else(|| io::Error::other("its standard output is no pipe"))?;
@@ -123,6 +128,24 @@ impl ShellProcess {
             std::thread::sleep(EXIT_POLL);
         }
         true
+    }
+}
+
+/// Sets O_CLOEXEC on all descriptors but the standard ones, in the child. rscam opens devices without it, and a child that
+/// inherits a device keeps it busy.
+fn keep_descriptors_from_child() {
+    // SAFETY: the calls read and write flags of descriptors, and no memory but `limit`.
+    unsafe {
+        // By number, as the function is not in every C library. Before Linux 5.11 the kernel does not know the flag.
+        let (first, last, flags) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        if Errno::result(libc::syscall(libc::SYS_close_range, first, last, flags)).is_ok() {
+            return;
+        }
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        for fd in 3..limit.rlim_cur.min(MAX_DESCRIPTORS) as i32 {
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
     }
 }
 

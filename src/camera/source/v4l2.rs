@@ -81,7 +81,7 @@ impl V4l2Source {
         };
         debug!("{name}: requesting {} {} at {} fps", mode.format, mode.resolution, mode.fps);
         let format = device.start(&formats, &mode)?;
-        self.controls.camera_opened(device.device(), capability.clone());
+        self.controls.camera_opened(&path, device.device(), capability.clone());
         let info = SourceInfo {
             driver: capability.driver,
             card: capability.card,

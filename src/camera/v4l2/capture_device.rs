@@ -48,7 +48,7 @@ impl CaptureDevice {
     /// Opens the device at `path`.
     pub(in crate::camera) fn open(path: &Path) -> io::Result<Self> {
         let path = path.display().to_string();
-        Ok(Self { owner: DeviceOwner::open(|| Camera::new(&path))?, path })
+        Ok(Self { owner: DeviceOwner::open(Path::new(&path), || Camera::new(&path))?, path })
     }
 
     pub(in crate::camera) fn device(&self) -> Device<'_> {
@@ -162,11 +162,6 @@ impl CaptureDevice {
 pub(super) fn query_formats(path: &Path) -> io::Result<DeviceFormats> {
     // The rate only selects one of a range of rates, which does not matter here.
     CaptureDevice::open(path)?.formats(30.0)
-}
-
-/// Whether the capture node at `path` offers a supported format.
-pub(super) fn is_camera(path: &Path) -> bool {
-    query_formats(path).is_ok_and(|formats| !formats.supported.is_empty())
 }
 
 fn resolution(width: u32, height: u32) -> Option<Resolution> {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, TryLockError};
 
@@ -16,7 +17,7 @@ use log::{debug, warn};
 use super::controls::{read_controls, set_control};
 use super::ioctl::{Capability, Device};
 use super::locate::{DeviceLocator, LocatedDevice};
-use super::nodes::query;
+use super::nodes::open_node;
 use crate::camera::control::{Control, ControlError, ControlKind, ControlValue};
 use crate::camera::error::SourceError;
 use crate::sync::lock;
@@ -60,8 +61,8 @@ impl ControlStore {
     }
 
     /// The camera was opened: sets all values.
-    pub(in crate::camera) fn camera_opened(&self, device: Device<'_>, capability: Capability) {
-        lock(&self.locator).camera_opened(capability);
+    pub(in crate::camera) fn camera_opened(&self, path: &Path, device: Device<'_>, capability: Capability) {
+        lock(&self.locator).camera_opened(path, capability);
         let values = lock(&self.values).clone();
         let mut failed: Vec<_> = values.iter().map(|(name, value)| (name, value, None)).collect();
         // Twice, as a control may be inactive until another one is set.
@@ -83,20 +84,21 @@ impl ControlStore {
 
     /// All controls of the camera, whether or not it is open.
     pub(in crate::camera) fn list(&self) -> Result<Vec<Control>, ControlError> {
-        self.with_device(|path| query(path, read_controls).map_err(|error| unavailable(path, &error)))
+        self.with_device(|path| {
+            let controls = open_node(path).and_then(|node| read_controls(Device::new(node.as_fd())));
+            controls.map_err(|error| unavailable(path, &error))
+        })
     }
 
     /// Sets a control now, and whenever the camera is opened. Returns the control with its new value.
     pub(in crate::camera) fn set(&self, name: &str, value: &ControlValue) -> Result<Control, ControlError> {
         let control = self.with_device(|path| {
-            let set = query(path, |device| {
-                Ok(set_control(device, name, value).and_then(|()| {
-                    let controls = read_controls(device).unwrap_or_default();
-                    let control = controls.into_iter().find(|control| control.name == name);
-                    control.ok_or_else(|| ControlError::Unavailable("the camera is gone".into()))
-                }))
-            });
-            set.unwrap_or_else(|error| Err(unavailable(path, &error)))
+            let node = open_node(path).map_err(|error| unavailable(path, &error))?;
+            let device = Device::new(node.as_fd());
+            set_control(device, name, value)?;
+            let controls = read_controls(device).unwrap_or_default();
+            let control = controls.into_iter().find(|control| control.name == name);
+            control.ok_or_else(|| ControlError::Unavailable("the camera is gone".into()))
         })?;
         // A button is an action, which must not be repeated.
         if control.kind != ControlKind::Button {

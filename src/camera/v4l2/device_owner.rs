@@ -1,13 +1,20 @@
 //! Finds the descriptor that rscam hides. Goes when rscam goes.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::stat::fstat;
 
 use super::ioctl::Device;
-use crate::camera::spawn_lock::spawn_lock;
+use super::nodes::open_node;
+use crate::sync::lock;
 
 /// The owner of an open V4L2 device, and the descriptor that it hides.
 #[derive(Debug)]
@@ -17,20 +24,22 @@ pub(super) struct DeviceOwner<T> {
 }
 
 impl<T> DeviceOwner<T> {
-    /// Runs `open` and finds the V4L2 descriptor that it opened. The result of `open` must own the descriptor for as long as
-    /// it lives. Sets O_CLOEXEC and O_NONBLOCK.
+    /// Runs `open`, which opens the device at `path`, and finds the descriptor. The result of `open` must own the descriptor
+    /// for as long as it lives. Sets O_CLOEXEC and O_NONBLOCK.
     ///
-    /// Other threads may open and close other files meanwhile, but video devices only with the spawn lock. So the one new
-    /// descriptor that answers as a video device is the right one. If another device is closed at the same time and its
-    /// number is reused, no new descriptor is found: this fails, and the next attempt succeeds.
-    pub(super) fn open(open: impl FnOnce() -> io::Result<T>) -> io::Result<Self> {
-        let _lock = spawn_lock();
-        let before = video_descriptors()?;
+    /// All other descriptors of this process have O_CLOEXEC, so the right one is that of the node without it.
+    pub(super) fn open(path: &Path, open: impl FnOnce() -> io::Result<T>) -> io::Result<Self> {
+        let node = fs::metadata(path)?.rdev();
+        let opening = opening_lock(node);
+        let _alone = lock(&opening);
         let owner = open()?;
-        let new = video_descriptors()?.into_iter().find(|fd| !before.contains(fd));
-        let fd = new.ok_or_else(|| {
-            io::Error::other("opened, but it does not answer VIDIOC_QUERYCAP as a camera does")
-        })?;
+        let is_of_node = |&fd: &RawFd| fstat(borrow(fd)).is_ok_and(|stat| stat.st_rdev == node);
+        let mut found = inheritable_descriptors()?.into_iter().find(is_of_node);
+        if found.is_none() {
+            found = find_by_capability(path)?;
+        }
+        let fd =
+            found.ok_or_else(|| io::Error::other("opened, but its descriptor is not found; try again"))?;
         let opened = Self { owner, fd };
         let device = opened.device();
         fcntl(device.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
@@ -41,8 +50,7 @@ impl<T> DeviceOwner<T> {
 
     /// The open device.
     pub(super) fn device(&self) -> Device<'_> {
-        // SAFETY: `owner` keeps the descriptor open, and `self` is borrowed meanwhile.
-        Device::new(unsafe { BorrowedFd::borrow_raw(self.fd) })
+        Device::new(borrow(self.fd))
     }
 
     pub(super) fn owner(&self) -> &T {
@@ -54,26 +62,62 @@ impl<T> DeviceOwner<T> {
     }
 }
 
-/// The descriptors of this process that are video devices.
-fn video_descriptors() -> io::Result<Vec<RawFd>> {
-    let all: io::Result<Vec<RawFd>> = std::fs::read_dir("/proc/self/fd")?
+/// Borrows a descriptor of this process for one call, or for as long as its owner is borrowed.
+fn borrow<'fd>(fd: RawFd) -> BorrowedFd<'fd> {
+    // SAFETY: either `DeviceOwner::owner` keeps the descriptor open, or the descriptor was listed just now. One that was closed
+    // meanwhile makes the query fail, and one that was opened again is queried instead. Both are harmless.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// The lock for openings of one node. Two openings of the same node at once would find each other's descriptor.
+fn opening_lock(node: u64) -> Arc<Mutex<()>> {
+    static OPENINGS: Mutex<BTreeMap<u64, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    Arc::clone(lock(&OPENINGS).entry(node).or_default())
+}
+
+/// The descriptors of this process without O_CLOEXEC, except the standard ones.
+fn inheritable_descriptors() -> io::Result<Vec<RawFd>> {
+    let all: io::Result<Vec<RawFd>> = fs::read_dir("/proc/self/fd")?
         .map(|entry| entry?.file_name().to_string_lossy().parse().map_err(io::Error::other))
         .collect();
-    let is_video = |&fd: &RawFd| {
-        // SAFETY: the descriptor may have been closed meanwhile, as that of the listing itself; then the query fails. If it was
-        // reused, the query goes to the new file. Both are harmless.
-        Device::new(unsafe { BorrowedFd::borrow_raw(fd) }).capability().is_ok()
+    let is_inheritable = |&fd: &RawFd| fd > 2 && fcntl(borrow(fd), FcntlArg::F_GETFD) == Ok(0);
+    Ok(all?.into_iter().filter(is_inheritable).collect())
+}
+
+/// The descriptor that reports the same camera as the node at `path`. Under libcamerify a device is opened as an eventfd, which
+/// has no node.
+fn find_by_capability(path: &Path) -> io::Result<Option<RawFd>> {
+    let node = open_node(path)?;
+    let Ok(camera) = Device::new(node.as_fd()).capability() else { return Ok(None) };
+    let is_camera = |&fd: &RawFd| {
+        Device::new(borrow(fd)).capability().is_ok_and(|capability| capability.is_same_camera(&camera))
     };
-    Ok(all?.into_iter().filter(is_video).collect())
+    Ok(inheritable_descriptors()?.into_iter().find(is_camera))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
+    fn inheritable(path: &str) -> io::Result<fs::File> {
+        let file = fs::File::open(path)?;
+        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(file)
+    }
+
     #[test]
-    fn a_file_that_is_no_video_device_is_an_error() {
-        let error = DeviceOwner::open(|| std::fs::File::open("/dev/null")).unwrap_err();
-        assert!(error.to_string().contains("VIDIOC_QUERYCAP"), "{error}");
+    fn the_descriptor_is_found_by_its_node_among_others() {
+        let _others = [inheritable("/dev/null").unwrap(), fs::File::open("/dev/zero").unwrap()];
+        let opened = DeviceOwner::open(Path::new("/dev/zero"), || inheritable("/dev/zero")).unwrap();
+        assert_eq!(opened.fd, opened.owner.as_raw_fd());
+        assert_eq!(fcntl(&opened.owner, FcntlArg::F_GETFD), Ok(FdFlag::FD_CLOEXEC.bits()));
+    }
+
+    #[test]
+    fn a_file_that_is_not_found_is_an_error() {
+        let error = DeviceOwner::open(Path::new("/dev/full"), || fs::File::open("/dev/full")).unwrap_err();
+        assert!(error.to_string().contains("is not found"), "{error}");
     }
 }

@@ -100,6 +100,18 @@ impl Capability {
     }
 }
 
+/// `struct v4l2_fmtdesc`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawFormatDescription {
+    index: u32,
+    kind: u32,
+    flags: u32,
+    description: [u8; 32],
+    fourcc: [u8; 4],
+    rest: [u32; 4],
+}
+
 /// `struct v4l2_pix_format`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -192,8 +204,11 @@ pub(in crate::camera) struct BufferInfo {
 }
 
 mod calls {
-    use crate::camera::v4l2::ioctl::{RawBuffer, RawCapability, RawFormat, RawStreamParm};
+    use crate::camera::v4l2::ioctl::{
+        RawBuffer, RawCapability, RawFormat, RawFormatDescription, RawStreamParm,
+    };
     nix::ioctl_read!(querycap, b'V', 0, RawCapability);
+    nix::ioctl_readwrite!(enum_fmt, b'V', 2, RawFormatDescription);
     nix::ioctl_readwrite!(g_fmt, b'V', 4, RawFormat);
     nix::ioctl_readwrite!(s_fmt, b'V', 5, RawFormat);
     nix::ioctl_readwrite!(querybuf, b'V', 9, RawBuffer);
@@ -233,6 +248,24 @@ impl<'fd> Device<'fd> {
         unsafe { calls::querycap(self.0.as_raw_fd(), &mut raw) }?;
         let caps = if raw.capabilities & CAP_DEVICE_CAPS != 0 { raw.device_caps } else { raw.capabilities };
         Ok(Capability { driver: text(&raw.driver), card: text(&raw.card), bus: text(&raw.bus_info), caps })
+    }
+
+    /// VIDIOC_ENUM_FMT: the four-character codes of all formats.
+    pub(super) fn formats(self) -> impl Iterator<Item = [u8; 4]> {
+        // No driver has as many. One that never ends the list would make this endless.
+        (0..256).map_while(move |index| {
+            let mut raw = RawFormatDescription {
+                index,
+                kind: CAPTURE,
+                flags: 0,
+                description: [0; 32],
+                fourcc: [0; 4],
+                rest: [0; 4],
+            };
+            // SAFETY: the kernel reads and writes one v4l2_fmtdesc, which is the layout of `raw`.
+            unsafe { calls::enum_fmt(self.0.as_raw_fd(), &mut raw) }.ok()?;
+            Some(raw.fourcc)
+        })
     }
 
     /// VIDIOC_G_FMT: the current format.
@@ -313,6 +346,7 @@ mod tests {
     fn structures_have_the_sizes_of_the_kernel() {
         let wide = cfg!(target_pointer_width = "64");
         assert_eq!(size_of::<RawCapability>(), 104);
+        assert_eq!(size_of::<RawFormatDescription>(), 64);
         assert_eq!(size_of::<RawFormat>(), if wide { 208 } else { 204 });
         assert_eq!(size_of::<RawStreamParm>(), 204);
         assert_eq!(size_of::<RawBuffer>(), if wide { 88 } else { 68 });

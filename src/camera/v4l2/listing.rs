@@ -3,19 +3,26 @@
 
 use std::fmt;
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::capture_device::query_formats;
 use super::controls::read_controls;
 use super::formats::is_raw_sensor;
-use super::ioctl::{Capability, NodeKind};
+use super::ioctl::{Capability, Device, NodeKind};
 use super::negotiate::OfferedFormat;
-use super::nodes::{entries, query, video_nodes};
+use super::nodes::{entries, open_node, video_nodes};
 use crate::camera::control::Control;
 use crate::frame::PixelFormat;
 
 /// The folders of udev's stable names: by the identity of the camera, and by its port.
 const STABLE_NAMES: [&str; 2] = ["/dev/v4l/by-id", "/dev/v4l/by-path"];
+
+/// Time for all devices to answer. They are asked at the same time; one that hangs is listed without details.
+const LISTING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One video device.
 #[derive(Debug)]
@@ -41,24 +48,36 @@ pub fn list() -> Vec<DeviceListing> {
         .flat_map(|folder| entries(Path::new(folder)))
         .filter_map(|link| Some((fs::canonicalize(&link).ok()?, link)))
         .collect();
-    let listing = |path: PathBuf| {
+    let (nodes, until) = (video_nodes(), Instant::now() + LISTING_TIMEOUT);
+    let answers = nodes.iter().map(|path| {
+        let (path, (answer, answered)) = (path.clone(), channel());
+        thread::spawn(move || answer.send(details(&path).map_err(|error| error.to_string())));
+        answered
+    });
+    let answers: Vec<_> = answers.collect();
+    let listing = |(path, answered): (PathBuf, Receiver<_>)| {
+        let left = until.saturating_duration_since(Instant::now());
+        let silent = |_| Err(format!("nothing within {} s", LISTING_TIMEOUT.as_secs()));
+        let details = answered.recv_timeout(left).unwrap_or_else(silent);
         let mut stable_names: Vec<_> =
             links.iter().filter(|(node, _)| *node == path).map(|(_, link)| link.clone()).collect();
         stable_names.sort();
-        DeviceListing { details: details(&path).map_err(|error| error.to_string()), stable_names, path }
+        DeviceListing { path, stable_names, details }
     };
-    video_nodes().into_iter().map(listing).collect()
+    nodes.into_iter().zip(answers).map(listing).collect()
 }
 
 fn details(path: &Path) -> std::io::Result<DeviceDetails> {
-    let capability = query(path, |device| device.capability())?;
+    let node = open_node(path)?;
+    let device = Device::new(node.as_fd());
+    let capability = device.capability()?;
     if capability.kind() != NodeKind::Capture {
         return Ok(DeviceDetails { capability, supported: vec![], unsupported: vec![], controls: vec![] });
     }
     let formats = query_formats(path)?;
     let is_supported = |code: &[u8; 4]| PixelFormat::from_fourcc(*code).is_some();
     let unsupported = formats.fourccs.into_iter().filter(|code| !is_supported(code)).collect();
-    let controls = query(path, read_controls)?;
+    let controls = read_controls(device)?;
     Ok(DeviceDetails { capability, supported: formats.supported, unsupported, controls })
 }
 

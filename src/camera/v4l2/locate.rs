@@ -1,15 +1,15 @@
 //! Finds the device of a configured camera.
 //!
 //! A camera that is plugged in again while its old node is still open gets another number. So a camera that was opened
-//! before is found by what it reports about itself.
+//! before is found by what it reports about itself. Its own node is looked at first, and others only when it is not there.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use super::capture_device::is_camera;
-use super::ioctl::{Capability, NodeKind};
-use super::nodes::{capabilities, capture_node_beside, video_nodes};
+use super::ioctl::Capability;
+use super::nodes::{NodeReport, ask, look_at, video_nodes};
 use crate::camera::error::SourceError;
 use crate::frame::Timestamp;
 
@@ -24,20 +24,21 @@ pub(super) struct DeviceLocator {
     configured: Option<PathBuf>,
     /// The camera that was opened before.
     known: Option<KnownCamera>,
-    /// The devices at the last search.
-    devices: Devices,
+    /// Reports of the nodes that were there when the camera was opened or lost: other cameras.
+    neighbours: Option<Receiver<NodeReport>>,
+    /// The nodes that were asked for these reports.
+    asked_nodes: Vec<PathBuf>,
     /// The nodes at the last search without success.
     searched_nodes: Vec<PathBuf>,
     /// When that search was.
     searched_at: Timestamp,
 }
 
-/// Video nodes with their capabilities.
-type Devices = Vec<(PathBuf, Capability)>;
-
 /// A camera that was opened before.
 #[derive(Debug)]
 struct KnownCamera {
+    /// Its node, when it was opened.
+    path: PathBuf,
     capability: Capability,
     /// Ports of other cameras of the same model: those that were there together with it, or right after it was lost. A camera
     /// of the same model in any other port is this camera, moved to that port.
@@ -45,27 +46,32 @@ struct KnownCamera {
 }
 
 impl KnownCamera {
-    /// Remembers the cameras of the same model in `devices` as other cameras.
-    fn add_others(&mut self, devices: &[(PathBuf, Capability)]) {
-        for (_, found) in devices {
-            if self.capability.is_same_model(found)
-                && !self.capability.is_same_camera(found)
+    /// Remembers cameras of the same model as other cameras.
+    fn add_others(&mut self, others: impl Iterator<Item = NodeReport>) {
+        for NodeReport { capability: found, .. } in others {
+            if self.capability.is_same_model(&found)
+                && !self.capability.is_same_camera(&found)
                 && !self.other_ports.contains(&found.bus)
             {
-                self.other_ports.push(found.bus.clone());
+                self.other_ports.push(found.bus);
             }
         }
     }
 
-    /// The node of this camera among `devices`.
-    fn find<'a>(&self, devices: &'a [(PathBuf, Capability)]) -> Option<&'a Path> {
-        let same_port = devices.iter().find(|(_, caps)| self.capability.is_same_camera(caps));
-        let mut moved = devices
-            .iter()
-            .filter(|(_, caps)| self.capability.is_same_model(caps) && !self.other_ports.contains(&caps.bus));
+    fn is_at_its_node(&self) -> bool {
+        let reports = if self.path.exists() { look_at(std::slice::from_ref(&self.path)) } else { Vec::new() };
+        reports.iter().any(|report| self.capability.is_same_camera(&report.capability))
+    }
+
+    /// The node of this camera among `nodes`.
+    fn find<'a>(&self, nodes: &'a [NodeReport]) -> Option<&'a Path> {
+        let same_port = nodes.iter().find(|node| self.capability.is_same_camera(&node.capability));
+        let mut moved = nodes.iter().filter(|NodeReport { capability: found, .. }| {
+            self.capability.is_same_model(found) && !self.other_ports.contains(&found.bus)
+        });
         // Of two new cameras of the same model, either may be it.
         let moved = moved.next().filter(|_| moved.next().is_none());
-        same_port.or(moved).map(|(path, _)| path.as_path())
+        same_port.or(moved).map(|node| node.path.as_path())
     }
 }
 
@@ -82,65 +88,95 @@ impl DeviceLocator {
         Self {
             configured,
             known: None,
-            devices: Vec::new(),
+            neighbours: None,
+            asked_nodes: Vec::new(),
             searched_nodes: Vec::new(),
             searched_at: Timestamp::default(),
         }
     }
 
-    /// The located device was opened and has this capability.
-    pub(super) fn camera_opened(&mut self, capability: Capability) {
-        let mut known = KnownCamera { capability, other_ports: Vec::new() };
-        known.add_others(&self.devices);
-        self.known = Some(known);
+    /// The device at `path` was opened and has this capability.
+    ///
+    /// Asks the other nodes when the set of nodes has changed, and does not wait: one of them may hang.
+    pub(super) fn camera_opened(&mut self, path: &Path, capability: Capability) {
+        let (nodes, path) = (video_nodes(), path.to_owned());
+        let known = self.known.take().filter(|known| known.capability.is_same_camera(&capability));
+        let other_ports = match known {
+            Some(known) if nodes == self.asked_nodes => known.other_ports,
+            _ => {
+                let own = path.canonicalize().unwrap_or_else(|_| path.clone());
+                let others: Vec<PathBuf> = nodes.iter().filter(|node| **node != own).cloned().collect();
+                self.neighbours = Some(ask(&others));
+                self.asked_nodes = nodes;
+                Vec::new()
+            }
+        };
+        self.known = Some(KnownCamera { path, capability, other_ports });
         self.searched_nodes.clear();
     }
 
     /// The camera was unplugged, so the devices that are there now are other cameras.
     pub(super) fn camera_lost(&mut self) {
-        if let Some(known) = &mut self.known {
-            known.add_others(&capabilities(&video_nodes()));
+        self.add_neighbours();
+        (self.neighbours, self.asked_nodes) = (Some(ask(&video_nodes())), Vec::new());
+    }
+
+    /// Takes the reports of other cameras that have arrived.
+    fn add_neighbours(&mut self) {
+        if let (Some(known), Some(neighbours)) = (&mut self.known, &self.neighbours) {
+            known.add_others(neighbours.try_iter());
         }
     }
 
     /// Finds the device.
     ///
-    /// Cheap while nothing is plugged in or out: devices are queried when the set of nodes changes, and every
+    /// Cheap while nothing is plugged in or out: other nodes are looked at when the set of nodes changes, and every
     /// [`SEARCH_INTERVAL`].
     pub(super) fn locate(&mut self) -> Result<LocatedDevice, SourceError> {
+        let found = |path: &Path| Ok(LocatedDevice { path: path.to_owned(), reason: None });
+        let configured = self.configured.as_deref().filter(|path| path.exists());
+        match (&self.known, configured) {
+            (None, Some(path)) => return found(path),
+            (Some(known), _) if known.is_at_its_node() => return found(&known.path),
+            _ => {}
+        }
         let nodes = video_nodes();
         let is_recent = Timestamp::now().since(self.searched_at) < SEARCH_INTERVAL;
-        let is_configured_there = self.configured.as_ref().is_some_and(|path| path.exists());
-        if is_recent && self.searched_nodes == nodes && !is_configured_there {
+        if is_recent && self.searched_nodes == nodes && configured.is_none() {
             return Err(self.absent(&nodes));
         }
-        self.devices = capabilities(&nodes);
-        if let Some(path) = self.known.as_ref().and_then(|known| known.find(&self.devices)) {
-            return Ok(LocatedDevice { path: path.to_owned(), reason: None });
+        let reports = look_at(&nodes);
+        // After the look: a report that took long was asked for before it, and arrives before.
+        self.add_neighbours();
+        if let Some(path) = self.known.as_ref().and_then(|known| known.find(&reports)) {
+            return found(path);
         }
-        match &self.configured {
-            Some(path) if path.exists() => Ok(LocatedDevice { path: path.clone(), reason: None }),
+        match self.configured.as_deref() {
+            Some(path) if path.exists() => found(path),
             Some(_) => {
                 (self.searched_nodes, self.searched_at) = (nodes, Timestamp::now());
                 Err(self.absent(&[]))
             }
-            None => self.first_camera(nodes),
+            None => self.first_camera(nodes, &reports),
         }
     }
 
-    fn first_camera(&mut self, nodes: Vec<PathBuf>) -> Result<LocatedDevice, SourceError> {
+    fn first_camera(
+        &mut self,
+        nodes: Vec<PathBuf>,
+        reports: &[NodeReport],
+    ) -> Result<LocatedDevice, SourceError> {
         let mut skipped = Vec::new();
-        for (path, capability) in &self.devices {
-            let kind = capability.kind();
-            if kind == NodeKind::Capture && is_camera(path) {
+        for NodeReport { path, capability, is_camera } in reports {
+            if *is_camera {
                 let over = skipped.join(", ");
                 let over = if over.is_empty() { over } else { format!(", passing over {over}") };
                 let reason = format!("{} ({}) is the first camera{over}", path.display(), capability.card);
                 return Ok(LocatedDevice { path: path.clone(), reason: Some(reason) });
             }
-            skipped.push(format!("{} ({})", path.display(), kind.description()));
+            skipped.push(format!("{} ({})", path.display(), capability.kind().description()));
         }
-        for silent in nodes.iter().filter(|node| self.devices.iter().all(|(path, _)| path != *node)) {
+        for silent in nodes.iter().filter(|node| reports.iter().all(|report| report.path != **node)) {
             let path = silent.display();
             skipped.push(format!("{path} (does not answer, or may not be opened by this user)"));
         }
@@ -158,20 +194,4 @@ impl DeviceLocator {
             },
         }
     }
-}
-
-/// Fails unless the node at `path` is a capture node.
-pub(in crate::camera) fn require_capture_node(
-    path: &Path,
-    capability: &Capability,
-) -> Result<(), SourceError> {
-    let kind = capability.kind();
-    if kind == NodeKind::Capture {
-        return Ok(());
-    }
-    let remedy = match capture_node_beside(path, capability) {
-        Some(node) => format!("use {} instead", node.display()),
-        None => "`porthole cameras` lists the cameras".into(),
-    };
-    Err(SourceError::NotACamera { path: path.display().to_string(), what: kind.description(), remedy })
 }

@@ -18,5 +18,6 @@ pub(super) use capture_device::{CaptureDevice, StreamFormat};
 pub(super) use control_store::ControlStore;
 pub(super) use ioctl::BufferInfo;
 pub use listing::{DeviceListing, list};
-pub(super) use locate::{LocatedDevice, require_capture_node};
+pub(super) use locate::LocatedDevice;
 pub(super) use negotiate::WantedMode;
+pub(super) use nodes::require_capture_node;

@@ -1,16 +1,48 @@
 //! The video nodes of the machine, and what each reports about itself.
+//!
+//! A node of another camera may hang in any call. [`look_at`] asks each on a thread of its own and waits for a limited time.
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
 use super::ioctl::{Capability, Device, NodeKind};
-use crate::camera::spawn_lock::spawn_lock;
+use crate::camera::error::SourceError;
+use crate::frame::PixelFormat;
+use crate::sync::lock;
+
+/// A node that has not answered after this time hangs, until it answers. A USB camera that wakes up takes 0.3 s. With a longer
+/// time, a node that hangs delays the search for another camera, once.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a node reports.
+#[derive(Clone, Debug)]
+pub(super) struct NodeReport {
+    pub(super) path: PathBuf,
+    pub(super) capability: Capability,
+    /// It delivers pictures in a supported format.
+    pub(super) is_camera: bool,
+}
+
+/// A look at a node that has not returned.
+struct PendingLook {
+    since: Instant,
+    askers: Vec<Sender<NodeReport>>,
+}
+
+/// All looks that have not returned: at most one for each node, so nodes that hang hold at most one thread each. The lock is
+/// never held over a call to a driver.
+static PENDING_LOOKS: Mutex<BTreeMap<PathBuf, PendingLook>> = Mutex::new(BTreeMap::new());
 
 /// All video nodes, ordered by number.
 pub(super) fn video_nodes() -> Vec<PathBuf> {
@@ -23,19 +55,74 @@ pub(super) fn video_nodes() -> Vec<PathBuf> {
     nodes.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The capabilities of those of `nodes` that answer.
-pub(super) fn capabilities(nodes: &[PathBuf]) -> Vec<(PathBuf, Capability)> {
-    nodes
-        .iter()
-        .filter_map(|path| Some((path.clone(), query(path, |device| device.capability()).ok()?)))
-        .collect()
+/// Asks `nodes` and does not wait. The reports of those that answer arrive in the receiver. A node that is known to hang is
+/// not asked.
+pub(super) fn ask(nodes: &[PathBuf]) -> Receiver<NodeReport> {
+    let (asker, reports) = channel();
+    let mut pending = lock(&PENDING_LOOKS);
+    for path in nodes {
+        match pending.get_mut(path) {
+            Some(look) if look.since.elapsed() < LOOK_TIMEOUT => look.askers.push(asker.clone()),
+            Some(_) => {}
+            None => {
+                let node = path.clone();
+                if thread::Builder::new().name("look".into()).spawn(move || look(node)).is_ok() {
+                    let look = PendingLook { since: Instant::now(), askers: vec![asker.clone()] };
+                    pending.insert(path.clone(), look);
+                }
+            }
+        }
+    }
+    reports
 }
 
-/// A capture node of the same device as the node at `path`.
-pub(super) fn capture_node_beside(path: &Path, of: &Capability) -> Option<PathBuf> {
-    let same = |caps: &Capability| caps.kind() == NodeKind::Capture && caps.is_same_device(of);
-    let devices = capabilities(&video_nodes());
-    devices.into_iter().find(|(other, caps)| other != path && same(caps)).map(|(path, _)| path)
+/// Asks `nodes` and waits for at most [`LOOK_TIMEOUT`]. Returns the reports in the order of `nodes`.
+pub(super) fn look_at(nodes: &[PathBuf]) -> Vec<NodeReport> {
+    let (answers, until) = (ask(nodes), Instant::now() + LOOK_TIMEOUT);
+    let mut reports = Vec::new();
+    while let Ok(report) = answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        reports.push(report);
+    }
+    reports.sort_by_key(|report: &NodeReport| nodes.iter().position(|node| *node == report.path));
+    reports
+}
+
+/// The thread of one look.
+fn look(path: PathBuf) {
+    let report = open_node(&path).and_then(|node| {
+        let device = Device::new(node.as_fd());
+        let capability = device.capability()?;
+        let is_camera = capability.kind() == NodeKind::Capture
+            && device.formats().any(|fourcc| PixelFormat::from_fourcc(fourcc).is_some());
+        Ok(NodeReport { path: path.clone(), capability, is_camera })
+    });
+    let look = lock(&PENDING_LOOKS).remove(&path);
+    let askers = look.map(|look| look.askers).unwrap_or_default();
+    if let Ok(report) = report {
+        // An asker that has stopped waiting has dropped its receiver.
+        askers.iter().for_each(|asker| drop(asker.send(report.clone())));
+    }
+}
+
+/// Fails unless the node at `path` is a capture node.
+pub(in crate::camera) fn require_capture_node(
+    path: &Path,
+    capability: &Capability,
+) -> Result<(), SourceError> {
+    let kind = capability.kind();
+    if kind == NodeKind::Capture {
+        return Ok(());
+    }
+    let beside = look_at(&video_nodes()).into_iter().find(|other| {
+        other.path != path
+            && other.capability.kind() == NodeKind::Capture
+            && other.capability.is_same_device(capability)
+    });
+    let remedy = match beside {
+        Some(other) => format!("use {} instead", other.path.display()),
+        None => "`porthole cameras` lists the cameras".into(),
+    };
+    Err(SourceError::NotACamera { path: path.display().to_string(), what: kind.description(), remedy })
 }
 
 /// The entries of `folder`; none if it does not exist.
@@ -43,10 +130,8 @@ pub(super) fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
-/// Opens the device at `path` for one query.
-pub(super) fn query<T>(path: &Path, query: impl FnOnce(Device<'_>) -> io::Result<T>) -> io::Result<T> {
-    let _lock = spawn_lock();
+/// Opens the node at `path` for queries and controls.
+pub(super) fn open_node(path: &Path) -> io::Result<File> {
     let flags = (OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits();
-    let file = fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
-    query(Device::new(file.as_fd()))
+    fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
 }

@@ -71,6 +71,14 @@ pub mod hang {
     pub const STREAMOFF: u32 = 2;
     pub const OPEN: u32 = 3;
     pub const STREAMON: u32 = 4;
+    pub const QUERYCAP: u32 = 5;
+    pub const ENUM_FMT: u32 = 6;
+    pub const S_FMT: u32 = 7;
+    pub const REQBUFS: u32 = 8;
+    /// Queries of controls, the current and the older ones. So are the next two.
+    pub const QUERYCTRL: u32 = 9;
+    pub const G_CTRL: u32 = 10;
+    pub const S_CTRL: u32 = 11;
 }
 
 /// What a test can read. Everything counts from the creation of the table unless it says "now".
@@ -104,6 +112,13 @@ pub enum Counter {
     Eio,
     /// Presses of the button control.
     Presses,
+    /// ioctls on descriptors of the camera, whatever was answered, and of those the QUERYCAP ones.
+    Ioctls,
+    Querycaps,
+    /// V4L2 ioctls on descriptors that are no cameras. The first camera counts them.
+    StrayIoctls,
+    /// Calls that [`Knob::HangMs`] has made hang.
+    Hangs,
     /// How often the camera has been pulled out.
     Unplugs,
     /// CLOCK_MONOTONIC nanoseconds of the last one.

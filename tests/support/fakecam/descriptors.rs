@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::device::{self, Device};
 use crate::stream::Handle;
-use crate::{locked, names};
+use crate::{devices, locked, names};
+use fakecam_table::Counter;
 use interpose::{Answer, answer, interpose};
 
 static OPEN: Mutex<BTreeMap<c_int, Arc<Handle>>> = Mutex::new(BTreeMap::new());
@@ -93,7 +94,13 @@ interpose! {
                 // SAFETY: the program promises the kernel, and so us, the right argument.
                 answer(unsafe { device::ioctl(handle.stream(), fd, request as u32, argument) }.map(|()| 0))
             }
-            _ => real(fd, request, argument),
+            other => {
+                // The type of the request, as `_IOC_TYPE` takes it.
+                if other.is_none() && request >> 8 & 0xff == c_ulong::from(b'V') {
+                    devices().iter().take(1).for_each(|device| _ = device.table.add(Counter::StrayIoctls, 1));
+                }
+                real(fd, request, argument)
+            }
         }
     }
 

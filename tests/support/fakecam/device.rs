@@ -11,7 +11,7 @@ use crate::spec::{Mode, Spec};
 use crate::stream::Stream;
 use crate::videodev::{self as vd, cap};
 use crate::{controls, locked};
-use fakecam_table::{Counter, Knob, Table};
+use fakecam_table::{Counter, Knob, Table, hang};
 use interpose::{Answer, ensure};
 
 pub(crate) struct Device {
@@ -74,6 +74,7 @@ impl Device {
     /// Simulates a driver that does not come back from this call for a while.
     pub(crate) fn hang(&self, call: u32) {
         if self.table.knob(Knob::HangWhere) == call {
+            self.table.add(Counter::Hangs, 1);
             thread::sleep(Duration::from_millis(self.table.knob(Knob::HangMs).into()));
         }
     }
@@ -109,11 +110,28 @@ impl Settings {
     }
 }
 
+/// The value of [`Knob::HangWhere`] for a request. Those that `stream.rs` lets hang are not here.
+fn hang_of(request: u32) -> Option<u32> {
+    match request {
+        vd::QUERYCAP => Some(hang::QUERYCAP),
+        vd::ENUM_FMT => Some(hang::ENUM_FMT),
+        vd::S_FMT => Some(hang::S_FMT),
+        vd::REQBUFS => Some(hang::REQBUFS),
+        vd::QUERYCTRL | vd::QUERY_EXT_CTRL => Some(hang::QUERYCTRL),
+        vd::G_CTRL | vd::G_EXT_CTRLS => Some(hang::G_CTRL),
+        vd::S_CTRL | vd::S_EXT_CTRLS => Some(hang::S_CTRL),
+        _ => None,
+    }
+}
+
 /// Answers an ioctl on a descriptor of a camera.
 ///
 /// # Safety
 /// `argument` is null or points to what the kernel's ABI says this request needs.
 pub(crate) unsafe fn ioctl(stream: &Stream, fd: c_int, request: u32, argument: *mut c_void) -> Answer {
+    stream.device.table.add(Counter::Ioctls, 1);
+    stream.device.table.add(Counter::Querycaps, (request == vd::QUERYCAP).into());
+    hang_of(request).into_iter().for_each(|call| stream.device.hang(call));
     stream.check_alive(request)?;
     ensure(!argument.is_null(), libc::EFAULT)?;
     let (device, table) = (stream.device, &stream.device.table);

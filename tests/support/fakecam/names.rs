@@ -4,10 +4,11 @@
 //! program finds does not depend on the machine. `/sys` is left alone.
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::descriptors::camera;
 use crate::device::Device;
+use crate::stream::Handle;
 use crate::{devices, locked};
 use interpose::{answer, interpose};
 
@@ -56,7 +57,11 @@ pub(crate) fn device(at: c_int, path: *const c_char) -> Option<&'static Device> 
 fn node_at(at: c_int, path: *const c_char) -> Option<Node> {
     // SAFETY: the program passes null or a C string.
     let unnamed = unsafe { path.as_ref() } == Some(&0);
-    if unnamed { camera(at).map(|handle| Node::Camera(handle.stream().device)) } else { node(at, path) }
+    let own = |handle: Arc<Handle>| handle.stream().device;
+    match unnamed {
+        true => camera(at).map(own).filter(|device| !device.spec.hides_node).map(Node::Camera),
+        false => node(at, path),
+    }
 }
 
 /// Type, permissions and minor number.

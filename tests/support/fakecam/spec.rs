@@ -12,6 +12,7 @@
 //! | `formats` | modes with `,` between, see below; the first is set at first | 720p and VGA at 30 |
 //! | `stride_pad` | bytes added to each line of raw formats | 0 |
 //! | `start_ms` | added to the time between STREAMON and the first frame (one period) | 0 |
+//! | `hides_node` | `true`: fstat of an open descriptor does not tell the node, as under libcamerify | `false` |
 //!
 //! A mode is `FOURCC:WIDTHxHEIGHT@RATES` or `FOURCC:stepwise:WxH-WxH/WxH@RATES` (least, largest, step).
 //! Rates are frames per second, listed as `30/15/7.5`, the first the default, or a range `1-60`.
@@ -39,6 +40,7 @@ pub(crate) struct Spec {
     pub(crate) modes: Vec<Mode>,
     pub(crate) stride_pad: u32,
     pub(crate) start_ms: u64,
+    pub(crate) hides_node: bool,
 }
 
 /// A pixel format with one size, or a range of sizes, and its rates.
@@ -86,6 +88,7 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
             "formats" => formats = value,
             "stride_pad" => spec.stride_pad = number(value)?,
             "start_ms" => spec.start_ms = number(value)?,
+            "hides_node" => spec.hides_node = value == "true",
             _ => return Err(format!("unknown key {key}")),
         }
     }

@@ -30,7 +30,7 @@ const AT_ONCE: Duration = Duration::ZERO;
 const LOOKED_FOR: Duration = Duration::from_millis(100);
 /// One that refused is tried again after 2 s at the latest.
 const TRIED_AGAIN: Duration = Duration::from_secs(2);
-/// What a busy machine may add, the other camera's opening included, which may be one that hangs.
+/// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(12);
 
 const KNOBS: [Knob; Knob::HangWhere as usize + 1] = [
@@ -298,7 +298,8 @@ impl Stage<'_> {
             }
             Knob::HangMs => self.hangs(hang::DQBUF),
             Knob::HangWhere => {
-                let call = self.random.of(&[hang::OPEN, hang::STREAMON, hang::STREAMOFF]);
+                let opening = [hang::OPEN, hang::QUERYCAP, hang::ENUM_FMT, hang::S_FMT, hang::REQBUFS];
+                let call = self.random.of(&[&opening[..], &[hang::STREAMON, hang::STREAMOFF]].concat());
                 self.hangs(call);
             }
             // Of the other kind of camera.

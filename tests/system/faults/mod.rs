@@ -4,6 +4,7 @@
 
 mod camera;
 mod machine;
+mod neighbours;
 mod ppoll;
 mod system;
 mod warning;

@@ -1,0 +1,144 @@
+//! A camera whose driver hangs, in each call that can hang, beside a camera of each other kind: no neighbour notices.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use support::fakecam::{Camera, Counter, Knob, Table, hang};
+use support::http::{get, put, send};
+use support::ws::Client;
+use support::{Porthole, Scratch, porthole, until};
+
+use crate::turns::{Group, turn};
+
+/// The neighbours of the camera that hangs. `auto` takes the first camera that answers, which is `v4l2`'s.
+const NEIGHBOURS: [&str; 5] = ["v4l2", "exec", "file", "pattern", "auto"];
+/// Longer than any test.
+const FOREVER_MS: u32 = 600_000;
+/// What a busy machine may add to what a neighbour takes. Less than the 5 s after which a request is given up.
+const SLACK: Duration = Duration::from_secs(3);
+
+struct Rig {
+    hung: Table,
+    service: Porthole,
+    _scratch: Scratch,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let ([hung, _], cameras) = Camera::pair(&scratch.path("")).unwrap();
+        let cameras = cameras.map(|camera| camera.with("formats", "MJPG:320x240@30"));
+        let mut jpeg = Vec::new();
+        let encoder = jpeg_encoder::Encoder::new(&mut jpeg, 90);
+        encoder.encode(&[99; 64 * 48], 64, 48, jpeg_encoder::ColorType::Luma).unwrap();
+        let clip = scratch.file("clip.mjpeg", &jpeg);
+        let clip = clip.display();
+        let sources = [
+            ("hung", "/dev/video90".into()),
+            ("v4l2", "/dev/video91".into()),
+            ("exec", format!("exec:while sleep 0.03; do cat {clip}; done")),
+            ("file", format!("file:{clip}")),
+            ("pattern", "pattern".into()),
+            ("auto", "auto".into()),
+        ];
+        let config: String = sources
+            .iter()
+            .map(|(name, source)| {
+                format!("[[camera]]\nname = \"{name}\"\nsource = \"{source}\"\nlinger_s = 0\n")
+            })
+            .collect();
+        let config = scratch.file("porthole.toml", config);
+        let mut command = porthole();
+        command.envs(support::fakecam::environment(&cameras));
+        command.args(["--listen", "127.0.0.1:0", "--config"]).arg(config);
+        Self { hung, service: Porthole::spawn(&mut command), _scratch: scratch }
+    }
+
+    /// Makes the camera hang in `call`, and waits until it does. Returns the connection of the request that hangs.
+    fn hang_in(&self, call: u32) -> TcpStream {
+        let address = self.service.address;
+        let turn_on = || {
+            self.hung.set(Knob::HangMs, FOREVER_MS);
+            self.hung.set(Knob::HangWhere, call);
+        };
+        let body = "{\"value\": 1}";
+        let viewer = matches!(call, hang::DQBUF | hang::STREAMOFF).then(|| {
+            let mut viewer = Client::porthole(address, "/cameras/hung/ws");
+            viewer.acknowledged();
+            viewer
+        });
+        turn_on();
+        let asked = match call {
+            hang::QUERYCTRL | hang::G_CTRL | hang::S_CTRL => {
+                let length = [("Content-Length", "12")];
+                let mut asked = send(address, "PUT", "/cameras/hung/controls/brightness", &length);
+                asked.write_all(body.as_bytes()).unwrap();
+                asked
+            }
+            // Ends with the viewer.
+            hang::STREAMOFF => viewer.as_ref().unwrap().stream().try_clone().unwrap(),
+            _ => send(address, "GET", "/cameras/hung/snapshot", &[]),
+        };
+        if call == hang::STREAMOFF {
+            asked.shutdown(Shutdown::Both).unwrap();
+        }
+        self.until_it_hangs(call);
+        asked
+    }
+
+    fn until_it_hangs(&self, call: u32) {
+        until(&format!("it hangs in {call}"), || (self.hung.counter(Counter::Hangs) > 0).then_some(()));
+    }
+
+    /// What a viewer of a camera asks for, and the time that each takes.
+    fn ask(&self, name: &str, context: &str) -> Vec<(&'static str, Duration)> {
+        let address = self.service.address;
+        let get = |what: &str| {
+            let answer = get(address, &format!("/cameras/{name}/{what}"));
+            assert_eq!(answer.status, 200, "{context}: {name}/{what}: {}", answer.text());
+        };
+        let set = || {
+            let answer = put(address, &format!("/cameras/{name}/controls/brightness"), "{\"value\":7}");
+            assert_eq!(answer.status, 200, "{context}: {name}: {}", answer.text());
+        };
+        let stream = || {
+            let mut viewer = Client::porthole(address, &format!("/cameras/{name}/ws"));
+            (0..3).for_each(|_| drop(viewer.acknowledged()));
+        };
+        let timed = |what, ask: &dyn Fn()| {
+            let begun = Instant::now();
+            ask();
+            (what, begun.elapsed())
+        };
+        let mut all = vec![timed("snapshot", &|| get("snapshot")), timed("stream", &stream)];
+        all.push(timed("controls", &|| get("controls")));
+        if matches!(name, "v4l2" | "auto") {
+            all.push(timed("set", &set));
+        }
+        all
+    }
+}
+
+#[test]
+fn a_camera_that_hangs_in_any_call_stops_no_other() {
+    let _turn = turn(Group::Faults);
+    // `auto` would take the camera that is going to hang.
+    let usual = Rig::new();
+    let usual = NEIGHBOURS.map(|name| usual.ask(name, "nothing hangs"));
+    for call in 1..=hang::S_CTRL {
+        let rig = Rig::new();
+        let _asked = rig.hang_in(call);
+        for (name, usual) in NEIGHBOURS.iter().zip(&usual) {
+            // It is the same camera, whose pictures hang too unless it hangs before it is chosen.
+            if *name == "auto" && !matches!(call, hang::OPEN | hang::QUERYCAP | hang::ENUM_FMT) {
+                continue;
+            }
+            let asked = rig.ask(name, &format!("hang {call}"));
+            for ((what, took), (_, usual)) in asked.into_iter().zip(usual) {
+                let most = *usual * 4 + SLACK;
+                assert!(took < most, "hang {call}: {name}/{what} took {took:?}, else {usual:?}");
+            }
+        }
+    }
+}
