@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use super::access::client::Client;
 use super::router::{self, Reply};
 use super::server::address::Peer;
-use super::server::client_socket::ClientSocket;
+use super::server::client_socket::{CLOSE_TIMEOUT, ClientSocket};
 use super::server::connection_limiter::{ActiveRequest, Permit, TrackedBytes};
 use super::server::transport::{Connection, Transport};
 use super::server_state::ServerState;
@@ -33,10 +33,7 @@ use crate::sync::lock;
 
 /// Most bytes of a request's header. It is the least that hyper allows; cookies and tokens fit many times over.
 const MAX_REQUEST_HEADER: usize = 8192;
-/// Time to shut a connection down.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Serves a connection to its end.
 pub(super) async fn serve(server: Arc<ServerState>, connection: Connection, peer: Peer, permit: Permit) {
     let opening = timeout(server.request_timeout, Arc::clone(&server).open(connection, peer));
     let opened = tokio::select! {

@@ -29,7 +29,6 @@ use crate::failpoint;
 
 /// The result of a request.
 pub(super) enum Reply {
-    /// It is answered.
     Answer(Answer),
     /// It starts a stream, which takes the connection over.
     Stream(LiveStream),
@@ -45,7 +44,6 @@ pub(super) fn redirect_to_https(server: &ServerState, request: Request<Incoming>
     }
 }
 
-/// Handles a request.
 pub(super) async fn route(
     server: &Arc<ServerState>,
     request: Request<Incoming>,

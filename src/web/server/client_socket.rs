@@ -22,6 +22,9 @@ use super::transport::Transport;
 /// not good for longer than the second.
 const CLEAR_CHECK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 
+/// Time to say goodbye and shut a connection down. A peer that takes longer is disconnected without it.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// A connection whose writes time out.
 #[derive(Debug)]
 pub(crate) struct ClientSocket {
@@ -39,7 +42,6 @@ pub(crate) struct ClientSocket {
 }
 
 impl ClientSocket {
-    /// Wraps a new connection.
     pub(crate) fn new(transport: Transport, write_timeout: Duration) -> io::Result<Self> {
         transport.connection().set_options()?;
         let now = Instant::now();

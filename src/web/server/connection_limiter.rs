@@ -89,7 +89,6 @@ impl ConnectionTable {
     }
 }
 
-/// Counts the connections and keeps them within their limits.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
     limits: ConnectionLimits,
@@ -151,7 +150,6 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Ready when this connection is evicted.
     pub(crate) async fn evicted(&self) {
         self.evict.notified().await;
     }

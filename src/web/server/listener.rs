@@ -108,7 +108,6 @@ impl ListenerSocket {
     }
 }
 
-/// All sockets that the service listens on.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     sockets: Vec<ListenerSocket>,
@@ -117,7 +116,6 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Listens on all of `addresses`.
     pub(crate) fn bind(addresses: &[ListenAddress]) -> Result<Self, ListenError> {
         let bind = |address: &ListenAddress| {
             ListenerSocket::bind(address).map_err(|source| {

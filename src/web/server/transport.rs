@@ -24,7 +24,6 @@ const MAX_UNSENT: u32 = 128 * 1024;
 /// Keepalive probes: time until the first, interval, and number. They find peers that vanished while nothing was sent.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 
-/// The socket of a connection.
 #[derive(Debug)]
 pub(super) enum RawStream {
     Tcp(TcpStream),
@@ -162,7 +161,6 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// The connection underneath.
     pub(crate) fn connection(&self) -> &Connection {
         match self {
             Self::Plain(connection) => connection,
@@ -171,7 +169,6 @@ impl Transport {
         }
     }
 
-    /// Whether TLS is used.
     pub(crate) fn is_encrypted(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }

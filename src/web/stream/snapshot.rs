@@ -19,7 +19,6 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a still. The camera is closed and opened again, and settles its exposure.
 const STILL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// There is no picture to answer with.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
     #[error("no frame within {} s", FRAME_TIMEOUT.as_secs())]
