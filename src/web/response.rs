@@ -17,6 +17,27 @@ use serde_json::Value;
 /// An answer whose body is known as a whole.
 pub(crate) type Answer = Response<Bytes>;
 
+/// Bytes that keep something alive until the kernel has them: the place of a viewer, or a request in progress.
+struct HeldBytes<B, H> {
+    bytes: B,
+    _held: H,
+}
+
+impl<B: AsRef<[u8]>, H> AsRef<[u8]> for HeldBytes<B, H> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+/// The bytes of an answer. `held` is dropped with them, which hyper does once the kernel has all of them.
+pub(crate) fn bytes_holding<B, H>(bytes: B, held: H) -> Bytes
+where
+    B: AsRef<[u8]> + Send + 'static,
+    H: Send + 'static,
+{
+    Bytes::from_owner(HeldBytes { bytes, _held: held })
+}
+
 /// An answer with the headers that every answer has.
 pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(body.into());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::camera::Camera;
 use crate::frame::Timestamp;
-use crate::ring::{OwnedLease, RingFull, Subscription};
+use crate::ring::{RingFull, Subscription};
 use crate::status::{Counter, Histogram};
 use crate::sync::lock;
 use crate::web::server::address::Peer;
@@ -240,13 +240,6 @@ pub(crate) struct Viewer {
     pub(super) registration: ViewerRegistration,
 }
 
-impl Viewer {
-    /// Takes the newest frame in exchange for the subscription. The viewer stays registered until the frame is dropped.
-    pub(super) fn into_frame(self) -> Option<LeasedFrame> {
-        Some(LeasedFrame { lease: self.subscription.into_lease()?, _registration: self.registration })
-    }
-}
-
 /// The entry of a viewer in the registry, removed when dropped.
 #[derive(Debug)]
 pub(super) struct ViewerRegistration {
@@ -266,18 +259,5 @@ impl Drop for ViewerRegistration {
         let (mut table, stats) = (lock(&self.registry.table), &self.stats);
         table.connected.retain(|other| other.id != stats.id);
         table.disconnected[stats.camera][stats.kind as usize].add_disconnected(stats);
-    }
-}
-
-/// The frame of a viewer that wants a single one.
-#[derive(Debug)]
-pub(super) struct LeasedFrame {
-    pub(super) lease: OwnedLease,
-    _registration: ViewerRegistration,
-}
-
-impl AsRef<[u8]> for LeasedFrame {
-    fn as_ref(&self) -> &[u8] {
-        self.lease.as_ref()
     }
 }
