@@ -10,8 +10,8 @@ use std::future::{pending, poll_fn};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use std::time::Duration;
 
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Parts};
 use hyper::service::service_fn;
@@ -22,10 +22,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::access::client::Client;
+use super::response::bytes_holding;
 use super::router::{self, Reply};
 use super::server::address::Peer;
-use super::server::client_socket::ClientSocket;
-use super::server::connection_limiter::{ActiveRequest, Permit, TrackedBytes};
+use super::server::client_socket::{CLOSE_TIMEOUT, ClientSocket};
+use super::server::connection_limiter::{ActiveRequest, Permit};
 use super::server::transport::{Connection, Transport};
 use super::server_state::ServerState;
 use super::stream::LiveStream;
@@ -33,10 +34,7 @@ use crate::sync::lock;
 
 /// Most bytes of a request's header. It is the least that hyper allows; cookies and tokens fit many times over.
 const MAX_REQUEST_HEADER: usize = 8192;
-/// Time to shut a connection down.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Serves a connection to its end.
 pub(super) async fn serve(server: Arc<ServerState>, connection: Connection, peer: Peer, permit: Permit) {
     let opening = timeout(server.request_timeout, Arc::clone(&server).open(connection, peer));
     let opened = tokio::select! {
@@ -69,11 +67,11 @@ async fn serve_http(server: Arc<ServerState>, transport: Transport, peer: Peer, 
             let active = permit.begin_request();
             let reply = match needs_tls {
                 true => Reply::Answer(router::redirect_to_https(server, request)),
-                false => router::route(server, request, peer, client).await,
+                false => router::route(server, request, client).await,
             };
             match reply {
                 Reply::Answer(answer) => {
-                    Ok::<Response<_>, Infallible>(answer.map(|body| TrackedBytes::body(body, active)))
+                    Ok::<Response<_>, Infallible>(answer.map(|body| Full::new(bytes_holding(body, active))))
                 }
                 Reply::Stream(stream) => {
                     *lock(started) = Some((stream, active));

@@ -17,6 +17,27 @@ use serde_json::Value;
 /// An answer whose body is known as a whole.
 pub(crate) type Answer = Response<Bytes>;
 
+/// Bytes that keep something alive until the kernel has them: the place of a viewer, or a request in progress.
+struct HeldBytes<B, H> {
+    bytes: B,
+    _held: H,
+}
+
+impl<B: AsRef<[u8]>, H> AsRef<[u8]> for HeldBytes<B, H> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+/// The bytes of an answer. `held` is dropped with them, which hyper does once the kernel has all of them.
+pub(crate) fn bytes_holding<B, H>(bytes: B, held: H) -> Bytes
+where
+    B: AsRef<[u8]> + Send + 'static,
+    H: Send + 'static,
+{
+    Bytes::from_owner(HeldBytes { bytes, _held: held })
+}
+
 /// An answer with the headers that every answer has.
 pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(body.into());
@@ -35,20 +56,17 @@ pub(crate) fn no_store(content_type: &'static str, body: impl Into<Bytes>) -> An
     answer
 }
 
-/// A line of text.
 pub(crate) fn text(status: StatusCode, line: &str) -> Answer {
     let line = if line.is_empty() { String::new() } else { format!("{}\n", line.trim_end()) };
     answer(status, "text/plain; charset=utf-8", line)
 }
 
-/// A JSON value, not to be kept by caches.
 pub(crate) fn json(status: StatusCode, value: &Value) -> Answer {
     let mut answer = no_store("application/json", value.to_string());
     *answer.status_mut() = status;
     answer
 }
 
-/// A JPEG, not to be kept by caches.
 pub(crate) fn jpeg(bytes: Bytes) -> Answer {
     no_store("image/jpeg", bytes)
 }
@@ -65,12 +83,10 @@ pub(crate) fn retry_after(answer: &mut Answer, time: Duration) {
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(time)));
 }
 
-/// The time in seconds, rounded up.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
 }
 
-/// An answer that lists the methods an endpoint has.
 pub(crate) fn allowed_methods(status: StatusCode, methods: &'static str, why: &str) -> Answer {
     let mut answer = text(status, why);
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));

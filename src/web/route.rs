@@ -13,7 +13,6 @@ use super::access::check::Operation;
 /// Files that the login page needs, and that reveal nothing of the cameras.
 const PUBLIC_FILES: [&str; 3] = ["/style.css", "/icon.svg", "/favicon.ico"];
 
-/// What answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint<'a> {
     /// A file of the page.
@@ -22,13 +21,11 @@ pub(super) enum Endpoint<'a> {
     PublicFile(&'a str),
     /// The page of a camera without the last slash of its address, which its files are relative to.
     PageWithoutSlash,
-    /// The login page, and the form that it sends.
     Login,
     Logout,
     WebSocket,
     /// Frames over WebSocket in the tutorial's format.
     TutorialWebSocket,
-    /// Frames as multipart MJPEG.
     Stream,
     /// One frame, at most `max_age` old when the request came.
     Snapshot {
@@ -38,7 +35,6 @@ pub(super) enum Endpoint<'a> {
     Still,
     State,
     Metrics,
-    /// Whether the service can give frames.
     Health,
     Controls,
     Control(&'a str),
@@ -128,7 +124,6 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The known keys of a query.
 #[derive(Default)]
 struct Query {
     action: Option<String>,

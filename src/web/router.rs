@@ -19,7 +19,6 @@ use super::response::{
     with_slash,
 };
 use super::route::{Endpoint, Route};
-use super::server::address::Peer;
 use super::server_state::ServerState;
 use super::stream::viewers::{ViewerKind, ViewerRejected};
 use super::stream::websocket::protocol::{Handshake, HandshakeError};
@@ -29,7 +28,6 @@ use crate::failpoint;
 
 /// The result of a request.
 pub(super) enum Reply {
-    /// It is answered.
     Answer(Answer),
     /// It starts a stream, which takes the connection over.
     Stream(LiveStream),
@@ -45,17 +43,11 @@ pub(super) fn redirect_to_https(server: &ServerState, request: Request<Incoming>
     }
 }
 
-/// Handles a request.
-pub(super) async fn route(
-    server: &Arc<ServerState>,
-    request: Request<Incoming>,
-    peer: Peer,
-    client: Client,
-) -> Reply {
+pub(super) async fn route(server: &Arc<ServerState>, request: Request<Incoming>, client: Client) -> Reply {
     failpoint::pass("connection");
     let (request, body) = request.into_parts();
     let allowed_origin = server.access.origins.readable_by(&request.headers);
-    let mut reply = checked(server, &request, body, peer, client).await.unwrap_or_else(Reply::Answer);
+    let mut reply = checked(server, &request, body, client).await.unwrap_or_else(Reply::Answer);
     match &mut reply {
         Reply::Answer(answer) => {
             server.response_headers.apply(answer.headers_mut(), allowed_origin.as_ref());
@@ -73,7 +65,6 @@ async fn checked(
     server: &Arc<ServerState>,
     request: &Parts,
     body: Incoming,
-    peer: Peer,
     client: Client,
 ) -> Result<Reply, Answer> {
     let route = Route::parse(request.uri.path(), request.uri.query());
@@ -103,7 +94,7 @@ async fn checked(
         return Err(allowed_methods(StatusCode::METHOD_NOT_ALLOWED, methods, &why));
     }
     let is_page = route.endpoint == Endpoint::Page("/");
-    let mut reply = call(server, request, body, route, peer, client).await.unwrap_or_else(Reply::Answer);
+    let mut reply = call(server, request, body, route, client).await.unwrap_or_else(Reply::Answer);
     if let (Reply::Answer(answer), Some(grant)) = (&mut reply, grant) {
         add_grant(server, answer.headers_mut(), grant, is_page, client);
     }
@@ -130,13 +121,12 @@ async fn call(
     request: &Parts,
     body: Incoming,
     route: Route<'_>,
-    peer: Peer,
     client: Client,
 ) -> Result<Reply, Answer> {
     let found = server.camera(route.camera);
     let (index, camera) = found.ok_or_else(|| unknown_camera(&server.cameras, route.camera))?;
     let is_head = request.method == Method::HEAD;
-    let register = |kind| server.viewers.register((index, camera), kind, peer);
+    let register = |kind| server.viewers.register((index, camera), kind, client.peer);
     let rejected = |why: ViewerRejected| unavailable(&why.to_string());
     let answer = match route.endpoint {
         Endpoint::Login if request.method != Method::POST => {

@@ -20,7 +20,6 @@ use crate::web::server::transport::{Connection, Transport};
 use crate::web::stream::viewers::ViewerRegistry;
 use crate::web::stream::websocket::session::StreamTimeouts;
 
-/// The state of the service.
 #[derive(Debug)]
 pub(super) struct ServerState {
     /// At least one.
@@ -34,9 +33,7 @@ pub(super) struct ServerState {
     pub(super) counters: ConnectionCounters,
     pub(super) request_timeout: Duration,
     pub(super) stream_timeouts: StreamTimeouts,
-    /// Id of the board, to be shown.
     pub(super) board: String,
-    /// The LEDs, to be shown.
     pub(super) leds: Vec<LedInfo>,
     pub(super) started: Timestamp,
     /// True once the service stops.

@@ -137,7 +137,7 @@ impl Authenticator {
         client: Client,
     ) -> Result<Grant, AuthError> {
         let open_role = self.is_open().then_some(UserRole::Admin);
-        if let Some(role) = open_role.or(client.local_role) {
+        if let Some(role) = open_role.or(client.local_role()) {
             return Ok(Grant { role, credential: CredentialKind::Unneeded });
         }
         let secrets = secrets(headers, query);
@@ -313,8 +313,9 @@ mod tests {
 
     use super::*;
     use crate::web::access::password::PasswordHash;
+    use crate::web::server::address::Peer;
 
-    const CLIENT: Client = Client { throttle_key: PEER, is_secure: false, local_role: None };
+    const CLIENT: Client = Client { throttle_key: PEER, is_secure: false, peer: Peer::Unix };
     const PEER: ThrottleKey =
         ThrottleKey::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
     const OTHER: ThrottleKey =

@@ -39,6 +39,9 @@ pub(crate) enum AccessDenied {
     NotAdmin,
 }
 
+/// What was granted; `None` where no credentials were looked at.
+pub(crate) type AccessDecision = Result<Option<Grant>, AccessDenied>;
+
 /// What is counted about access. `/metrics` says what each counter means.
 #[derive(Debug, Default)]
 pub(crate) struct AccessCounters {
@@ -64,14 +67,13 @@ impl AccessCheck {
         Self { hosts, origins, authenticator, counters: AccessCounters::default() }
     }
 
-    /// Decides about a request. Returns what was granted; `None` where no credentials were looked at. Fails with
-    /// [`AccessDenied`], which is counted.
+    /// Decides about a request, and counts a denial.
     pub(crate) async fn check(
         &self,
         request: &Parts,
         client: Client,
         operation: Operation,
-    ) -> Result<Option<Grant>, AccessDenied> {
+    ) -> AccessDecision {
         self.decide(request, client, operation).await.inspect_err(|denied| self.count(denied))
     }
 
@@ -81,12 +83,7 @@ impl AccessCheck {
         checked.inspect_err(|denied| self.count(denied))
     }
 
-    async fn decide(
-        &self,
-        request: &Parts,
-        client: Client,
-        operation: Operation,
-    ) -> Result<Option<Grant>, AccessDenied> {
+    async fn decide(&self, request: &Parts, client: Client, operation: Operation) -> AccessDecision {
         let host = self.hosts.check(request).map_err(AccessDenied::Host)?;
         if operation == Operation::Public {
             return Ok(None);

@@ -17,8 +17,7 @@ pub(crate) struct Client {
     /// What its failed logins are counted with.
     pub(super) throttle_key: ThrottleKey,
     pub(crate) is_secure: bool,
-    /// The role it has without credentials: this user and root, who could read all secrets anyway, may watch.
-    pub(super) local_role: Option<UserRole>,
+    pub(crate) peer: Peer,
 }
 
 impl Client {
@@ -28,7 +27,12 @@ impl Client {
             Peer::Tcp(remote) => ThrottleKey::of(remote.ip(), local),
             Peer::Unix | Peer::Local => ThrottleKey::Local,
         };
-        Self { throttle_key, is_secure, local_role: (peer == Peer::Local).then_some(UserRole::Viewer) }
+        Self { throttle_key, is_secure, peer }
+    }
+
+    /// The role it has without credentials: this user and root, who could read all secrets anyway, may watch.
+    pub(super) fn local_role(self) -> Option<UserRole> {
+        (self.peer == Peer::Local).then_some(UserRole::Viewer)
     }
 }
 

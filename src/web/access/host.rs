@@ -144,15 +144,15 @@ mod tests {
     #[test]
     fn only_names_of_this_machine_are_accepted() {
         let policy_of_one = policy(&["cam.example"]);
-        let goods = "127.0.0.1:8080 192.0.2.7 [::1]:8080 [fe80::1%25eth0] [2001:db8::1] localhost a.localhost:1 \
+        let own_names = "127.0.0.1:8080 192.0.2.7 [::1]:8080 [fe80::1%25eth0] [2001:db8::1] localhost a.localhost:1 \
             kitchen-pi KITCHEN-PI.local:8080 kitchen-pi.local. kitchen-pi.home.arpa kitchen-pi.lan \
             kitchen-pi.internal cam.example CAM.example:443";
-        for good in goods.split(' ') {
+        for good in own_names.split(' ') {
             assert!(policy_of_one.check(&request(good)).is_ok(), "{good}");
         }
-        let bads = "evil.example cam.example.evil.example kitchen-pi.evil.example evil.local \
+        let other_names = "evil.example cam.example.evil.example kitchen-pi.evil.example evil.local \
             127.0.0.1.evil.example 0x7f.0.0.1";
-        for bad in bads.split(' ') {
+        for bad in other_names.split(' ') {
             assert_eq!(policy_of_one.check(&request(bad)), Err(HostError::Foreign(bad.to_owned())), "{bad}");
         }
         for unclear in ["", "a b", "cam.example:port", "a@cam.example", "[::1", "cam.example:99999"] {

@@ -41,7 +41,6 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Whether an address is private to the local network.
 fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
@@ -49,7 +48,6 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// The origin of the page that sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum OriginClass {
     /// No page: a program sent it, or a browser that was not asked by a script.
@@ -58,7 +56,6 @@ pub(super) enum OriginClass {
     Allowed,
     /// A page of this machine; or of the local network, where that reaches the service anyway.
     Nearby(String),
-    /// Any other page.
     Foreign(String),
 }
 

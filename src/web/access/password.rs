@@ -27,7 +27,6 @@ impl UserRole {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Viewer, Self::Admin];
 
-    /// Its name on the command line and in headers.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",

@@ -27,18 +27,19 @@ pub struct TokenError {
     source: io::Error,
 }
 
+fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map(|()| bytes).map_err(io::Error::other)
+}
+
 /// A random secret in hexadecimal digits.
 pub(super) fn random() -> io::Result<String> {
-    let mut random = [0; TOKEN_BYTES];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    Ok(HEXLOWER.encode(&random))
+    random_bytes::<TOKEN_BYTES>().map(|bytes| HEXLOWER.encode(&bytes))
 }
 
 /// A random key for hashes that only this process uses.
 pub(super) fn random_key(state_dir: &Path) -> Result<[u8; 32], TokenError> {
-    let mut key = [0; 32];
-    let filled = getrandom::fill(&mut key).map_err(io::Error::other);
-    filled.map(|()| key).map_err(|source| TokenError { path: state_dir.into(), source })
+    random_bytes().map_err(|source| TokenError { path: state_dir.into(), source })
 }
 
 /// The token in `state_dir`, made if there is none, and whether it was made just now.

@@ -37,7 +37,6 @@ struct Asset {
     content_type: &'static str,
     plain_tag: &'static str,
     packed_tag: &'static str,
-    /// The content, compressed by gzip.
     packed: &'static [u8],
 }
 

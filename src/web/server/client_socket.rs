@@ -16,11 +16,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::tcp_info::TcpInfo;
-use super::transport::Transport;
+use super::transport::{Transport, Written};
 
 /// Shortest and longest time until the send queue is looked at again. A timer is not finer than the first; an estimate is
 /// not good for longer than the second.
 const CLEAR_CHECK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
+
+/// Time to send what ends a connection, and to shut it down. A peer that takes longer is disconnected without it.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A connection whose writes time out.
 #[derive(Debug)]
@@ -39,7 +42,6 @@ pub(crate) struct ClientSocket {
 }
 
 impl ClientSocket {
-    /// Wraps a new connection.
     pub(crate) fn new(transport: Transport, write_timeout: Duration) -> io::Result<Self> {
         transport.connection().set_options()?;
         let now = Instant::now();
@@ -161,7 +163,7 @@ impl AsyncWrite for ClientSocket {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<Written> {
         self.get_mut().poll_with_timeout(cx, |transport, cx| transport.poll_write_vectored(cx, bufs))
     }
 

@@ -13,8 +13,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -89,7 +87,6 @@ impl ConnectionTable {
     }
 }
 
-/// Counts the connections and keeps them within their limits.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
     limits: ConnectionLimits,
@@ -151,7 +148,6 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Ready when this connection is evicted.
     pub(crate) async fn evicted(&self) {
         self.evict.notified().await;
     }
@@ -178,24 +174,6 @@ pub(crate) struct ActiveRequest {
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.limiter.set_waiting(self.id, Some(Instant::now()));
-    }
-}
-
-/// The body of an answer, which hyper drops once the kernel has all of it. The request is in progress until then.
-pub(crate) struct TrackedBytes {
-    bytes: Bytes,
-    _request: ActiveRequest,
-}
-
-impl TrackedBytes {
-    pub(crate) fn body(bytes: Bytes, request: ActiveRequest) -> Full<Bytes> {
-        Full::new(Bytes::from_owner(Self { bytes, _request: request }))
-    }
-}
-
-impl AsRef<[u8]> for TrackedBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 

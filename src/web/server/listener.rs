@@ -108,7 +108,6 @@ impl ListenerSocket {
     }
 }
 
-/// All sockets that the service listens on.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     sockets: Vec<ListenerSocket>,
@@ -117,7 +116,6 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Listens on all of `addresses`.
     pub(crate) fn bind(addresses: &[ListenAddress]) -> Result<Self, ListenError> {
         let bind = |address: &ListenAddress| {
             ListenerSocket::bind(address).map_err(|source| {
@@ -187,24 +185,21 @@ fn is_abandoned(path: &Path, address: &SockAddr) -> bool {
 
 /// What to do when an address cannot be listened on.
 fn remedy(address: &ListenAddress, error: &io::Error) -> &'static str {
-    match (address, error.kind()) {
-        (ListenAddress::Unix(_) | ListenAddress::Local(_), io::ErrorKind::AddrInUse) => {
+    let is_file = matches!(address, ListenAddress::Unix(_) | ListenAddress::Local(_));
+    match error.kind() {
+        io::ErrorKind::AddrInUse if is_file => {
             "another program listens there, or the file is not a socket: stop that program, remove the file, or name \
              another path with --listen"
         }
-        (ListenAddress::Unix(_) | ListenAddress::Local(_), io::ErrorKind::NotFound) => {
-            "create its directory, or name another path with --listen"
-        }
-        (ListenAddress::Unix(_) | ListenAddress::Local(_), io::ErrorKind::PermissionDenied) => {
+        io::ErrorKind::NotFound if is_file => "create its directory, or name another path with --listen",
+        io::ErrorKind::PermissionDenied if is_file => {
             "this user may not write there: name another path with --listen"
         }
-        (_, io::ErrorKind::AddrInUse) => {
-            "another program has that port: stop it, or name another with --listen"
-        }
-        (_, io::ErrorKind::AddrNotAvailable) => {
+        io::ErrorKind::AddrInUse => "another program has that port: stop it, or name another with --listen",
+        io::ErrorKind::AddrNotAvailable => {
             "this machine has no such address: use 0.0.0.0 for all of its addresses, or 127.0.0.1 for itself alone"
         }
-        (_, io::ErrorKind::PermissionDenied) => {
+        io::ErrorKind::PermissionDenied => {
             "ports below 1024 need a privilege: name a higher one with --listen"
         }
         _ => "name another address with --listen",

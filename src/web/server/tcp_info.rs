@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -41,37 +42,25 @@ impl TcpInfo {
     }
 }
 
-/// Offsets of the fields in the kernel's `struct tcp_info` (include/uapi/linux/tcp.h), since Linux 4.9.
-mod offset {
-    pub(super) const SND_MSS: usize = 16;
-    pub(super) const MIN_RTT: usize = 148;
-    pub(super) const DELIVERY_RATE: usize = 160;
-    pub(super) const END: usize = 168;
-}
-
 /// Reads TCP_INFO of a TCP socket (tcp(7)).
 pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
-    let mut info = [0; offset::END];
-    let mut len = info.len() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes, the size of the buffer.
-    let answer = unsafe {
-        let (info, len) = (info.as_mut_ptr().cast(), &raw mut len);
-        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, len)
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, the size of the struct, which consists of integers. An older kernel
+    // leaves zeros at its end, which mean "not known".
+    let (answer, info) = unsafe {
+        let (at, len) = (info.as_mut_ptr().cast(), &raw mut len);
+        (libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, at, len), info.assume_init())
     };
     if answer < 0 {
         return Err(io::Error::last_os_error());
     }
-    // An older kernel leaves zeros, which mean "not known".
-    let field = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-    let (low, high) = (field(offset::DELIVERY_RATE), field(offset::DELIVERY_RATE + 4));
-    let (low, high) = if cfg!(target_endian = "big") { (high, low) } else { (low, high) };
+    // All ones mean that no round trip was measured.
+    let min_round_trip = Some(info.tcpi_min_rtt).filter(|us| *us != u32::MAX).unwrap_or(0);
     Ok(TcpInfo {
-        segment: field(offset::SND_MSS),
-        // All ones mean that none was measured.
-        min_round_trip: Duration::from_micros(
-            Some(field(offset::MIN_RTT)).filter(|us| *us != u32::MAX).unwrap_or(0).into(),
-        ),
-        delivery_rate: u64::from(high) << 32 | u64::from(low),
+        segment: info.tcpi_snd_mss,
+        min_round_trip: Duration::from_micros(min_round_trip.into()),
+        delivery_rate: info.tcpi_delivery_rate,
     })
 }
 

@@ -24,7 +24,9 @@ const MAX_UNSENT: u32 = 128 * 1024;
 /// Keepalive probes: time until the first, interval, and number. They find peers that vanished while nothing was sent.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 
-/// The socket of a connection.
+/// How many bytes were written.
+pub(super) type Written = io::Result<usize>;
+
 #[derive(Debug)]
 pub(super) enum RawStream {
     Tcp(TcpStream),
@@ -95,7 +97,7 @@ impl Connection {
         }
     }
 
-    fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn count(&mut self, written: Poll<Written>) -> Poll<Written> {
         if let Poll::Ready(Ok(n)) = &written {
             self.written += *n as u64;
         }
@@ -126,7 +128,7 @@ impl AsyncWrite for Connection {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<Written> {
         let this = self.get_mut();
         let written = match &mut this.stream {
             RawStream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
@@ -162,7 +164,6 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// The connection underneath.
     pub(crate) fn connection(&self) -> &Connection {
         match self {
             Self::Plain(connection) => connection,
@@ -171,7 +172,6 @@ impl Transport {
         }
     }
 
-    /// Whether TLS is used.
     pub(crate) fn is_encrypted(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }
@@ -209,7 +209,7 @@ impl AsyncWrite for Transport {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<Written> {
         either!(self, stream => stream.poll_write_vectored(cx, bufs))
     }
 

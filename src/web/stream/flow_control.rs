@@ -24,13 +24,10 @@ pub(super) enum StreamEvent {
     FrameDue,
     /// The client sent so many bytes; 0 if it has closed the connection.
     Read(usize),
-    /// The deadline has passed.
     Deadline,
-    /// The camera is gone.
     Closed(RingClosed),
 }
 
-/// Paces the frames of one stream.
 #[derive(Debug, Default)]
 pub(super) struct FramePacer {
     /// When to look again whether the socket is clear, while earlier writes are in the way.
@@ -80,14 +77,11 @@ const MIN_WINDOW: usize = 2;
 /// Most frames in flight on a long path: half a second at 30 a second.
 const MAX_WINDOW: usize = 16;
 
-/// The frames in flight to one viewer.
 #[derive(Debug)]
 pub(super) struct InFlightWindow {
     /// Sequence and time of sending, oldest first.
     in_flight: Deque<(Sequence, Instant), MAX_WINDOW>,
-    /// How many are allowed.
     limit: usize,
-    /// The last frame sent.
     last: Option<Frame>,
     /// Time between two frames of the camera; zero before two were sent.
     interval: Duration,
@@ -100,7 +94,6 @@ impl Default for InFlightWindow {
 }
 
 impl InFlightWindow {
-    /// The number of frames in flight.
     pub(super) fn len(&self) -> u32 {
         self.in_flight.len() as u32
     }
@@ -117,7 +110,6 @@ impl InFlightWindow {
         self.limit = (MIN_WINDOW + travelling as usize).min(MAX_WINDOW);
     }
 
-    /// Adds a frame that is being sent.
     pub(super) fn sent(&mut self, frame: Frame) {
         if let Some(last) = self.last.replace(frame) {
             let frames = frame.sequence.0.wrapping_sub(last.sequence.0).max(1);

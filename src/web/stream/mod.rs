@@ -19,7 +19,6 @@ use websocket::session::{self, StreamTimeouts};
 /// A stream that is ready to start.
 #[derive(Debug)]
 pub(crate) enum LiveStream {
-    /// Frames over WebSocket.
     WebSocket(Handshake, Viewer),
     /// Multipart MJPEG, with header lines for its head.
     Mjpeg(Viewer, String),

@@ -9,17 +9,16 @@ use tokio::sync::oneshot::Receiver;
 use tokio::time::timeout;
 
 use super::viewers::Viewer;
-use crate::camera::{Camera, Still, StillError, StillResult};
+use crate::camera::{Camera, StillError, StillResult};
 use crate::frame::Timestamp;
 use crate::ring::RingClosed;
-use crate::web::response::{Answer, jpeg, unavailable};
+use crate::web::response::{Answer, bytes_holding, jpeg, unavailable};
 
 /// Time for the frame of a snapshot. A camera that has to be opened first takes one to three seconds.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a still. The camera is closed and opened again, and settles its exposure.
 const STILL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// There is no picture to answer with.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
     #[error("no frame within {} s", FRAME_TIMEOUT.as_secs())]
@@ -32,18 +31,6 @@ pub(crate) enum SnapshotError {
     Fault(String),
     #[error("{0}")]
     Still(#[from] StillError),
-}
-
-/// A still, and the viewer that it was taken for.
-struct ViewerStill {
-    still: Still,
-    _viewer: Viewer,
-}
-
-impl AsRef<[u8]> for ViewerStill {
-    fn as_ref(&self) -> &[u8] {
-        &self.still.jpeg
-    }
 }
 
 /// Answers with a picture of `camera`, or with the reason why there is none.
@@ -69,7 +56,7 @@ pub(crate) async fn still(
     match taken.map_err(|_| RingClosed)?? {
         Some(still) => {
             viewer.registration.stats.frame_sent(still.captured_at, 0, still.jpeg.len());
-            Ok(Bytes::from_owner(ViewerStill { still, _viewer: viewer }))
+            Ok(bytes_holding(still.jpeg, viewer))
         }
         None => frame(viewer, Some(Duration::ZERO), fault).await,
     }
@@ -97,8 +84,8 @@ pub(crate) async fn frame(
         found = timeout(FRAME_TIMEOUT, recent) => found.map_err(|_| SnapshotError::NoFrame)??,
         why = fault => return Err(SnapshotError::Fault(why)),
     }
-    let stats = viewer.registration.stats.clone();
-    let frame = viewer.into_frame().ok_or(SnapshotError::NoFrame)?;
-    stats.frame_sent(frame.lease.frame().captured_at, 0, frame.as_ref().len());
-    Ok(Bytes::from_owner(frame))
+    let Viewer { subscription, registration } = viewer;
+    let lease = subscription.into_lease().ok_or(SnapshotError::NoFrame)?;
+    registration.stats.frame_sent(lease.frame().captured_at, 0, lease.as_ref().len());
+    Ok(bytes_holding(lease, registration))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::camera::Camera;
 use crate::frame::Timestamp;
-use crate::ring::{OwnedLease, RingFull, Subscription};
+use crate::ring::{RingFull, Subscription};
 use crate::status::{Counter, Histogram};
 use crate::sync::lock;
 use crate::web::server::address::Peer;
@@ -59,7 +59,6 @@ pub(crate) enum DropReason {
 impl DropReason {
     pub(crate) const ALL: [Self; 4] = [Self::Stalled, Self::Unacknowledged, Self::Silent, Self::Protocol];
 
-    /// Its name in `/metrics`.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Stalled => "stalled",
@@ -74,7 +73,6 @@ impl DropReason {
 #[derive(Debug)]
 pub(crate) struct ViewerStats {
     pub(crate) id: u64,
-    /// Index of its camera.
     pub(crate) camera: usize,
     pub(crate) kind: ViewerKind,
     pub(crate) peer: Peer,
@@ -115,9 +113,7 @@ impl ViewerStats {
 /// The statistics of all viewers of one camera and kind, those that have left included.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ViewerTotals {
-    /// Viewers that ever connected.
     pub(crate) connected_total: u64,
-    /// Viewers that are connected now.
     pub(crate) connected: u64,
     pub(crate) sent: u64,
     pub(crate) skipped: u64,
@@ -174,7 +170,6 @@ pub(crate) struct ViewerRegistry {
 }
 
 impl ViewerRegistry {
-    /// For at most `max_viewers` viewers, and `max_per_address` from one address.
     pub(crate) fn new(max_viewers: usize, max_per_address: usize, cameras: usize) -> Arc<Self> {
         let disconnected = vec![TotalsByKind::default(); cameras];
         Arc::new(Self {
@@ -188,7 +183,6 @@ impl ViewerRegistry {
         })
     }
 
-    /// The statistics of all connected viewers.
     pub(crate) fn connected(&self) -> Vec<Arc<ViewerStats>> {
         lock(&self.table).connected.clone()
     }
@@ -240,18 +234,10 @@ impl ViewerRegistry {
     }
 }
 
-/// A viewer of one camera.
 #[derive(Debug)]
 pub(crate) struct Viewer {
     pub(super) subscription: Subscription,
     pub(super) registration: ViewerRegistration,
-}
-
-impl Viewer {
-    /// Takes the newest frame in exchange for the subscription. The viewer stays registered until the frame is dropped.
-    pub(super) fn into_frame(self) -> Option<LeasedFrame> {
-        Some(LeasedFrame { lease: self.subscription.into_lease()?, _registration: self.registration })
-    }
 }
 
 /// The entry of a viewer in the registry, removed when dropped.
@@ -273,18 +259,5 @@ impl Drop for ViewerRegistration {
         let (mut table, stats) = (lock(&self.registry.table), &self.stats);
         table.connected.retain(|other| other.id != stats.id);
         table.disconnected[stats.camera][stats.kind as usize].add_disconnected(stats);
-    }
-}
-
-/// The frame of a viewer that wants a single one.
-#[derive(Debug)]
-pub(super) struct LeasedFrame {
-    pub(super) lease: OwnedLease,
-    _registration: ViewerRegistration,
-}
-
-impl AsRef<[u8]> for LeasedFrame {
-    fn as_ref(&self) -> &[u8] {
-        self.lease.as_ref()
     }
 }

@@ -19,7 +19,6 @@ use crate::web::stream::viewers::ViewerKind;
 /// The subprotocol with frame headers and acknowledgements.
 const SUBPROTOCOL: &str = "porthole.v1";
 
-/// The request is not a valid handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HandshakeError {
     #[error("this is a WebSocket address; open it with a WebSocket client, or use /stream")]
@@ -30,7 +29,6 @@ pub(crate) enum HandshakeError {
     Key,
 }
 
-/// A valid handshake.
 #[derive(Debug)]
 pub(crate) struct Handshake {
     accept: String,
@@ -87,7 +85,6 @@ pub(super) enum TextReply {
     None,
     /// None. The client has acknowledged a frame.
     Acknowledged(Sequence),
-    /// This text.
     Text(String),
 }
 
@@ -101,7 +98,6 @@ struct ClientMessage<'a> {
     t: Option<&'a RawValue>,
 }
 
-/// The reply to `text`.
 pub(super) fn reply(text: &str) -> TextReply {
     match serde_json::from_str(text) {
         Ok(ClientMessage { kind, sequence: Some(sequence), .. }) if kind == "ack" => {

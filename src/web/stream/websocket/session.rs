@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::framing::{Message, MessageReader, ProtocolError, ServerFrameHeader, close_code};
 use super::protocol::{Handshake, TextReply, frame_header, reply, tutorial_message};
 use crate::ring::{Lease, RingClosed, Subscription};
-use crate::web::server::client_socket::ClientSocket;
+use crate::web::server::client_socket::{CLOSE_TIMEOUT, ClientSocket};
 use crate::web::stream::flow_control::{FramePacer, InFlightWindow, StreamEvent};
 use crate::web::stream::viewers::{DropReason, Viewer, ViewerKind, ViewerStats};
 
@@ -26,8 +26,6 @@ const MAX_MESSAGE: usize = 4096;
 /// A viewer without a subprotocol gets its first frame after this time, or once it has sent a message that is answered.
 /// go2rtc's player sends one at once, and expects the answer before the first frame.
 const FIRST_MESSAGE_WAIT: Duration = Duration::from_millis(50);
-/// Time to send the close frame and shut the connection down.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +140,6 @@ struct WebSocketSession<'a> {
     timeouts: StreamTimeouts,
     window: InFlightWindow,
     pacer: FramePacer,
-    /// When the peer last sent anything.
     last_heard: Instant,
     /// The buffer of the tutorial's messages.
     text: Vec<u8>,
@@ -239,7 +236,6 @@ impl WebSocketSession<'_> {
         }
     }
 
-    /// Sends a frame in the viewer's format.
     async fn send_frame(&mut self, lease: &Lease<'_>) -> Result<(), SessionEnd> {
         let frame = lease.frame();
         let bytes = match self.stats.kind {
