@@ -115,7 +115,7 @@ mod tests {
         let mut data = Vec::new();
         for y in 0..h {
             let packed = |even: u8, odd: u8, luma_first: bool| -> Vec<u8> {
-                let pixel = |x: usize| [luma(x, y), if x % 2 == 0 { even } else { odd }];
+                let pixel = |x: usize| [luma(x, y), if x.is_multiple_of(2) { even } else { odd }];
                 (0..w).map(pixel).flat_map(|[l, c]| if luma_first { [l, c] } else { [c, l] }).collect()
             };
             let mut row: Vec<u8> = match format {
