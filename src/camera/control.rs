@@ -89,6 +89,9 @@ pub struct Control {
     pub read_only: bool,
     /// The control has no effect at the current value of another one.
     pub inactive: bool,
+    /// Setting the control may change others.
+    #[serde(skip)]
+    pub affects_others: bool,
 }
 
 /// Why a control was not set.
@@ -97,8 +100,11 @@ pub enum ControlError {
     /// The camera does not answer.
     #[error("{0}")]
     Unavailable(String),
-    /// Another request is in progress.
-    #[error("another request for this camera's controls is under way; try again")]
+    /// Earlier requests took all the time.
+    #[error(
+        "another request for this camera's controls has not been answered; try again, and if that goes on, unplug the \
+         camera and plug it in again"
+    )]
     Busy,
     /// The camera has no such control.
     #[error("there is no control {name:?}; there is {known}")]
@@ -231,6 +237,7 @@ mod tests {
             menu: vec![item(1, "Manual Mode"), item(3, "Aperture Priority Mode")],
             read_only: false,
             inactive: false,
+            affects_others: false,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use super::capture::{self, CaptureThread, StillError, StillRequests, StillResult};
 use super::control::{Control, ControlError, ControlValue};
@@ -24,6 +24,8 @@ pub struct Camera {
     stills: Arc<StillRequests>,
     /// `None` for sources other than V4L2, which have no controls.
     controls: Option<Arc<ControlStore>>,
+    /// Requests for the controls wait here, in the order of their arrival.
+    controls_queue: Arc<Mutex<()>>,
 }
 
 impl Camera {
@@ -52,6 +54,13 @@ impl Camera {
     /// [`StillError`] when a still cannot be taken now.
     pub fn still(&self) -> Result<oneshot::Receiver<StillResult>, StillError> {
         self.stills.request()
+    }
+
+    /// Waits for all earlier requests for the controls. Hold the guard during a call of [`controls`](Self::controls) or
+    /// [`set_control`](Self::set_control), also when nobody waits for its result any more: then a driver that hangs holds one
+    /// thread.
+    pub async fn controls_turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.controls_queue).lock_owned().await
     }
 
     /// The controls of the camera. Calls the driver, so it may block for a while.
@@ -100,6 +109,7 @@ pub fn start(
         waker: Arc::clone(&waker),
         stills: Arc::clone(&stills),
         controls,
+        controls_queue: Arc::default(),
     };
     let thread = capture::spawn(settings, source, publisher, reporter, waker, stills)?;
     Ok((camera, thread))

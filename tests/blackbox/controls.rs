@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use support::fakecam::{Camera, Counter, Knob, Table, hang};
-use support::http::{get, put};
+use support::http::{Response, get, put};
 use support::ws::Client;
-use support::{Porthole, Scratch, until};
+use support::{Porthole, Scratch, proc_status, until};
 
 const NODE: &str = "/dev/video90";
 const BRIGHTNESS: u32 = 0x98_0900;
@@ -229,19 +229,85 @@ fn a_camera_that_is_not_there_says_so() {
 }
 
 #[test]
-fn a_driver_that_hangs_keeps_no_other_request_waiting() {
+fn requests_for_controls_wait_for_each_other() {
+    let rig = Rig::new();
+    let service = rig.serve("");
+    let address = service.address;
+    let at_once = |request: &(dyn Fn(u32) -> Response + Sync)| {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..20).map(|i| scope.spawn(move || request(i))).collect();
+            asked.into_iter().map(|answer| answer.join().unwrap()).collect::<Vec<_>>()
+        })
+    };
+    for answer in at_once(&|_| get(address, "/controls")) {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    for answer in at_once(&|i| put(address, "/controls/brightness", &format!("{{\"value\": {i}}}"))) {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_step_of_a_slider_costs_three_ioctls() {
+    let rig = Rig::new();
+    let service = rig.serve("");
+    list(&service);
+    let count = |value: &str, name: &str| {
+        let before = rig.table.counter(Counter::Ioctls);
+        let answer = put(service.address, &format!("/controls/{name}"), &format!("{{\"value\": {value}}}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        rig.table.counter(Counter::Ioctls) - before
+    };
+    for value in ["10", "11", "12"] {
+        let ioctls = count(value, "brightness");
+        println!("{ioctls} ioctls for a step");
+        assert!(ioctls <= 3, "{ioctls} ioctls for a step");
+        assert_eq!(rig.table.control(BRIGHTNESS).unwrap().to_string(), value);
+    }
+    // What was inactive in the list that is kept can be set once it is not.
+    count("1", "auto_exposure");
+    count("99", "exposure_time_absolute");
+    count("3", "auto_exposure");
+    assert_eq!(put(service.address, "/controls/exposure_time_absolute", "{\"value\": 9}").status, 409);
+}
+
+#[test]
+fn the_controls_of_another_camera_in_its_place_are_read_again() {
+    let rig = Rig::new();
+    let table = Table::create(rig.scratch.path("other")).unwrap();
+    table.set(Knob::Unplug, 1);
+    table.set(Knob::Renumber, 90);
+    let other = Camera::new("/dev/video91", &table).with("card", "Other").with("bus", "usb-other");
+    let cameras = [rig.camera.clone(), other];
+    let service = Porthole::with_cameras(&cameras, &["--source", NODE]);
+    let set = || put(service.address, "/controls/brightness", "{\"value\": 5}").status;
+    assert_eq!(set(), 200);
+    rig.table.set(Knob::Unplug, 1);
+    table.set(Knob::Unplug, 0);
+    assert_eq!(set(), 200);
+    assert!(table.counter(Counter::Ioctls) > 20, "the list of the other camera was used");
+    assert_eq!(table.control(BRIGHTNESS), Some(5));
+}
+
+#[test]
+fn requests_behind_a_driver_that_hangs_time_out_and_hold_no_thread() {
     let rig = Rig::new();
     let mut service = rig.serve("");
     rig.table.set(Knob::HangMs, 600_000);
     rig.table.set(Knob::HangWhere, hang::OPEN);
     let address = service.address;
-    let stuck = std::thread::spawn(move || get(address, "/controls").status);
-    until("the next one is told that the camera is busy", || {
-        let answer = get(address, "/controls");
-        assert_eq!(answer.status, 503);
-        answer.text().contains("another request").then_some(())
-    });
-    assert_eq!(stuck.join().unwrap(), 503);
+    let before = proc_status(service.pid(), "Threads");
+    let stuck = std::thread::spawn(move || get(address, "/controls"));
+    until("it hangs", || (rig.table.counter(Counter::Hangs) > 0).then_some(()));
+    let queued: Vec<_> = (0..5).map(|_| std::thread::spawn(move || get(address, "/controls"))).collect();
+    let stuck = stuck.join().unwrap();
+    assert!(stuck.status == 503 && stuck.text().contains("has not answered within 5 s"), "{}", stuck.text());
+    for queued in queued {
+        let answer = queued.join().unwrap();
+        assert!(answer.status == 503 && answer.text().contains("another request"), "{}", answer.text());
+    }
+    assert_eq!(rig.table.counter(Counter::Hangs), 1, "another request called the driver");
+    assert!(proc_status(service.pid(), "Threads") <= before + 1);
     assert_eq!(get(address, "/state").status, 200);
     service.signal(libc::SIGTERM);
     service.wait();

@@ -6,11 +6,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, TryLockError};
+use std::sync::Mutex;
 
 use log::{debug, warn};
 
@@ -31,8 +31,31 @@ pub(in crate::camera) struct ControlStore {
     values: Mutex<BTreeMap<String, ControlValue>>,
     /// Where values that viewers set are stored over a restart; `None` if they are not.
     file: Option<PathBuf>,
-    /// Held by the request that calls the driver.
-    request: Mutex<()>,
+    /// `None` when the device must be located again, and while a request uses it.
+    last_read: Mutex<Option<DeviceControls>>,
+}
+
+/// The controls of a device, as they were last read.
+#[derive(Debug)]
+struct DeviceControls {
+    path: PathBuf,
+    capability: Capability,
+    /// Empty if they must be read again.
+    list: Vec<Control>,
+}
+
+impl DeviceControls {
+    /// Opens the device, if it is still the same.
+    fn reopen(&self) -> Option<File> {
+        let node = open_node(&self.path).ok()?;
+        let capability = Device::new(node.as_fd()).capability().ok()?;
+        capability.is_same_camera(&self.capability).then_some(node)
+    }
+
+    fn read(&mut self, device: Device<'_>) -> Result<&mut Vec<Control>, ControlError> {
+        self.list = read_controls(device).map_err(|error| unavailable(&self.path, &error))?;
+        Ok(&mut self.list)
+    }
 }
 
 impl ControlStore {
@@ -51,7 +74,7 @@ impl ControlStore {
             locator: Mutex::new(DeviceLocator::new(configured)),
             values: Mutex::new(values),
             file,
-            request: Mutex::default(),
+            last_read: Mutex::default(),
         }
     }
 
@@ -64,13 +87,23 @@ impl ControlStore {
     pub(in crate::camera) fn camera_opened(&self, path: &Path, device: Device<'_>, capability: Capability) {
         lock(&self.locator).camera_opened(path, capability);
         let values = lock(&self.values).clone();
+        if values.is_empty() {
+            return;
+        }
         let mut failed: Vec<_> = values.iter().map(|(name, value)| (name, value, None)).collect();
         // Twice, as a control may be inactive until another one is set.
         for _ in 0..2 {
+            let mut controls = match read_controls(device) {
+                Ok(controls) => controls,
+                Err(error) => return warn!("camera {}: controls not set: {error}", self.camera),
+            };
             failed.retain_mut(|(name, value, error)| {
-                *error = set_control(device, name, value).err();
+                *error = set_control(device, &mut controls, name, value).err();
                 error.is_some()
             });
+            if failed.is_empty() {
+                return;
+            }
         }
         for error in failed.into_iter().filter_map(|(_, _, error)| error) {
             warn!("camera {}: control not set: {error}", self.camera);
@@ -80,25 +113,27 @@ impl ControlStore {
     /// The camera was unplugged.
     pub(in crate::camera) fn camera_lost(&self) {
         lock(&self.locator).camera_lost();
+        *lock(&self.last_read) = None;
     }
 
     /// All controls of the camera, whether or not it is open.
     pub(in crate::camera) fn list(&self) -> Result<Vec<Control>, ControlError> {
-        self.with_device(|path| {
-            let controls = open_node(path).and_then(|node| read_controls(Device::new(node.as_fd())));
-            controls.map_err(|error| unavailable(path, &error))
-        })
+        self.with_device(|device, controls| controls.read(device).cloned())
     }
 
     /// Sets a control now, and whenever the camera is opened. Returns the control with its new value.
+    ///
+    /// Three ioctls: the list that was last read is used, and read again only if the control cannot be set by it.
     pub(in crate::camera) fn set(&self, name: &str, value: &ControlValue) -> Result<Control, ControlError> {
-        let control = self.with_device(|path| {
-            let node = open_node(path).map_err(|error| unavailable(path, &error))?;
-            let device = Device::new(node.as_fd());
-            set_control(device, name, value)?;
-            let controls = read_controls(device).unwrap_or_default();
-            let control = controls.into_iter().find(|control| control.name == name);
-            control.ok_or_else(|| ControlError::Unavailable("the camera is gone".into()))
+        let control = self.with_device(|device, controls| {
+            let control = match set_control(device, &mut controls.list, name, value) {
+                Ok(control) => control.clone(),
+                Err(_) => set_control(device, controls.read(device)?, name, value)?.clone(),
+            };
+            if control.affects_others {
+                controls.list.clear();
+            }
+            Ok(control)
         })?;
         // A button is an action, which must not be repeated.
         if control.kind != ControlKind::Button {
@@ -109,18 +144,29 @@ impl ControlStore {
         Ok(control)
     }
 
-    /// Runs `request` with the path of the device. A driver that hangs blocks one request; others fail at once.
+    /// Runs `request` with the device and its controls. One request runs at a time; the caller sees to that.
     fn with_device<T>(
         &self,
-        request: impl FnOnce(&Path) -> Result<T, ControlError>,
+        request: impl FnOnce(Device<'_>, &mut DeviceControls) -> Result<T, ControlError>,
     ) -> Result<T, ControlError> {
-        let _request = match self.request.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(ControlError::Busy),
-        };
+        let last_read = lock(&self.last_read).take();
+        let reopened = last_read.and_then(|controls| Some((controls.reopen()?, controls)));
+        let (node, mut controls) = reopened.map_or_else(|| self.open(), Ok)?;
+        let result = request(Device::new(node.as_fd()), &mut controls);
+        *lock(&self.last_read) = Some(controls);
+        result
+    }
+
+    /// Finds and opens the device.
+    fn open(&self) -> Result<(File, DeviceControls), ControlError> {
         let located = self.locate().map_err(|error| ControlError::Unavailable(error.to_string()))?;
-        request(&located.path)
+        let path = located.path;
+        let opened = open_node(&path).and_then(|node| {
+            let capability = Device::new(node.as_fd()).capability()?;
+            Ok((node, capability))
+        });
+        let (node, capability) = opened.map_err(|error| unavailable(&path, &error))?;
+        Ok((node, DeviceControls { path, capability, list: Vec::new() }))
     }
 
     fn store(&self, values: &BTreeMap<String, ControlValue>) {

@@ -77,6 +77,7 @@ const TYPE_INTEGER_MENU: u32 = 9;
 // `V4L2_CTRL_FLAG_*`.
 const FLAG_DISABLED: u32 = 0x0001;
 const FLAG_READ_ONLY: u32 = 0x0004;
+const FLAG_UPDATE: u32 = 0x0008;
 const FLAG_INACTIVE: u32 = 0x0010;
 /// In a query: the first control with a higher id.
 const FLAG_NEXT_CTRL: u32 = 0x8000_0000;
@@ -105,21 +106,26 @@ pub(super) fn read_controls(device: Device<'_>) -> io::Result<Vec<Control>> {
     Ok(controls)
 }
 
-/// Sets one control of a device.
-pub(super) fn set_control(device: Device<'_>, name: &str, value: &ControlValue) -> Result<(), ControlError> {
-    let unavailable =
-        |error: io::Error| ControlError::Unavailable(format!("the camera does not answer: {error}"));
-    let controls = read_controls(device).map_err(unavailable)?;
-    let control = controls.iter().find(|control| control.name == name).ok_or_else(|| {
+/// Sets the control `name` of `controls`, the list that was read from the device, and its value in the list.
+pub(super) fn set_control<'list>(
+    device: Device<'_>,
+    controls: &'list mut [Control],
+    name: &str,
+    value: &ControlValue,
+) -> Result<&'list Control, ControlError> {
+    let Some(index) = controls.iter().position(|control| control.name == name) else {
         let names: Vec<&str> = controls.iter().map(|control| control.name.as_str()).collect();
-        ControlError::Unknown { name: name.into(), known: names.join(", ") }
-    })?;
+        return Err(ControlError::Unknown { name: name.into(), known: names.join(", ") });
+    };
+    let control = &mut controls[index];
     let value = control.number_for(value)?;
     if control.inactive {
         return Err(ControlError::Inactive { name: name.into() });
     }
     let refused = |source| ControlError::Refused { name: name.into(), value, source };
-    write_value(device, control.id, value).map_err(refused)
+    write_value(device, control.id, value).map_err(refused)?;
+    control.value = read_value(device, control.id, control.kind);
+    Ok(control)
 }
 
 fn control(device: Device<'_>, raw: &RawQueryControl) -> Control {
@@ -133,8 +139,6 @@ fn control(device: Device<'_>, raw: &RawQueryControl) -> Control {
         TYPE_BITMASK => ControlKind::Bitmask,
         _ => ControlKind::Other,
     };
-    // A bitmask has 32 bits. The kernel returns it as a negative number if the highest bit is set.
-    let unsigned = |value: i64| if kind == ControlKind::Bitmask { value & 0xffff_ffff } else { value };
     let label = text(&raw.name);
     Control {
         id: raw.id,
@@ -142,19 +146,17 @@ fn control(device: Device<'_>, raw: &RawQueryControl) -> Control {
         label,
         kind,
         minimum: raw.minimum,
-        maximum: unsigned(raw.maximum),
+        maximum: unsigned(kind, raw.maximum),
         step: raw.step,
         default: raw.default,
-        value: match kind {
-            ControlKind::Button | ControlKind::Other => None,
-            _ => read_value(device, raw).ok().map(unsigned),
-        },
+        value: read_value(device, raw.id, kind),
         menu: match kind {
             ControlKind::Menu | ControlKind::IntegerMenu => menu(device, raw),
             _ => Vec::new(),
         },
         read_only: raw.flags & FLAG_READ_ONLY != 0,
         inactive: raw.flags & FLAG_INACTIVE != 0,
+        affects_others: raw.flags & FLAG_UPDATE != 0,
     }
 }
 
@@ -208,16 +210,24 @@ fn menu(device: Device<'_>, raw: &RawQueryControl) -> Vec<MenuItem> {
     (raw.minimum.max(0)..=last).filter_map(item).collect()
 }
 
-/// VIDIOC_G_EXT_CTRLS: the value of a control.
-fn read_value(device: Device<'_>, raw: &RawQueryControl) -> io::Result<i64> {
-    let mut control = RawControl { id: raw.id, size: 0, reserved: 0, value: 0 };
+/// A bitmask has 32 bits. The kernel returns it as a negative number if the highest bit is set.
+fn unsigned(kind: ControlKind, value: i64) -> i64 {
+    if kind == ControlKind::Bitmask { value & 0xffff_ffff } else { value }
+}
+
+/// VIDIOC_G_EXT_CTRLS: the value of a control; `None` if it cannot be read.
+fn read_value(device: Device<'_>, id: u32, kind: ControlKind) -> Option<i64> {
+    if matches!(kind, ControlKind::Button | ControlKind::Other) {
+        return None;
+    }
+    let mut control = RawControl { id, size: 0, reserved: 0, value: 0 };
     let mut controls = one_control(&mut control);
     // SAFETY: the kernel reads and writes one v4l2_ext_controls and the v4l2_ext_control that it points to. The value is a
     // number, so there is no further pointer.
-    unsafe { calls::g_ext_ctrls(device.fd().as_raw_fd(), &mut controls) }?;
+    unsafe { calls::g_ext_ctrls(device.fd().as_raw_fd(), &mut controls) }.ok()?;
     let value = control.value;
     // All types but this one have 32 bits, which the kernel writes to the first half.
-    Ok(if raw.kind == TYPE_INTEGER64 { value } else { first_half(value).into() })
+    Some(if kind == ControlKind::Integer64 { value } else { unsigned(kind, first_half(value).into()) })
 }
 
 /// VIDIOC_S_EXT_CTRLS: sets a control to a number.

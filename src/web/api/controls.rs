@@ -1,7 +1,7 @@
 //! `GET /controls` lists the controls of a camera, `PUT /controls/NAME` sets one.
 //!
-//! A driver may take long to answer, or never answer. It is called on a thread of its own, and the request is answered
-//! within its timeout in any case.
+//! A driver may take long to answer, or never answer. It is called on a thread of its own, for one request of a camera at a
+//! time. The others wait, and each is answered within its timeout in any case.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -11,15 +11,15 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::login::read_body;
+use super::body::read_body;
 use crate::camera::{Camera, ControlError, ControlValue};
 use crate::web::response::{Answer, json as json_answer};
 
 /// Most bytes of a request's body. All valid ones are far smaller.
 const MAX_BODY: usize = 4096;
-/// Time for a driver to answer.
+/// Time for a driver to answer, and for those requests that came before.
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The body of a PUT.
@@ -30,8 +30,7 @@ struct ControlBody {
 
 /// Lists all controls.
 pub(crate) async fn list(camera: &Camera) -> Answer {
-    let camera = camera.clone();
-    match call_driver(move || camera.controls()).await {
+    match call_driver(camera, Camera::controls).await {
         Ok(controls) => json_answer(StatusCode::OK, &json!({ "controls": controls })),
         Err(error) => failed(&error),
     }
@@ -43,8 +42,8 @@ pub(crate) async fn set(camera: &Camera, name: &str, body: Incoming) -> Answer {
         Ok(setting) => setting,
         Err(why) => return json_answer(StatusCode::BAD_REQUEST, &json!({ "error": why })),
     };
-    let (camera, name) = (camera.clone(), name.to_owned());
-    match call_driver(move || camera.set_control(&name, &setting)).await {
+    let name = name.to_owned();
+    match call_driver(camera, move |camera| camera.set_control(&name, &setting)).await {
         Ok(control) => json_answer(StatusCode::OK, &json!(control)),
         Err(error) => failed(&error),
     }
@@ -58,11 +57,19 @@ async fn setting(body: Incoming) -> Result<ControlValue, String> {
     })
 }
 
-/// Calls the driver on another thread, and stops waiting for it at the timeout.
+/// Waits for earlier requests, calls the driver on another thread, and stops waiting at the timeout.
 async fn call_driver<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
+    camera: &Camera,
+    work: impl FnOnce(&Camera) -> Result<T, ControlError> + Send + 'static,
 ) -> Result<T, ControlError> {
-    match timeout(DRIVER_TIMEOUT, spawn_blocking(work)).await {
+    let deadline = Instant::now() + DRIVER_TIMEOUT;
+    let turn = timeout_at(deadline, camera.controls_turn()).await.map_err(|_| ControlError::Busy)?;
+    let camera = camera.clone();
+    let call = spawn_blocking(move || {
+        let _turn = turn;
+        work(&camera)
+    });
+    match timeout_at(deadline, call).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(ControlError::Unavailable(format!("a bug in porthole: {panic}"))),
         Err(_) => {

@@ -4,18 +4,15 @@
 //! The form works without scripts. Its links are relative, so that they hold behind a proxy that adds a prefix.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, CACHE_CONTROL, HeaderValue, ORIGIN, REFERRER_POLICY, SEC_WEBSOCKET_KEY, WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
-use tokio::time::timeout;
 
+use super::body::read_body;
 use crate::web::access::authentication::{AuthError, Authenticator};
 use crate::web::access::check::{AccessCheck, AccessDenied};
 use crate::web::access::client::Client;
@@ -27,8 +24,6 @@ use crate::web::response::{
 const PAGE: &str = include_str!("login.html");
 /// Most bytes of the form: a password and an address, several times over.
 const MAX_BODY: usize = 8192;
-/// Time for a client to send the body of a request.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of the address to go on to.
 const MAX_NEXT: usize = 512;
 
@@ -101,13 +96,6 @@ pub(crate) fn log_out(authenticator: &Authenticator, headers: &HeaderMap) -> Ans
     let mut answer = see_other("/");
     set_cookies(answer.headers_mut(), authenticator.log_out(headers));
     answer
-}
-
-/// The body of a request, of at most `limit` bytes; or why there is none.
-pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, String> {
-    let body = timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
-    let body = body.map_err(|_| format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))?;
-    Ok(body.map_err(|error| format!("the body cannot be read: {error}"))?.to_bytes())
 }
 
 /// Path and query of a URL without the token, which was wrong.

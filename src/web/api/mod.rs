@@ -2,6 +2,7 @@
 //! requests that were denied.
 #![forbid(unsafe_code)]
 
+mod body;
 pub(super) mod controls;
 mod exposition;
 pub(super) mod login;
