@@ -4,6 +4,8 @@
 //! The form works without scripts. Its links are relative, so that they hold behind a proxy that adds a prefix.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, CACHE_CONTROL, HeaderValue, ORIGIN, REFERRER_POLICY, SEC_WEBSOCKET_KEY, WWW_AUTHENTICATE,
