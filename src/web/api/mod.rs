@@ -6,5 +6,4 @@ pub(super) mod controls;
 mod exposition;
 pub(super) mod login;
 pub(super) mod metrics;
-mod process;
 pub(super) mod state;
