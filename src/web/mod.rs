@@ -192,13 +192,8 @@ impl Web {
     /// # Errors
     /// When the kernel does not tell the addresses.
     pub fn urls(&self, hostname: &str) -> io::Result<Vec<String>> {
-        let token = self
-            .server
-            .access
-            .authenticator
-            .new_token()
-            .map(|token| format!("?token={token}"))
-            .unwrap_or_default();
+        let token = self.server.access.authenticator.new_token();
+        let token = token.map(|token| format!("?token={token}")).unwrap_or_default();
         let scheme = if self.server.tls.is_some() { "https" } else { "http" };
         let url = |address: ListenAddress| match address {
             ListenAddress::Tcp(address) => {

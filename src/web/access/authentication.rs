@@ -296,6 +296,7 @@ struct QueueSlot<'a>(&'a AuthState, ThrottleKey);
 
 impl<'a> QueueSlot<'a> {
     fn take(shared: &'a AuthState, key: ThrottleKey) -> Option<Self> {
+        // Made only once the place is taken, as dropping it gives the place back.
         lock(&shared.throttle).enqueue(key).then(|| Self(shared, key))
     }
 }

@@ -2,8 +2,12 @@
 //! included. Other programs read it, so names never change.
 #![forbid(unsafe_code)]
 
+use std::fs;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
 use super::exposition::{CONTENT_TYPE, Exposition};
-use super::process::process_figures;
 use crate::frame::Timestamp;
 use crate::ring::RingStats;
 use crate::status::{CameraState, CameraStatus, Counter, Counters, Histogram};
@@ -11,6 +15,9 @@ use crate::web::access::check::AccessCheck;
 use crate::web::response::{Answer, no_store};
 use crate::web::server_state::ServerState;
 use crate::web::stream::viewers::{DropReason, TotalsByKind, ViewerKind, ViewerTotals};
+
+/// Ticks a second of the times in /proc (USER_HZ). The same on every architecture that this runs on.
+const TICKS: f64 = 100.0;
 
 /// What the metrics of one camera are read from.
 struct CameraMetrics<'a> {
@@ -234,4 +241,61 @@ fn access_metrics(out: &mut Exposition, access: &AccessCheck) {
     out.family("porthole_sessions", help).sample(&[], authenticator.session_count());
     let help = "Addresses that must wait before another guess of theirs is checked.";
     out.family("porthole_locked_out_addresses", help).sample(&[], authenticator.locked_out_count());
+}
+
+/// The resources that this process uses, as the kernel counts them (proc(5)), under the names that all exporters use: name,
+/// help, and value; `None` where it cannot be read.
+fn process_figures() -> [(&'static str, &'static str, Option<f64>); 7] {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let (status, limits, stat) =
+        (read("/proc/self/status"), read("/proc/self/limits"), read("/proc/self/stat"));
+    let bytes = |key| number_after(&status, key).map(|kib| kib * 1024.0);
+    // The program's name, in parentheses, may hold anything. The word behind it is the third field.
+    let stat: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let seconds = |nth: usize| stat.get(nth - 3)?.parse::<f64>().ok().map(|ticks| ticks / TICKS);
+    let cpu_s = seconds(14).zip(seconds(15)).map(|(program, kernel)| program + kernel);
+    // Without the descriptor that reads the directory.
+    let open_fds = fs::read_dir("/proc/self/fd").ok().map(|all| all.count().saturating_sub(1) as f64);
+    let started_s = boot_time().zip(seconds(22)).map(|(booted, since)| booted + since);
+    [
+        ("process_cpu_seconds_total", "Processor time taken.", cpu_s),
+        ("process_resident_memory_bytes", "Memory in use.", bytes("VmRSS:")),
+        ("process_virtual_memory_bytes", "Address space.", bytes("VmSize:")),
+        ("process_threads", "Threads.", number_after(&status, "Threads:")),
+        ("process_open_fds", "Open descriptors.", open_fds),
+        ("process_max_fds", "Most descriptors there may be.", number_after(&limits, "Max open files")),
+        ("process_start_time_seconds", "Start, in the Unix epoch.", started_s),
+    ]
+}
+
+/// The boot time in seconds since the Unix epoch, rounded down so that it is always the same. /proc/stat has it as btime,
+/// but a service with `ProcSubset=pid` (systemd.exec(5)) cannot read that.
+fn boot_time() -> Option<f64> {
+    let read = |clock| clock_gettime(clock).ok().map(|time| Duration::from(time).as_secs_f64());
+    Some((read(ClockId::CLOCK_REALTIME)? - read(ClockId::CLOCK_BOOTTIME)?).floor())
+}
+
+/// The number after `key` in the line that begins with it.
+fn number_after(text: &str, key: &str) -> Option<f64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(key))?;
+    rest.split_whitespace().next()?.parse::<u64>().ok().map(|number| number as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    #[test]
+    fn all_figures_can_be_read() {
+        let figures = process_figures();
+        let [cpu_s, resident, virtual_memory, threads, open_fds, max_fds, started_s] =
+            figures.map(|(name, _, value)| value.unwrap_or_else(|| panic!("{name} cannot be read")));
+        assert!(resident > 100_000.0 && virtual_memory > resident, "{figures:?}");
+        assert!(threads >= 1.0 && open_fds >= 3.0, "{figures:?}");
+        assert!(max_fds > open_fds && cpu_s >= 0.0, "{figures:?}");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let age = now - started_s;
+        assert!((-2.0..3600.0).contains(&age), "started {age} s ago");
+    }
 }

@@ -7,5 +7,4 @@ pub(super) mod controls;
 mod exposition;
 pub(super) mod login;
 pub(super) mod metrics;
-mod process;
 pub(super) mod state;

@@ -142,19 +142,14 @@ pub(super) fn self_signed_path(state_dir: &Path) -> PathBuf {
 pub(super) fn self_signed_names(listen: &[ListenAddress]) -> Vec<String> {
     let hostname =
         nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let is_name = |name: &String| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-    };
+    let is_letter = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+    let is_name = |name: &String| (1..64).contains(&name.len()) && name.bytes().all(is_letter);
     let mut names: BTreeSet<String> = ["localhost", "127.0.0.1", "::1"].map(String::from).into();
-    names.extend(
-        [format!("{hostname}.local"), hostname].into_iter().filter(|name| name.len() < 64).filter(is_name),
-    );
-    let interfaces = getifaddrs()
-        .into_iter()
-        .flatten()
-        .filter_map(|interface| Some(IpAddr::from(interface.address?.as_sockaddr_in()?.ip())));
-    names
-        .extend(interfaces.chain(listen.iter().filter_map(named_by)).map(|ip| ip.to_canonical().to_string()));
+    names.extend([format!("{hostname}.local"), hostname].into_iter().filter(is_name));
+    let interfaces = getifaddrs().into_iter().flatten();
+    let own = interfaces.filter_map(|one| Some(IpAddr::from(one.address?.as_sockaddr_in()?.ip())));
+    let listening = listen.iter().filter_map(named_by);
+    names.extend(own.chain(listening).map(|ip| ip.to_canonical().to_string()));
     names.into_iter().collect()
 }
 
