@@ -20,6 +20,7 @@ use super::locate::{DeviceLocator, LocatedDevice};
 use super::nodes::open_node;
 use crate::camera::control::{Control, ControlError, ControlKind, ControlValue};
 use crate::camera::error::SourceError;
+use crate::storage;
 use crate::sync::lock;
 
 /// The controls of one camera, and the values they are set to.
@@ -191,15 +192,9 @@ fn read(camera: &str, file: &Path) -> Option<BTreeMap<String, ControlValue>> {
     values.map_err(|error| warn!("camera {camera}: {} is damaged and ignored: {error}", file.display())).ok()
 }
 
-/// Writes a new file and renames it, so that a power cut leaves the old or the new one.
+/// Stores the values for the next start.
 fn write(file: &Path, values: &BTreeMap<String, ControlValue>) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let new = file.with_extension("new");
-    fs::write(&new, serde_json::to_vec_pretty(values).map_err(io::Error::other)?)?;
-    fs::File::open(&new)?.sync_all()?;
-    fs::rename(&new, file)?;
+    storage::replace(file, 0o600, &serde_json::to_vec_pretty(values).map_err(io::Error::other)?)?;
     debug!("controls stored in {}", file.display());
     Ok(())
 }
