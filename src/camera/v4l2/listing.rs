@@ -51,7 +51,7 @@ pub fn list() -> Vec<DeviceListing> {
     let (nodes, until) = (video_nodes(), Instant::now() + LISTING_TIMEOUT);
     let answers = nodes.iter().map(|path| {
         let (path, (answer, answered)) = (path.clone(), channel());
-        thread::spawn(move || answer.send(details(&path).map_err(|error| error.to_string())));
+        thread::spawn(move || drop(answer.send(details(&path).map_err(|error| error.to_string()))));
         answered
     });
     let answers: Vec<_> = answers.collect();
