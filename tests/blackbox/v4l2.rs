@@ -586,6 +586,42 @@ fn cameras_are_listed_with_all_they_can_do() {
     }
 }
 
+/// Most ioctls of a second opening of a camera with one format and one size.
+const OPENING_IOCTLS: u64 = 26;
+
+#[test]
+fn a_frame_costs_three_ioctls_and_an_opening_asks_no_other_descriptor() {
+    let fake = fake("MJPG:640x480@30");
+    let service = fake.serve(&["--linger", "0"]);
+    let idle = || {
+        until("the device is closed", || {
+            (fake.count(Counter::Closes) == fake.count(Counter::Opens)).then_some(())
+        })
+    };
+    Client::porthole(service.address, "/ws").acknowledged();
+    idle();
+    let before = [Counter::Ioctls, Counter::Querycaps, Counter::Dequeued].map(|c| fake.count(c));
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    (0..60).for_each(|_| drop(client.acknowledged()));
+    drop(client);
+    idle();
+    let after = [Counter::Ioctls, Counter::Querycaps, Counter::Dequeued].map(|c| fake.count(c));
+    let [ioctls, querycaps, frames] = std::array::from_fn(|i| after[i] - before[i]);
+    // And STREAMOFF.
+    let opening = ioctls.saturating_sub(3 * frames + 1);
+    let stray = fake.count(Counter::StrayIoctls);
+    println!(
+        "{ioctls} ioctls, {frames} frames, {opening} beyond 3 each, {querycaps} QUERYCAP, {stray} stray"
+    );
+    assert!(
+        frames >= 60 && opening <= OPENING_IOCTLS,
+        "{opening} ioctls beyond 3 for each of {frames} frames"
+    );
+    assert!(querycaps <= 2, "{querycaps} QUERYCAP");
+    assert_eq!(stray, 0, "ioctls on descriptors that are no cameras");
+}
+
 #[test]
 fn a_descriptor_that_does_not_tell_its_node_is_found_by_the_camera_it_reports() {
     let scratch = Scratch::new();

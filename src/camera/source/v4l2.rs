@@ -202,6 +202,7 @@ mod tests {
         let now = Timestamp::now();
         let at = |stamp: Timestamp, is_monotonic: Option<bool>, last: u64| {
             let info = |is_monotonic| BufferInfo {
+                is_filled: true,
                 timestamp_us: stamp.0,
                 is_monotonic,
                 is_damaged: false,

@@ -8,7 +8,8 @@
 //! - Starting a `Camera` twice panics. Every start uses a new one.
 //! - It rejects a size, interval or field that the driver rounds. They are negotiated with the driver first, and rscam gets the
 //!   result.
-//! - It shows neither row length nor buffer flags nor sequence numbers. They are queried beside it.
+//! - It shows neither row length nor buffer flags nor sequence numbers. They are queried beside it, for the one buffer that
+//!   comes next.
 //! - Its list of controls never ends if one cannot be read. It is not used.
 #![forbid(unsafe_code)]
 
@@ -31,6 +32,7 @@ const BUFFERS: u32 = 4;
 pub(in crate::camera) struct CaptureDevice {
     owner: DeviceOwner<Camera>,
     path: String,
+    order: BufferOrder,
 }
 
 /// The format that was negotiated with the driver.
@@ -48,7 +50,11 @@ impl CaptureDevice {
     /// Opens the device at `path`.
     pub(in crate::camera) fn open(path: &Path) -> io::Result<Self> {
         let path = path.display().to_string();
-        Ok(Self { owner: DeviceOwner::open(Path::new(&path), || Camera::new(&path))?, path })
+        Ok(Self {
+            owner: DeviceOwner::open(Path::new(&path), || Camera::new(&path))?,
+            path,
+            order: BufferOrder::default(),
+        })
     }
 
     pub(in crate::camera) fn device(&self) -> Device<'_> {
@@ -103,6 +109,8 @@ impl CaptureDevice {
                 other => io::Error::other(other.to_string()),
             })
             .map_err(failed("starting capture"))?;
+        // As rscam queued them.
+        self.order = BufferOrder { next: Some(0) };
         let set = self.device().format().map_err(failed("VIDIOC_G_FMT"))?;
         Ok(StreamFormat {
             resolution,
@@ -144,17 +152,64 @@ impl CaptureDevice {
     /// # Errors
     /// `WouldBlock` when no buffer is filled.
     pub(in crate::camera) fn dequeue(
-        &self,
+        &mut self,
         sink: impl FnOnce(&[u8], u64, Option<BufferInfo>),
     ) -> io::Result<()> {
+        let device = self.owner.device();
+        let query = |index| device.buffer(index).ok();
         // Before the buffer is dequeued: afterwards it has no flags any more.
-        let filled: [Option<BufferInfo>; BUFFERS as usize] =
-            std::array::from_fn(|index| self.device().filled_buffer(index as u32).ok().flatten());
+        let filled = self.order.filled(query);
         let frame = self.owner.owner().capture()?;
         let timestamp_us = frame.get_timestamp();
-        let info = filled.into_iter().flatten().find(|info| info.timestamp_us == timestamp_us);
+        let info = self.order.dequeued(filled, timestamp_us, query);
         sink(&frame, timestamp_us, info);
         Ok(())
+    }
+}
+
+/// Buffers by their index.
+type BufferInfos = [Option<BufferInfo>; BUFFERS as usize];
+
+/// The order in which the driver returns buffers: that in which they were queued, so the indices go round.
+#[derive(Debug, Default)]
+struct BufferOrder {
+    /// The buffer that comes next; `None` when it is not known and all must be queried.
+    next: Option<u32>,
+}
+
+impl BufferOrder {
+    /// Queries the buffer that comes next. Queries all if it is not known or not filled.
+    fn filled(&self, query: impl Fn(u32) -> Option<BufferInfo>) -> BufferInfos {
+        let query = |index| query(index).filter(|info| info.is_filled);
+        let mut found = BufferInfos::default();
+        if let Some(next) = self.next {
+            found[next as usize] = query(next);
+        }
+        if found.iter().all(Option::is_none) {
+            found = std::array::from_fn(|index| query(index as u32));
+        }
+        found
+    }
+
+    /// The buffer with this timestamp was dequeued: what `filled` says of it, and which comes next. If `filled` has another one,
+    /// queries all buffers; whether the content is damaged is not known then.
+    fn dequeued(
+        &mut self,
+        filled: BufferInfos,
+        timestamp_us: u64,
+        query: impl Fn(u32) -> Option<BufferInfo>,
+    ) -> Option<BufferInfo> {
+        let index_in = |infos: &BufferInfos| {
+            infos.iter().position(|info| info.is_some_and(|info| info.timestamp_us == timestamp_us))
+        };
+        let mut infos = filled;
+        let mut index = index_in(&infos);
+        if index.is_none() {
+            infos = std::array::from_fn(|index| query(index as u32));
+            index = index_in(&infos);
+        }
+        self.next = index.map(|index| (index as u32 + 1) % BUFFERS);
+        infos[index?]
     }
 }
 
@@ -206,4 +261,49 @@ fn rates(camera: &Camera, fourcc: [u8; 4], size: FrameSize, fps: f32) -> Vec<f32
         Err(_) => Vec::new(),
     };
     rates.into_iter().filter(|rate| rate.is_finite() && *rate > 0.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn info(timestamp_us: u64, is_filled: bool) -> Option<BufferInfo> {
+        Some(BufferInfo { is_filled, timestamp_us, is_monotonic: true, is_damaged: false, sequence: 7 })
+    }
+
+    #[test]
+    fn only_the_next_buffer_is_queried_until_another_one_comes() {
+        let queries = Cell::new(0);
+        let mut order = BufferOrder::default();
+        // All buffers are filled; the timestamp is that of the buffer that is dequeued.
+        let mut dequeue = |timestamps: [u64; 4], dequeued: u64| {
+            queries.set(0);
+            let query = |index: u32| {
+                queries.set(queries.get() + 1);
+                info(timestamps[index as usize], true)
+            };
+            let filled = order.filled(query);
+            let info = order.dequeued(filled, dequeued, query);
+            (info.map(|info| info.timestamp_us), queries.get())
+        };
+        assert_eq!(dequeue([10, 20, 30, 40], 10), (Some(10), 4), "the first is not known");
+        assert_eq!(dequeue([50, 20, 30, 40], 20), (Some(20), 1));
+        assert_eq!(dequeue([50, 60, 30, 40], 40), (Some(40), 5), "another one than expected");
+        assert_eq!(dequeue([50, 60, 30, 80], 50), (Some(50), 1));
+        assert_eq!(
+            dequeue([90, 60, 30, 80], 99),
+            (None, 5),
+            "rscam returned one that the driver does not have"
+        );
+        assert_eq!(dequeue([90, 60, 30, 80], 60), (Some(60), 4));
+    }
+
+    #[test]
+    fn all_are_queried_if_the_next_is_not_filled() {
+        let order = BufferOrder { next: Some(1) };
+        let filled = order.filled(|index| info(u64::from(index), index == 3));
+        assert_eq!(filled.map(|info| info.map(|info| info.timestamp_us)), [None, None, None, Some(3)]);
+    }
 }

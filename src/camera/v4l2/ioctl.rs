@@ -190,9 +190,11 @@ const BUF_FLAG_ERROR: u32 = 0x0000_0040;
 const BUF_FLAG_TIMESTAMP_MASK: u32 = 0x0000_e000;
 const BUF_FLAG_TIMESTAMP_MONOTONIC: u32 = 0x0000_2000;
 
-/// What the driver reports of a filled buffer that has not been dequeued.
+/// What the driver reports of a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::camera) struct BufferInfo {
+    /// The driver has filled the buffer, and it has not been dequeued.
+    pub(in crate::camera) is_filled: bool,
     /// The driver's timestamp in microseconds. rscam returns the same number with the buffer.
     pub(in crate::camera) timestamp_us: u64,
     /// The timestamp is of CLOCK_MONOTONIC.
@@ -300,8 +302,8 @@ impl<'fd> Device<'fd> {
         Ok(raw.interval)
     }
 
-    /// VIDIOC_QUERYBUF: buffer `index`; `None` unless the driver has filled it and it has not been dequeued.
-    pub(super) fn filled_buffer(self, index: u32) -> io::Result<Option<BufferInfo>> {
+    /// VIDIOC_QUERYBUF: buffer `index`.
+    pub(super) fn buffer(self, index: u32) -> io::Result<BufferInfo> {
         let mut raw = RawBuffer {
             index,
             kind: CAPTURE,
@@ -318,13 +320,14 @@ impl<'fd> Device<'fd> {
         };
         // SAFETY: the kernel reads and writes one v4l2_buffer, which is the layout of `raw`.
         unsafe { calls::querybuf(self.0.as_raw_fd(), &mut raw) }?;
-        Ok((raw.flags & (BUF_FLAG_DONE | BUF_FLAG_ERROR) != 0).then_some(BufferInfo {
+        Ok(BufferInfo {
+            is_filled: raw.flags & (BUF_FLAG_DONE | BUF_FLAG_ERROR) != 0,
             timestamp_us: raw.timestamp.tv_sec as u64 * 1_000_000 + raw.timestamp.tv_usec as u64,
             is_monotonic: raw.flags & BUF_FLAG_TIMESTAMP_MASK == BUF_FLAG_TIMESTAMP_MONOTONIC,
             // If a driver claims more bytes than the buffer has, nothing may be read from it.
             is_damaged: raw.flags & BUF_FLAG_ERROR != 0 || raw.bytes_used > raw.length,
             sequence: raw.sequence,
-        }))
+        })
     }
 }
 
