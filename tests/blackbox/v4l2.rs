@@ -639,3 +639,25 @@ fn a_descriptor_that_does_not_tell_its_node_is_found_by_the_camera_it_reports() 
     let cameras = service.state()["cameras"].clone();
     assert_eq!([&cameras[0]["card"], &cameras[1]["card"]], [&json!("Camera 0"), &json!("Camera 1")]);
 }
+
+#[test]
+fn a_camera_that_hangs_is_listed_without_details_beside_the_others() {
+    let list = |call| {
+        let scratch = Scratch::new();
+        let ([hung, _], cameras) = Camera::pair(&scratch.path("")).unwrap();
+        hung.set(Knob::HangMs, 600_000);
+        hung.set(Knob::HangWhere, call);
+        let (code, out, _) = finish(porthole().arg("cameras").envs(environment(&cameras)));
+        assert_eq!(code, 0);
+        assert!(out.contains("/dev/video90  does not answer: nothing within 5 s"), "{call}: {out}");
+        assert!(
+            out.contains("/dev/video91  Camera 1") && out.contains("  brightness = 128"),
+            "{call}: {out}"
+        );
+    };
+    std::thread::scope(|scope| {
+        for call in [hang::OPEN, hang::QUERYCAP, hang::ENUM_FMT, hang::QUERYCTRL, hang::G_CTRL] {
+            scope.spawn(move || list(call));
+        }
+    });
+}

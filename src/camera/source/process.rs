@@ -134,18 +134,23 @@ impl ShellProcess {
 /// Sets O_CLOEXEC on all descriptors but the standard ones, in the child. rscam opens devices without it, and a child that
 /// inherits a device keeps it busy.
 fn keep_descriptors_from_child() {
-    // SAFETY: the calls read and write flags of descriptors, and no memory but `limit`.
-    unsafe {
-        // By number, as the function is not in every C library. Before Linux 5.11 the kernel does not know the flag.
-        let (first, last, flags) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-        if Errno::result(libc::syscall(libc::SYS_close_range, first, last, flags)).is_ok() {
-            return;
-        }
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        for fd in 3..limit.rlim_cur.min(MAX_DESCRIPTORS) as i32 {
-            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
-        }
+    let (first, last, flags) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    // SAFETY: the call changes flags of descriptors. By number, as the function is not in every C library.
+    let marked = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    // Before Linux 5.11 the kernel does not know the flag.
+    if Errno::result(marked).is_err() {
+        mark_one_by_one();
+    }
+}
+
+/// Sets O_CLOEXEC on all descriptors but the standard ones, without close_range(2).
+fn mark_one_by_one() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call writes `limit`.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    for fd in 3..limit.rlim_cur.min(MAX_DESCRIPTORS) as i32 {
+        // SAFETY: the call changes the flag of a descriptor, or fails if there is none.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
@@ -191,7 +196,36 @@ impl LastLine {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use nix::fcntl::FdFlag;
+
     use super::*;
+
+    #[test]
+    fn a_child_inherits_the_standard_descriptors_only() {
+        let inheritable = File::open("/dev/null").unwrap();
+        fcntl(&inheritable, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        for keep in [keep_descriptors_from_child, mark_one_by_one] {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", "echo /proc/$$/fd/*"]);
+            // SAFETY: the closure makes system calls only.
+            unsafe {
+                shell.pre_exec(move || {
+                    keep();
+                    Ok(())
+                })
+            };
+            let fds = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+            // The shell itself opens one to list the folder, with the lowest number that is free.
+            let fds: Vec<u32> =
+                fds.split_whitespace().map(|fd| fd.rsplit('/').next().unwrap().parse().unwrap()).collect();
+            assert!(
+                fds.starts_with(&[0, 1, 2]) && fds.len() <= 4 && fds.iter().all(|fd| *fd <= 3),
+                "{fds:?}"
+            );
+        }
+    }
 
     #[test]
     fn the_last_line_is_kept_and_limited() {

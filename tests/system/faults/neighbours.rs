@@ -142,3 +142,25 @@ fn a_camera_that_hangs_in_any_call_stops_no_other() {
         }
     }
 }
+
+#[test]
+fn a_node_that_hangs_holds_one_thread_however_often_a_camera_is_looked_for() {
+    let _turn = turn(Group::Faults);
+    let scratch = Scratch::new();
+    let ([hung, healthy], cameras) = Camera::pair(&scratch.path("")).unwrap();
+    hung.set(Knob::HangMs, FOREVER_MS);
+    hung.set(Knob::HangWhere, hang::OPEN);
+    healthy.set(Knob::Unplug, 1);
+    let service = Porthole::with_cameras(&cameras, &["--source", "auto", "--log", "debug"]);
+    let mut viewer = Client::porthole(service.address, "/ws");
+    let searches = || service.log().lines().filter(|line| line.contains("after attempt")).count();
+    let why = service.until_camera_is("lost")["error"].to_string();
+    assert!(why.contains("/dev/video90 (does not answer"), "{why}");
+    // Each change of the nodes is a search.
+    for attempt in 1..4 {
+        until("it is searched again", || (searches() >= 3 * attempt).then_some(()));
+    }
+    healthy.set(Knob::Unplug, 0);
+    viewer.acknowledged();
+    assert_eq!(hung.counter(Counter::Hangs), 1, "more than one thread hangs");
+}
