@@ -184,7 +184,11 @@ pub fn finish(command: &mut Command) -> (i32, String, String) {
 
 /// Preloads a disk that does what `variable` orders to everything below `path`; `fakedisk/lib.rs` lists the orders.
 pub fn fake_disk(command: &mut Command, variable: &str, order: &str, path: &Path) {
-    command.env("LD_PRELOAD", library("fakedisk")).env(variable, format!("{order}:{}", path.display()));
+    let others = command.get_envs().find(|(key, _)| *key == "LD_PRELOAD").and_then(|(_, value)| value);
+    let mut preload = others.map(ToOwned::to_owned).unwrap_or_default();
+    preload.push(" ");
+    preload.push(library("fakedisk"));
+    command.env("LD_PRELOAD", preload).env(variable, format!("{order}:{}", path.display()));
 }
 
 /// A running service. Killed when dropped, if it has not ended.
