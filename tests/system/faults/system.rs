@@ -149,15 +149,21 @@ fn controls_that_cannot_be_kept_are_set_all_the_same() {
     assert!(get(service.address, "/controls").text().contains("100"));
 }
 
-#[test]
-fn without_descriptors_those_who_watch_go_on_and_others_come_in_when_there_are_some_again() {
-    let _turn = turn(Group::Faults);
+/// A service that may have 48 descriptors, and a viewer of it.
+fn with_few_descriptors() -> (Rig, Porthole, Client) {
     let rig = Rig::new("MJPG:640x480@30");
     let mut command = rig.command("127.0.0.1:0");
     limit(&mut command, libc::RLIMIT_NOFILE, 48);
     let service = Porthole::spawn(&mut command);
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
+    (rig, service, client)
+}
+
+#[test]
+fn without_descriptors_those_who_watch_go_on_and_others_come_in_when_there_are_some_again() {
+    let _turn = turn(Group::Faults);
+    let (rig, service, mut client) = with_few_descriptors();
     let idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(service.address).unwrap()).collect();
     until("there are no descriptors left", || {
         let open = std::fs::read_dir(format!("/proc/{}/fd", service.pid())).unwrap().count();
@@ -182,12 +188,7 @@ fn without_descriptors_those_who_watch_go_on_and_others_come_in_when_there_are_s
 #[test]
 fn those_who_ask_for_nothing_cannot_keep_all_descriptors() {
     let _turn = turn(Group::Faults);
-    let rig = Rig::new("MJPG:640x480@30");
-    let mut command = rig.command("127.0.0.1:0");
-    limit(&mut command, libc::RLIMIT_NOFILE, 48);
-    let service = Porthole::spawn(&mut command);
-    let mut client = Client::porthole(service.address, "/ws");
-    client.acknowledged();
+    let (_rig, service, mut client) = with_few_descriptors();
     let idle: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(service.address).unwrap()).collect();
     // Behind all of them.
     assert_eq!(get(service.address, "/healthz").status, 200);
