@@ -138,8 +138,13 @@ impl ControlStore {
         })?;
         // A button is an action, which must not be repeated.
         if control.kind != ControlKind::Button {
-            let mut values = lock(&self.values);
-            values.insert(name.to_owned(), control.value.map_or_else(|| value.clone(), ControlValue::Number));
+            // The disk may be slow, and the capture thread takes this lock when it opens the camera.
+            let values = {
+                let mut values = lock(&self.values);
+                let value = control.value.map_or_else(|| value.clone(), ControlValue::Number);
+                values.insert(name.to_owned(), value);
+                values.clone()
+            };
             self.store(&values);
         }
         Ok(control)
