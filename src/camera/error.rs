@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::source::RemoteError;
 use crate::frame::{PixelFormat, Resolution};
 use crate::status::CameraState;
 
@@ -75,6 +76,9 @@ pub(super) enum SourceError {
 
     #[error("file: {path}: holds no JPEG; make one with `ffmpeg -i clip.mp4 -c:v mjpeg -f mjpeg clip.mjpeg`")]
     NoFrames { path: String },
+
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl SourceError {
@@ -107,6 +111,7 @@ impl SourceError {
             | Self::WrongFormat { .. }
             | Self::WrongSize { .. }
             | Self::Bandwidth { .. } => CameraState::Unsupported,
+            Self::Remote(error) => error.state(),
             _ => CameraState::Lost,
         }
     }
@@ -118,9 +123,11 @@ impl SourceError {
     pub(super) fn retry_after(&self, attempt: u32) -> Duration {
         const FIRST: Duration = Duration::from_millis(100);
         const LAST: Duration = Duration::from_secs(2);
+        let growing = FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LAST);
         match self {
+            Self::Remote(error) => error.retry_after().unwrap_or(growing),
             Self::Absent { .. } | Self::NoCamera { .. } | Self::Gone { .. } => FIRST,
-            _ => FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LAST),
+            _ => growing,
         }
     }
 }

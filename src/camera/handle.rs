@@ -101,7 +101,7 @@ pub fn start(
 ) -> io::Result<(Camera, CaptureThread)> {
     let waker = Arc::new(Waker::new()?);
     let (publisher, ring) = ring(max_viewers, settings.max_jpeg_bytes());
-    let (source, controls) = source::create(&settings);
+    let (source, controls) = source::create(&settings, &waker);
     let stills = Arc::new(StillRequests::default());
     let camera = Camera {
         name: settings.name.clone(),

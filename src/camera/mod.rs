@@ -31,5 +31,6 @@ pub use control::{Control, ControlError, ControlValue};
 pub use handle::{Camera, start};
 pub use settings::{CameraSettings, DEFAULT_RESOLUTION};
 pub use shell_command::{ShellCommand, without_passwords};
+pub use source::{CertificateFingerprint, RemoteSettings, RemoteUrl, Scheme, SourceSecret};
 pub use source_spec::SourceSpec;
 pub use v4l2::{DeviceListing, list};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::control::ControlValue;
+use super::source::RemoteSettings;
 use super::source_spec::SourceSpec;
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg::JpegSettings;
@@ -17,6 +18,8 @@ pub struct CameraSettings {
     pub name: String,
     /// Where pictures come from.
     pub source: SourceSpec,
+    /// For a camera on another machine.
+    pub remote: RemoteSettings,
     /// Picture size: `Some` is used exactly, `None` means [`DEFAULT_RESOLUTION`] or the nearest available.
     pub resolution: Option<Resolution>,
     /// Frames per second; the nearest available rate is used.

@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::shell_command::ShellCommand;
+use super::shell_command::{ShellCommand, without_passwords};
+use super::source::RemoteUrl;
 
 /// Where pictures come from, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,22 +21,26 @@ pub enum SourceSpec {
     Exec(ShellCommand),
     /// A file of JPEGs, played in a loop.
     File(PathBuf),
+    /// A camera on another machine.
+    Remote(RemoteUrl),
 }
 
 impl FromStr for SourceSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let remedy = "write auto, pattern, a device path like /dev/video0, exec:COMMAND or file:PATH";
+        let remedy = "write auto, pattern, a device path like /dev/video0, exec:COMMAND, file:PATH, \
+                      or a URL that begins with http://, https://, ws://, wss:// or tcp://";
         match text.split_once(':') {
             Some(("exec", command)) if !command.trim().is_empty() => {
                 Ok(Self::Exec(ShellCommand::new(command)))
             }
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            _ if RemoteUrl::has_scheme(text) => text.parse().map(Self::Remote),
             _ if text == "auto" => Ok(Self::Auto),
             _ if text == "pattern" => Ok(Self::Pattern),
             _ if text.starts_with('/') => Ok(Self::Device(text.into())),
-            _ => Err(format!("source {text:?} is not known; {remedy}")),
+            _ => Err(format!("source {:?} is not known; {remedy}", without_passwords(text))),
         }
     }
 }
@@ -48,6 +53,7 @@ impl fmt::Display for SourceSpec {
             Self::Device(path) => write!(f, "{}", path.display()),
             Self::Exec(command) => write!(f, "exec:{command}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Remote(url) => write!(f, "{url}"),
         }
     }
 }
@@ -58,7 +64,14 @@ mod tests {
 
     #[test]
     fn sources_are_displayed_as_they_are_parsed() {
-        for text in ["auto", "pattern", "/dev/v4l/by-id/usb-x", "exec:rpicam-vid -o -", "file:a clip.mjpeg"] {
+        for text in [
+            "auto",
+            "pattern",
+            "/dev/v4l/by-id/usb-x",
+            "exec:rpicam-vid -o -",
+            "file:a clip.mjpeg",
+            "http://pi:8080/stream",
+        ] {
             assert_eq!(text.parse::<SourceSpec>().unwrap().to_string(), text);
         }
     }

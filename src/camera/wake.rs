@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::{TimeSpec, TimeValLike};
+use tokio::sync::Notify;
 
 use crate::frame::Timestamp;
 use crate::sync::{lock, wait_timeout};
@@ -24,6 +25,8 @@ use crate::sync::{lock, wait_timeout};
 pub(super) struct Waker {
     event: EventFd,
     stopped: AtomicBool,
+    /// Wakes a future.
+    notify: Notify,
     /// Waits without ppoll; see [`Waker::wait_without_ppoll`].
     sleeping: Mutex<()>,
     woken: Condvar,
@@ -57,6 +60,7 @@ impl Waker {
         Ok(Self {
             event: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             stopped: AtomicBool::new(false),
+            notify: Notify::new(),
             sleeping: Mutex::new(()),
             woken: Condvar::new(),
             fallbacks: AtomicUsize::new(0),
@@ -67,6 +71,7 @@ impl Waker {
     pub(super) fn wake(&self) {
         // Fails only at a count of 2^64 - 2. The thread is being woken then.
         let _ = self.event.write(1);
+        self.notify.notify_one();
         // A thread that waits without ppoll has checked the event before it released this lock, or will check it.
         drop(lock(&self.sleeping));
         self.woken.notify_one();
@@ -144,6 +149,14 @@ impl Waker {
         }
         let index = self.fallbacks.fetch_add(1, Relaxed).checked_rem(fds)?;
         Some(WaitResult::Ready { index, failed: false })
+    }
+
+    /// Ready when the thread was woken, for a thread that runs futures. Takes all calls of [`Waker::wake`] before it.
+    pub(super) async fn woken(&self) {
+        // A notification may be left from a wake that another wait took.
+        while !self.take_wake() {
+            self.notify.notified().await;
+        }
     }
 
     /// Whether the thread was woken since the last call.

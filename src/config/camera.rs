@@ -2,14 +2,14 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, ValueOrigin};
 use super::flags::Flags;
 use super::key::Field;
 use super::keys::CameraSection;
 use super::resolver::{Resolver, Unchecked};
-use crate::camera::{self, ControlValue, SourceSpec};
+use crate::camera::{self, ControlValue, RemoteSettings, Scheme, SourceSecret, SourceSpec};
 use crate::document::Spanned;
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
@@ -33,6 +33,13 @@ pub(super) fn resolve(
     let name = resolver.value_or(section.name, None, default).check(|name| check_name(name, before))?;
     let source: SourceSpec =
         resolver.value(section.source, flags.source.clone()).check(|text| text.parse())?;
+    let remote = remote(
+        resolver,
+        &source,
+        section.source_token,
+        section.source_password_file,
+        section.source_fingerprint,
+    )?;
     let resolution = resolution(resolver, flags, section.width, section.height)?;
     let fps = resolver.value(section.fps, flags.fps).float()? as f32;
     let format = resolver.value(section.format, flags.format.clone()).check(|name| pixel_format(name))?;
@@ -53,6 +60,7 @@ pub(super) fn resolve(
     Ok(camera::CameraSettings {
         name,
         source,
+        remote,
         resolution,
         fps,
         format,
@@ -76,6 +84,55 @@ fn check_name(name: &str, before: &[camera::CameraSettings]) -> Result<String, S
         }
         name => Ok(name.to_owned()),
     }
+}
+
+/// What belongs to the URL of a camera on another machine.
+fn remote(
+    resolver: &mut Resolver<'_>,
+    source: &SourceSpec,
+    token: Field<String>,
+    password_file: Field<PathBuf>,
+    fingerprint: Field<String>,
+) -> Result<RemoteSettings, ConfigError> {
+    let url = match source {
+        SourceSpec::Remote(url) => Ok(url),
+        _ => Err(String::from("is for a source on another machine, such as http://HOST/PATH; remove it")),
+    };
+    let with_credentials = || match url.clone()? {
+        url if url.scheme() != Scheme::Tcp => Ok(url),
+        _ => Err(String::from("has no meaning for tcp://, which knows no credentials; remove it")),
+    };
+    let key = token.key.name;
+    let token = resolver.secret(key, token.value, |token| match with_credentials()? {
+        url if url.has_user() => Err("cannot be used beside a user in the URL; remove one of them".into()),
+        _ if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) => {
+            Err("must be printable ASCII without spaces".to_owned())
+        }
+        _ => Ok(SourceSecret::new(token)),
+    })?;
+    let token = token.map(|(token, _)| token);
+    let password_file = resolver.given(password_file).map(|file| {
+        file.check(|path| match with_credentials()? {
+            _ if token.is_some() => Err("cannot be used beside source_token; remove one of them".to_owned()),
+            url if url.has_password() => {
+                Err("cannot be used beside a password in the URL; remove one of them".into())
+            }
+            _ => Ok(path.clone()),
+        })
+    });
+    let fingerprint = resolver.given(fingerprint).map(|fingerprint| {
+        fingerprint.check(|text| match url.clone()? {
+            url if !url.scheme().is_encrypted() => {
+                Err("is for https:// and wss:// only; change the source".to_owned())
+            }
+            _ => text.parse(),
+        })
+    });
+    Ok(RemoteSettings {
+        token,
+        password_file: password_file.transpose()?,
+        fingerprint: fingerprint.transpose()?,
+    })
 }
 
 fn pixel_format(name: &str) -> Result<Option<PixelFormat>, String> {

@@ -242,8 +242,20 @@ section! {
         }
         source: String {
             default: Value("\"auto\""), flag: "--source",
-            help: "Source of frames: auto, /dev/video0, pattern, exec:COMMAND or file:PATH",
+            help: "Source of frames: auto, /dev/video0, pattern, exec:COMMAND, file:PATH, or a URL of another machine",
             example: "\"/dev/video0\"",
+        }
+        source_token: String {
+            help: "Token for a camera on another machine, sent as Bearer",
+        }
+        source_password_file: PathBuf {
+            accepts: Form("a file whose first line is the password; the user stands in the URL"),
+            help: "Password for a camera on another machine",
+            example: "\"/etc/porthole/front-camera.password\"",
+        }
+        source_fingerprint: String {
+            accepts: Form("sha256: and 64 hexadecimal digits, with or without colons"),
+            help: "Certificate that the other machine must have, instead of one that the system's authorities vouch for",
         }
         width: i64 {
             default: Rule("1280, or the nearest that the camera has"), accepts: Between(1.0, 65_535.0),

@@ -19,10 +19,13 @@ pub(super) fn parse<T: FromToml>(path: &Path, text: &str) -> Result<T, ConfigErr
         let message = error.message;
         let (code, message) = match code.split_once('=') {
             // Neither a password may be shown, nor what the parser quotes of it.
-            Some((key, _)) if key.contains("passw") && message.starts_with("unknown key") => {
+            Some((key, _)) if is_secret(key) && message.starts_with("unknown key") => {
                 (format!("{key}= ***"), message)
             }
-            Some((key, _)) if key.contains("passw") => (
+            Some((key, _)) if key.contains("token") => {
+                (format!("{key}= ***"), "must be text in quotes".to_owned())
+            }
+            Some((key, _)) if is_secret(key) => (
                 format!("{key}= ***"),
                 "must be text in quotes: the hash of a password, as `porthole passwd` makes it".to_owned(),
             ),
@@ -30,6 +33,11 @@ pub(super) fn parse<T: FromToml>(path: &Path, text: &str) -> Result<T, ConfigErr
         };
         ConfigError::Malformed { path: path.into(), line, code, message }
     })
+}
+
+/// Whether the value of a key is not shown.
+fn is_secret(key: &str) -> bool {
+    (key.contains("passw") || key.contains("token")) && !key.contains("password_file")
 }
 
 /// A line of the configuration in force. All of them in a row are a file that says the same.

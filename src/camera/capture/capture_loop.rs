@@ -125,6 +125,8 @@ impl CaptureLoop {
                 self.source_opened(&opened);
                 self.publish_frames(source, &opened)
             }
+            // A wait of the source was ended.
+            Err(_) if self.waker.is_stopped() => StreamingEnd::Stopped,
             Err(error) => StreamingEnd::Failed(error),
         };
         self.set_deadline(Timestamp::now().after(DRIVER_TIMEOUT));

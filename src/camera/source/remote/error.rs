@@ -1,0 +1,143 @@
+//! Why a camera on another machine delivers no pictures. Every message ends with what to do.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::time::Duration;
+
+use super::fingerprint::CertificateFingerprint;
+use super::url::RemoteUrl;
+use crate::status::CameraState;
+
+/// A fault of a camera on another machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}: {fault}")]
+pub(in crate::camera) struct RemoteError {
+    /// As it is displayed: without secrets.
+    url: String,
+    #[source]
+    fault: RemoteFault,
+}
+
+/// What is wrong.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::camera) enum RemoteFault {
+    #[error(
+        "the name {host:?} is not known ({source}); check the name and this machine's DNS, or write an address"
+    )]
+    UnknownName {
+        host: String,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error(
+        "the name {host:?} was not resolved within {seconds} s; check this machine's DNS, or write an address"
+    )]
+    SlowName { host: String, seconds: u64 },
+
+    #[error("{address}: connection refused; check that the camera's program runs there, and the port")]
+    Refused { address: String },
+
+    #[error("{address}: {source}; check the address, the network, and that the machine is on")]
+    Unreachable {
+        address: String,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error(
+        "{address}: no connection within {seconds} s; check the address, the firewall, and that the machine is on"
+    )]
+    ConnectTimeout { address: String, seconds: u64 },
+
+    #[error("cannot wait for the network: {source}; see the limits on descriptors and memory")]
+    Runtime {
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("source_password_file {path}: {source}; check the path, and that this user may read it")]
+    PasswordFile {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("source_password_file {path}: its first line is empty; write the password there")]
+    NoPassword { path: String },
+
+    #[cfg(not(feature = "tls"))]
+    #[error("this porthole was built without TLS (its feature tls); use {instead}://, or another build")]
+    NoTls { instead: &'static str },
+
+    #[cfg(feature = "tls")]
+    #[error(
+        "no authority that this system trusts has signed the certificate; if it is the right one, \
+         set source_fingerprint = \"{seen}\""
+    )]
+    UnknownIssuer { seen: CertificateFingerprint },
+
+    #[cfg(feature = "tls")]
+    #[error(
+        "the certificate is {why}; use the name that it is for, check this machine's clock, or, if it is the right \
+         one, set source_fingerprint = \"{seen}\""
+    )]
+    RejectedCertificate { why: String, seen: CertificateFingerprint },
+
+    #[cfg(feature = "tls")]
+    #[error(
+        "the certificate is not the one of source_fingerprint: the server has {seen}; if it was replaced on purpose, \
+         set source_fingerprint to that, else find out who answers there"
+    )]
+    WrongFingerprint { seen: CertificateFingerprint },
+
+    #[cfg(feature = "tls")]
+    #[error(
+        "this system has no certificates of authorities{why}; install ca-certificates, or set source_fingerprint"
+    )]
+    NoAuthorities { why: String },
+
+    #[cfg(feature = "tls")]
+    #[error("TLS failed: {source}; check the port, and whether {plain}:// is right")]
+    Tls {
+        plain: &'static str,
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("no answer within {seconds} s; check the URL, and that the camera's program is not busy")]
+    Silent { seconds: u64 },
+
+    #[error("the connection broke: {source}; it is opened again by itself")]
+    Broken {
+        #[source]
+        source: io::Error,
+    },
+
+    #[error("the service stops")]
+    Stopped,
+
+    #[error("the server closed the connection{after}; it is opened again by itself")]
+    Closed { after: &'static str },
+}
+
+impl RemoteFault {
+    /// This fault at `url`.
+    pub(super) fn at(self, url: &RemoteUrl) -> RemoteError {
+        RemoteError { url: url.to_string(), fault: self }
+    }
+}
+
+impl RemoteError {
+    /// The state of a camera after this error.
+    pub(in crate::camera) fn state(&self) -> CameraState {
+        match self.fault {
+            _ => CameraState::Lost,
+        }
+    }
+
+    /// The delay that the other machine asks for before the next attempt.
+    pub(in crate::camera) fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+}

@@ -1,0 +1,41 @@
+//! Cameras on other machines.
+//!
+//! From the top down, each imports only what is below:
+//!
+//! | file or folder | what belongs there |
+//! |---|---|
+//! | `http/` | `http://` and `https://`: multipart streams and single JPEGs |
+//! | `runtime` | runs what waits for the network on the capture thread |
+//! | `connect` | names, addresses, TCP |
+//! | `tls` | TLS, with the system's authorities or one pinned certificate |
+//! | `credentials` | what is sent to prove who asks |
+//! | `error` | what can be wrong, and what to do |
+//! | `url`, `stream`, `fingerprint`, `secret` | plain types of the above |
+#![forbid(unsafe_code)]
+
+mod connect;
+pub(in crate::camera) mod credentials;
+pub(in crate::camera) mod error;
+pub(in crate::camera) mod fingerprint;
+mod runtime;
+pub(in crate::camera) mod secret;
+mod stream;
+#[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
+mod tls;
+pub(in crate::camera) mod url;
+
+use std::sync::Arc;
+
+use super::source_trait::Source;
+use crate::camera::settings::CameraSettings;
+use crate::camera::wake::Waker;
+use url::{RemoteUrl, Scheme};
+
+/// Creates the source for `url`.
+pub(super) fn create(url: RemoteUrl, settings: &CameraSettings, waker: &Arc<Waker>) -> Box<dyn Source> {
+    match url.scheme() {
+        Scheme::Http | Scheme::Https => unimplemented!("{settings:?} {waker:?}"),
+        Scheme::Ws | Scheme::Wss => unimplemented!(),
+        Scheme::Tcp => unimplemented!(),
+    }
+}
