@@ -39,6 +39,7 @@
 //! | [`status`] | the status of the service as plain data |
 //! | [`document`] | TOML files, read key by key |
 //! | [`storage`] | files that survive a power cut |
+//! | [`escape`] | text of others, without control characters for terminals and logs |
 //! | [`failpoint`] | places at which a test can make the program panic; empty in a release |
 //! | [`mod@sync`] | locks that survive a panic |
 //! | [`frame`] | plain values that every room uses: resolution, pixel format, timestamp |
@@ -71,6 +72,7 @@ pub mod camera;
 pub mod command;
 pub mod config;
 pub mod document;
+pub mod escape;
 pub mod failpoint;
 pub mod frame;
 pub mod jpeg;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter};
 
+use crate::escape::escape;
 use crate::sync::lock;
 
 /// Lines of one message before repeats are suppressed.
@@ -55,8 +56,9 @@ fn line(level: Level, text: &str, for_journal: bool) -> String {
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
     };
-    // A message is one line, whatever it contains.
+    // A message is one line, whatever it contains, and moves no cursor.
     let text = text.trim_end().replace('\n', "; ");
+    let text = escape(&text);
     match for_journal {
         true => format!("<{priority}>{text}"),
         false => format!("porthole: {}: {text}", level.as_str().to_lowercase()),
@@ -216,6 +218,14 @@ mod tests {
             assert_eq!(lines(&mut limiter, &name, 0).len(), 1);
         }
         assert_eq!(limiter.messages.len(), MAX_MESSAGES);
+    }
+
+    #[test]
+    fn a_message_is_one_line_without_control_characters() {
+        let text = "opened A\x1b[2J\rB\u{202e}\n\u{85}C\n";
+        let expected = r"opened A\u{1b}[2J\rB\u{202e}; \u{85}C";
+        assert_eq!(line(Level::Info, text, false), format!("porthole: info: {expected}"));
+        assert_eq!(line(Level::Debug, text, true), format!("<7>{expected}"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use clap::Parser;
 use log::{error, info, warn};
 use porthole::command::{Action, Command};
 use porthole::config::{self, Config, Flags};
+use porthole::escape::escape_lines;
 use porthole::led::{LedRole, Signal, StatusLeds};
 use porthole::service::{RunError, Service};
 use porthole::{board, camera, led, logging};
@@ -46,8 +47,11 @@ fn main() -> ExitCode {
         Ok(command) => command,
         Err(error) => {
             // --help and --version are not errors; clap writes them to standard output.
-            let exit = if error.use_stderr() { Exit::Configuration } else { Exit::Clean };
-            let _ = error.print();
+            let text = error.render().to_string();
+            let (exit, _) = match error.use_stderr() {
+                true => (Exit::Configuration, io::stderr().write_all(escape_lines(&text).as_bytes())),
+                false => (Exit::Clean, io::stdout().write_all(text.as_bytes())),
+            };
             return exit.into();
         }
     };
@@ -88,7 +92,9 @@ fn run(flags: &Flags) -> Result<(), Exit> {
         let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
         match service.urls(&hostname.unwrap_or_else(|_| "localhost".into())) {
             // Not to the log: the first time they contain the token.
-            Ok(urls) => urls.iter().for_each(|url| drop(writeln!(io::stdout(), "porthole: open {url}"))),
+            Ok(urls) => {
+                drop(write_text(|out| urls.iter().try_for_each(|url| writeln!(out, "porthole: open {url}"))))
+            }
             Err(cause) => warn!("cannot print the address: {cause}"),
         }
         tokio::select! {
@@ -148,7 +154,7 @@ fn led(flags: &Flags, role: LedRole, state: &str) -> Result<(), Exit> {
     runtime()?.block_on(async {
         let mut stop = StopSignals::new()?;
         let line = leds.infos().first().map(|info| info.line.to_string()).unwrap_or_default();
-        drop(writeln!(io::stdout(), "{role} on {line}: {state}; Ctrl-C ends it"));
+        drop(write_text(|out| writeln!(out, "{role} on {line}: {state}; Ctrl-C ends it")));
         leds.try_out(signal, stop.first()).await;
         Ok(())
     })
@@ -222,9 +228,16 @@ fn boards(out: &mut dyn Write) -> io::Result<()> {
     })
 }
 
+/// Writes text to standard output. What devices and files say of themselves cannot control the terminal.
+fn write_text(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut text = Vec::new();
+    write(&mut text)?;
+    io::stdout().lock().write_all(escape_lines(&String::from_utf8_lossy(&text)).as_bytes())
+}
+
 /// Prints to standard output. It is not a fault when the reader closes it early, as `head` does.
 fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Exit> {
-    match write(&mut io::stdout().lock()) {
+    match write_text(write) {
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
             Err(fail(&format!("cannot write to standard output: {cause}"), Exit::Fault))
         }

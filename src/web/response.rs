@@ -14,6 +14,8 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Uri};
 use serde_json::Value;
 
+use crate::escape::escape_lines;
+
 /// An answer whose body is known as a whole.
 pub(crate) type Answer = Response<Bytes>;
 
@@ -56,8 +58,10 @@ pub(crate) fn no_store(content_type: &'static str, body: impl Into<Bytes>) -> An
     answer
 }
 
-pub(crate) fn text(status: StatusCode, line: &str) -> Answer {
-    let line = if line.is_empty() { String::new() } else { format!("{}\n", line.trim_end()) };
+/// An answer that people read in a terminal, as that of curl.
+pub(crate) fn text(status: StatusCode, lines: &str) -> Answer {
+    let lines = escape_lines(lines.trim_end());
+    let line = if lines.is_empty() { String::new() } else { format!("{lines}\n") };
     answer(status, "text/plain; charset=utf-8", line)
 }
 
@@ -261,6 +265,18 @@ mod tests {
         for bad in ["", "a/b", "a@b", "a b", "a\\b"] {
             assert_eq!(answered("GET", Some(bad), "/"), (400, None), "{bad}");
         }
+    }
+
+    #[test]
+    fn text_answers_have_no_control_characters() {
+        let answer = text(StatusCode::OK, "camera a: \x1b]0;x\x07\ncamera b: \u{9b}2J\n");
+        assert_eq!(
+            answer.body(),
+            r"camera a: \u{1b}]0;x\u{7}
+camera b: \u{9b}2J
+"
+            .as_bytes()
+        );
     }
 
     #[test]

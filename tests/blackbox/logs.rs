@@ -6,7 +6,7 @@ use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use support::fakecam::{Camera, Knob, Table};
+use support::fakecam::{Camera, Knob, Table, environment};
 use support::http::get;
 use support::ws::Client;
 use support::{DEADLINE, Porthole, Scratch, finish, porthole};
@@ -94,4 +94,41 @@ fn a_camera_that_comes_and_goes_does_not_fill_the_log() {
     let log = service.log();
     let count = |what| log.lines().filter(|line| line.contains(what)).count();
     assert_eq!((count(": lost: "), count(": live again"), count(": opened ")), (5, 5, 5), "{log}");
+}
+
+#[test]
+fn nobody_can_put_control_characters_into_the_log_a_listing_or_a_text_answer() {
+    // Clears the screen, as an 8-bit sequence too; goes back; reverses what follows; rings.
+    let hostile = "Cam\u{1b}[2J\u{9b}2J\u{8}\u{202e}\u{7}";
+    let shown = r"Cam\u{1b}[2J\u{9b}2J\u{8}\u{202e}\u{7}";
+    let is_clean = |text: &str| !text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}');
+    let scratch = Scratch::new();
+
+    let table = Table::create(scratch.path("table")).unwrap();
+    let camera = Camera::new("/dev/video90", &table).with("formats", "MJPG:640x480@30").with("card", hostile);
+    let listed = finish(porthole().envs(environment(std::slice::from_ref(&camera))).arg("cameras")).1;
+    assert!(listed.contains(shown) && is_clean(&listed), "{listed:?}");
+    let service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
+    Client::porthole(service.address, "/ws").acknowledged();
+    service.until_logged(shown);
+    assert!(is_clean(&service.log()), "{:?}", service.log());
+    assert_eq!(service.camera()["card"], hostile, "JSON keeps the name as it is, in its own escaping");
+
+    let clip = scratch.path(&format!("{hostile}.mjpeg"));
+    let command = format!("exec:printf '{hostile}\\n' >&2; exit 3");
+    for source in [format!("file:{}", clip.display()), command] {
+        let service = Porthole::start(&["--source", &source]);
+        let answer = get(service.address, "/snapshot");
+        assert!(answer.status == 503 && answer.text().contains(shown), "{:?}", answer.text());
+        service.until_logged(shown);
+        for text in [answer.text(), get(service.address, "/healthz").text(), service.log()] {
+            assert!(is_clean(&text), "{text:?}");
+        }
+        let (code, out, _) = finish(porthole().args(["check", "--source", &source]));
+        assert!(code == 0 && is_clean(&out), "{out:?}");
+    }
+    for arguments in [["--source", hostile], ["cameras", hostile]] {
+        let (code, _, error) = finish(porthole().args(arguments));
+        assert!(code == 1 && is_clean(&error), "{error:?}");
+    }
 }

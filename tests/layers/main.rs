@@ -35,6 +35,7 @@ const ROOMS: [(&str, &[&str]); 2] = [
             "status",
             "document",
             "storage",
+            "escape",
             "failpoint",
             "sync",
             "frame",

@@ -16,6 +16,7 @@ use super::ioctl::{Capability, Device, NodeKind};
 use super::negotiate::OfferedFormat;
 use super::nodes::{entries, open_node, video_nodes};
 use crate::camera::control::Control;
+use crate::escape::escape;
 use crate::frame::PixelFormat;
 
 /// The folders of udev's stable names: by the identity of the camera, and by its port.
@@ -89,6 +90,8 @@ impl fmt::Display for DeviceListing {
             Err(error) => return writeln!(f, "{}  does not answer: {error}", self.path.display()),
         };
         let Capability { driver, card, bus, .. } = capability;
+        // Each on its line, whatever the device says of itself.
+        let [card, driver, bus] = [card, driver, bus].map(|text| escape(text));
         writeln!(f, "{}  {card} ({driver}, {bus})", self.path.display())?;
         if capability.kind() != NodeKind::Capture {
             return writeln!(f, "  {}, not a camera", capability.kind().description());
@@ -111,7 +114,7 @@ impl fmt::Display for DeviceListing {
             writeln!(f, "  {:6} {what}", String::from_utf8_lossy(code))?;
         }
         for control in controls {
-            writeln!(f, "  {control}")?;
+            writeln!(f, "  {}", escape(&control.to_string()))?;
         }
         Ok(())
     }
