@@ -2,7 +2,10 @@
 //!
 //! Packed 4:2:2 is unpacked into 4:2:0 planes ([`super::yuv`]), and libjpeg-turbo gets the planes. The picture is the same
 //! as with libjpeg's scanline interface, at about half the CPU time, because no pixel is unpacked, converted and
-//! subsampled a second time. Planar formats are encoded from the camera's buffer.
+//! subsampled a second time. Other YUV formats are brought into the same planes ([`super::planar`]), but for 4:2:0 in three
+//! planes, which is encoded from the camera's buffer. RGB and grey go through the scanline interface.
+//!
+//! YUV is passed on as it comes, and RGB is converted as JFIF wants it (BT.601 with full range).
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -10,22 +13,11 @@ use std::sync::Arc;
 use turbojpeg::{Compressor, Image, OutputBuf, Subsamp, YuvPlanesImage};
 
 use super::error::JpegError;
+use super::pixels::{expand_rgb, narrow_grey};
+use super::raw::PicturePlane;
 use super::strips::{RowRange, StripEncoder, compress_rows, compressor};
 use super::yuv::{InstructionSet, Planes, Subsampling};
-use crate::frame::{PixelFormat, Resolution};
-
-/// An uncompressed picture in a buffer of its source.
-#[derive(Clone, Copy, Debug)]
-pub struct RawPicture<'a> {
-    /// The bytes that the source wrote.
-    pub data: &'a [u8],
-    /// How the pixels are laid out.
-    pub format: PixelFormat,
-    /// Size of the picture; neither side is 0.
-    pub resolution: Resolution,
-    /// Bytes from the start of one row of the first plane to the start of the next; at least [`PixelFormat::row_bytes`].
-    pub stride: usize,
-}
+use crate::frame::{ChromaPlanes, PixelFormat, PixelLayout, Resolution, RgbOrder};
 
 /// Encodes raw pictures as JPEG. Reuses its planes for every picture.
 #[derive(Debug)]
@@ -34,6 +26,8 @@ pub struct JpegEncoder {
     /// Shared with the strip encoder's threads only while they encode.
     planes: Arc<Planes>,
     instructions: InstructionSet,
+    /// Pixels of formats that libjpeg-turbo does not know, as bytes that it does.
+    pixels: Vec<u8>,
     quality: u8,
     subsampling: Subsampling,
     /// For pictures of this size; `None` inside where one thread encodes the whole picture.
@@ -51,56 +45,64 @@ impl JpegEncoder {
             compressor: compressor(quality)?,
             planes,
             instructions,
+            pixels: Vec::new(),
             quality,
             subsampling,
             strips: None,
         })
     }
 
-    /// Writes `raw` as a JPEG to the start of `slot`; returns its length.
+    /// Writes a picture as a JPEG to the start of `slot`; returns its length. `planes` are whole, as `whole_planes` gives them.
     ///
     /// # Errors
-    /// [`JpegError::ShortBuffer`] when the buffer holds less than a whole picture, [`JpegError::Encode`] when libjpeg-turbo
-    /// fails, for example because the slot is too small.
+    /// When libjpeg-turbo fails, for example because the slot is too small.
     ///
     /// # Panics
     /// If the format is JPEG.
-    pub fn encode(&mut self, raw: &RawPicture<'_>, slot: &mut [u8]) -> Result<usize, JpegError> {
-        let RawPicture { format, resolution, data, .. } = *raw;
+    pub(super) fn encode(
+        &mut self,
+        format: PixelFormat,
+        resolution: Resolution,
+        planes: &[PicturePlane<'_>; 3],
+        slot: &mut [u8],
+    ) -> Result<usize, JpegError> {
+        let [first, ..] = *planes;
         let (width, height) = (usize::from(resolution.width), usize::from(resolution.height));
-        if matches!(format, PixelFormat::Nv12 | PixelFormat::Yu12) && (width | height) % 2 == 1 {
-            return Err(JpegError::OddSize { format, resolution });
-        }
-        let need = bytes_needed(raw);
-        if data.len() < need {
-            return Err(JpegError::ShortBuffer { format, resolution, have: data.len(), need });
-        }
-        let shape = (width, height, raw.stride);
-        match format {
-            PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::Yvyu | PixelFormat::Vyuy => {
-                let (instructions, subsampling) = (self.instructions, self.subsampling);
-                self.planes().unpack(instructions, data, format, shape, subsampling);
-                return self.compress_planes(resolution, slot);
+        let (instructions, subsampling) = (self.instructions, self.subsampling);
+        let mut pixels = std::mem::take(&mut self.pixels);
+        let written = match format.layout() {
+            PixelLayout::Jpeg => panic!("the encoder cannot encode {format}"),
+            PixelLayout::Packed422 { .. } => {
+                let shape = (width, height, first.stride);
+                self.planes().unpack(instructions, first.data, format, shape, subsampling);
+                self.compress_planes(resolution, slot)
             }
-            PixelFormat::Nv12 => {
-                self.planes().unpack_nv12(data, shape);
-                return self.compress_planes(resolution, slot);
+            PixelLayout::Planar { across: 2, down: 2, chroma: ChromaPlanes::Uv } => {
+                self.compress_in_place(resolution, *planes, slot)
             }
-            _ => {}
-        }
-        let mut out = OutputBuf::borrowed(slot);
-        match format {
-            PixelFormat::Yu12 => self.compressor.compress_yuv_planes(&yu12(raw), &mut out)?,
-            PixelFormat::Grey => {
-                self.compress_pixels(raw, turbojpeg::PixelFormat::GRAY, Subsamp::Gray, &mut out)?
+            PixelLayout::Planar { across: 2, down: 2, chroma: ChromaPlanes::Vu } => {
+                let [y, v, u] = *planes;
+                self.compress_in_place(resolution, [y, u, v], slot)
             }
-            PixelFormat::Rgb24 => {
-                let subsamp = self.subsampling.into();
-                self.compress_pixels(raw, turbojpeg::PixelFormat::RGB, subsamp, &mut out)?;
+            layout @ (PixelLayout::Planar { .. } | PixelLayout::PackedYuv { .. }) => {
+                self.planes().fill(layout, planes, resolution, subsampling);
+                self.compress_planes(resolution, slot)
             }
-            other => panic!("the encoder cannot encode {other}"),
-        }
-        Ok(out.len())
+            PixelLayout::Rgb(order) => self.compress_pixels(first, order.into(), resolution, slot),
+            PixelLayout::PackedRgb { bytes, big_endian, rgb } => {
+                let stride = expand_rgb(&mut pixels, first, resolution, (bytes, big_endian, rgb));
+                let expanded = PicturePlane { data: &pixels, stride };
+                self.compress_pixels(expanded, turbojpeg::PixelFormat::RGB, resolution, slot)
+            }
+            PixelLayout::Grey => self.compress_pixels(first, turbojpeg::PixelFormat::GRAY, resolution, slot),
+            PixelLayout::Grey16 { bits, big_endian } => {
+                let stride = narrow_grey(&mut pixels, first, resolution, (bits, big_endian));
+                let narrowed = PicturePlane { data: &pixels, stride };
+                self.compress_pixels(narrowed, turbojpeg::PixelFormat::GRAY, resolution, slot)
+            }
+        };
+        self.pixels = pixels;
+        written
     }
 
     fn planes(&mut self) -> &mut Planes {
@@ -122,49 +124,61 @@ impl JpegEncoder {
         Ok(out.len())
     }
 
+    /// Encodes RGB or grey.
     fn compress_pixels(
         &mut self,
-        raw: &RawPicture<'_>,
+        plane: PicturePlane<'_>,
         format: turbojpeg::PixelFormat,
-        subsamp: Subsamp,
-        out: &mut OutputBuf<'_>,
-    ) -> Result<(), turbojpeg::Error> {
-        self.compressor.set_subsamp(subsamp)?;
+        resolution: Resolution,
+        slot: &mut [u8],
+    ) -> Result<usize, JpegError> {
+        let is_grey = format == turbojpeg::PixelFormat::GRAY;
+        self.compressor.set_subsamp(if is_grey { Subsamp::Gray } else { self.subsampling.into() })?;
         let image = Image {
-            pixels: raw.data,
-            width: raw.resolution.width.into(),
-            pitch: raw.stride,
-            height: raw.resolution.height.into(),
+            pixels: plane.data,
+            width: resolution.width.into(),
+            pitch: plane.stride,
+            height: resolution.height.into(),
             format,
         };
-        self.compressor.compress(image, out)
+        let mut out = OutputBuf::borrowed(slot);
+        self.compressor.compress(image, &mut out)?;
+        Ok(out.len())
+    }
+
+    /// Encodes 4:2:0 in planes Y, U and V from the buffer of its source.
+    fn compress_in_place(
+        &mut self,
+        resolution: Resolution,
+        [y, u, v]: [PicturePlane<'_>; 3],
+        slot: &mut [u8],
+    ) -> Result<usize, JpegError> {
+        let image = YuvPlanesImage {
+            y_plane: y.data,
+            u_plane: u.data,
+            v_plane: v.data,
+            width: resolution.width.into(),
+            height: resolution.height.into(),
+            y_stride: y.stride,
+            u_stride: u.stride,
+            v_stride: v.stride,
+            subsamp: Subsamp::Sub2x2,
+        };
+        let mut out = OutputBuf::borrowed(slot);
+        self.compressor.compress_yuv_planes(&image, &mut out)?;
+        Ok(out.len())
     }
 }
 
-/// The planes of a YU12 picture in its buffer. The stride of chroma rows is half that of luma rows.
-fn yu12<'a>(raw: &RawPicture<'a>) -> YuvPlanesImage<&'a [u8]> {
-    let (width, height) = (usize::from(raw.resolution.width), usize::from(raw.resolution.height));
-    let (y_plane, uv) = raw.data.split_at(raw.stride * height);
-    let (u_plane, v_plane) = uv.split_at(raw.stride / 2 * (height / 2));
-    YuvPlanesImage {
-        y_plane,
-        u_plane,
-        v_plane,
-        width,
-        height,
-        y_stride: raw.stride,
-        u_stride: raw.stride / 2,
-        v_stride: raw.stride / 2,
-        subsamp: Subsamp::Sub2x2,
-    }
-}
-
-/// Bytes from the start of a whole picture to its last pixel. Drivers may omit the padding of the last row.
-fn bytes_needed(raw: &RawPicture<'_>) -> usize {
-    let RawPicture { format, resolution, stride, .. } = *raw;
-    let (row, height) = (format.row_bytes(resolution.width), usize::from(resolution.height));
-    match format {
-        PixelFormat::Nv12 | PixelFormat::Yu12 => stride * height + stride * (height / 2),
-        _ => stride * (height - 1) + row,
+impl From<RgbOrder> for turbojpeg::PixelFormat {
+    fn from(order: RgbOrder) -> Self {
+        match order {
+            RgbOrder::Rgb => Self::RGB,
+            RgbOrder::Bgr => Self::BGR,
+            RgbOrder::Rgbx => Self::RGBX,
+            RgbOrder::Bgrx => Self::BGRX,
+            RgbOrder::Xrgb => Self::XRGB,
+            RgbOrder::Xbgr => Self::XBGR,
+        }
     }
 }

@@ -47,11 +47,18 @@ pub enum JpegError {
     /// The buffer holds less than a picture of this format and size.
     #[error("{format} picture of {have} bytes where {resolution} takes {need}")]
     ShortBuffer { format: PixelFormat, resolution: Resolution, have: usize, need: usize },
-    /// Planes of half the width and height have no place for an odd pixel.
+    /// A plane with a buffer of its own is not whole.
+    #[error("{format} picture of {resolution}: plane {plane} has {have} bytes where it takes {need}")]
+    ShortPlane { plane: usize, format: PixelFormat, resolution: Resolution, have: usize, need: usize },
+    /// The source gave fewer planes than the format has.
+    #[error("{format} picture with {given} of its {wanted} planes")]
+    MissingPlane { format: PixelFormat, given: usize, wanted: usize },
+    /// The chroma planes have no place for a part of a sample.
     #[error(
-        "{format} of the odd size {resolution} has no defined layout; configure an even width and height"
+        "{format} of the size {resolution} has no defined layout; configure a width and height that are \
+         multiples of {across} and {down}"
     )]
-    OddSize { format: PixelFormat, resolution: Resolution },
+    UnevenSize { format: PixelFormat, resolution: Resolution, across: usize, down: usize },
     /// The JPEG does not fit into the slot.
     #[error("frame {0}")]
     TooLarge(#[from] SlotTooSmall),

@@ -3,17 +3,20 @@
 //! JPEGs are passed through after their structure was checked ([`mod@inspect`]). Raw pictures are encoded ([`encode`]). Neither
 //! allocates per frame. Where pictures come from and where JPEGs are sent does not belong here.
 //!
-//! From the top down: `writer` | `encode` | `strips`, `inspect` | the rest.
+//! From the top down: `writer` | `encode` | `strips`, `inspect`, `planar`, `pixels` | `raw`, `yuv` | the rest.
 
 pub mod encode;
 mod error;
 pub mod exif;
 mod huffman;
 pub mod inspect;
+mod pixels;
+mod planar;
+mod raw;
 mod strips;
 mod writer;
 pub mod yuv;
 
-pub use encode::RawPicture;
 pub use error::{Corrupt, JpegError, SlotTooSmall};
+pub use raw::{PicturePlane, PlanarPicture, RawPicture};
 pub use writer::{JpegSettings, JpegWriter, Picture};

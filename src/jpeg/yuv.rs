@@ -5,7 +5,7 @@
 //! another 0.02 ms of a picture of 1080p. All vector code is in this file; everything else about JPEG is beside it.
 #![allow(unsafe_code)]
 
-use crate::frame::PixelFormat;
+use crate::frame::{PixelFormat, PixelLayout};
 
 /// Input and output of one step: one or two packed rows of `n` pixel pairs (4 bytes each).
 #[derive(Debug)]
@@ -116,7 +116,7 @@ pub struct Planes {
 
 impl Planes {
     /// Makes room for a picture of `width` by `height`. Allocates when it grows.
-    fn resize(&mut self, width: usize, height: usize, subsampling: Subsampling) {
+    pub(super) fn resize(&mut self, width: usize, height: usize, subsampling: Subsampling) {
         (self.width, self.height, self.subsampling) = (width, height, subsampling);
         self.y_stride = width.next_multiple_of(2);
         let rows = if subsampling == Subsampling::Cs420 { height.next_multiple_of(2) } else { height };
@@ -132,7 +132,7 @@ impl Planes {
         [y, u, v]
     }
 
-    fn yuv_mut(&mut self) -> [&mut [u8]; 3] {
+    pub(super) fn yuv_mut(&mut self) -> [&mut [u8]; 3] {
         let (y, uv) = self.bytes.split_at_mut(self.luma);
         let (u, v) = uv.split_at_mut(self.chroma);
         [y, u, v]
@@ -153,12 +153,10 @@ impl Planes {
         self.resize(width, height, subsampling);
         let y_stride = self.y_stride;
         let [y, mut first, mut second] = self.yuv_mut();
-        let luma_first = match format {
-            PixelFormat::Yuyv | PixelFormat::Yvyu => true,
-            PixelFormat::Uyvy | PixelFormat::Vyuy => false,
-            other => panic!("{other} is not packed 4:2:2"),
+        let PixelLayout::Packed422 { luma_first, v_first } = format.layout() else {
+            panic!("{format} is not packed 4:2:2");
         };
-        if matches!(format, PixelFormat::Yvyu | PixelFormat::Vyuy) {
+        if v_first {
             (first, second) = (second, first);
         }
         let packed = |row: usize| &data[row * stride..][..y_stride * 2];
@@ -185,26 +183,6 @@ impl Planes {
                         false => instructions.run::<false, false>(&mut rows),
                     }
                 }
-            }
-        }
-    }
-
-    /// Deinterleaves the chroma of an NV12 picture; luma is copied.
-    ///
-    /// # Panics
-    /// If `data` is shorter than one and a half times `height` rows of `stride`.
-    pub fn unpack_nv12(&mut self, data: &[u8], (width, height, stride): (usize, usize, usize)) {
-        self.resize(width, height, Subsampling::Cs420);
-        let (y_stride, rows) = (self.y_stride, height.next_multiple_of(2));
-        let [y, u, v] = self.yuv_mut();
-        for (row, y) in y.chunks_exact_mut(y_stride).enumerate() {
-            y[..width].copy_from_slice(&data[row.min(height - 1) * stride..][..width]);
-        }
-        let pairs = data[height * stride..].chunks(stride).take(rows / 2);
-        for (row, (u, v)) in pairs.zip(u.chunks_exact_mut(y_stride / 2).zip(v.chunks_exact_mut(y_stride / 2)))
-        {
-            for ((pair, u), v) in row.as_chunks::<2>().0.iter().zip(u).zip(v) {
-                [*u, *v] = *pair;
             }
         }
     }
@@ -383,24 +361,6 @@ mod tests {
     #[test]
     fn the_default_is_not_the_scalar_code() {
         assert_ne!(InstructionSet::best(), InstructionSet::Scalar);
-    }
-
-    #[test]
-    fn nv12_is_deinterleaved() {
-        let (w, h, stride) = (6, 4, 8);
-        let data = noise(stride * h * 3 / 2, 7);
-        let mut planes = Planes::default();
-        planes.unpack_nv12(&data, (w, h, stride));
-        let [y, u, v] = planes.yuv();
-        for row in 0..h {
-            assert_eq!(y[row * w..][..w], data[row * stride..][..w]);
-        }
-        for row in 0..h / 2 {
-            for x in 0..w / 2 {
-                let pair = &data[(h + row) * stride + x * 2..][..2];
-                assert_eq!([u[row * w / 2 + x], v[row * w / 2 + x]], pair);
-            }
-        }
     }
 
     #[test]

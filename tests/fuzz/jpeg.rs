@@ -80,11 +80,11 @@ pub fn encode(data: &[u8]) {
     let [bits, quality, format, width, height, pad, data @ ..] = data else { return };
     let settings = settings(bits & 0b1101, [1, 40, 75, 100][usize::from(quality % 4)]);
     // Not the first, which is JPEG.
-    let format = PixelFormat::ALL[1 + usize::from(format % 8)];
+    let format = PixelFormat::ALL[1 + usize::from(*format) % (PixelFormat::ALL.len() - 1)];
     let resolution = Resolution::new(u16::from(1 + width % 40), u16::from(1 + height % 40));
     let stride = format.row_bytes(resolution.width) + usize::from(pad % 32);
     // What is missing comes from the last byte, unless that asks for a short buffer.
-    let full = stride * usize::from(resolution.height) * 3 / 2 + 64;
+    let full = stride * usize::from(resolution.height) * 3 + 64;
     let mut pixels = data.to_vec();
     let fill = data.last().copied().unwrap_or_default();
     if fill % 8 != 0 {

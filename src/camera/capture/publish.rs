@@ -11,7 +11,7 @@ use log::debug;
 use crate::camera::source::CapturedPicture;
 use crate::failpoint;
 use crate::frame::Timestamp;
-use crate::jpeg::{JpegError, JpegSettings, JpegWriter, Picture};
+use crate::jpeg::{JpegError, JpegSettings, JpegWriter};
 use crate::ring::Publisher;
 use crate::status::{CameraReporter, CameraState};
 
@@ -64,7 +64,7 @@ impl PublishStep {
         let published = self.publisher.publish(captured.at, |slot| {
             let started = Instant::now();
             let jpeg = writer.write(&captured.picture, slot)?;
-            if let Picture::Raw(_) = captured.picture {
+            if !captured.picture.is_jpeg() {
                 counters.encode.record(started.elapsed());
             }
             // Before viewers get the frame, so that the status is never behind what they see.

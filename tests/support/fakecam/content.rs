@@ -46,7 +46,7 @@ const fn plane(samples: &'static [u8], pixels: u32, lines: u32) -> Plane {
 }
 
 /// The Bayer format is only there to be listed.
-static PIXELS: [Pixel; 11] = [
+static PIXELS: [Pixel; 25] = [
     pixel(b"MJPG", "Motion-JPEG", &[]),
     pixel(b"JPEG", "JFIF JPEG", &[]),
     pixel(b"YUYV", "YUYV 4:2:2", &[plane(b"YUYV", 2, 1)]),
@@ -57,6 +57,20 @@ static PIXELS: [Pixel; 11] = [
     pixel(b"YU12", "Planar YUV 4:2:0", &[plane(b"Y", 1, 1), plane(b"U", 2, 2), plane(b"V", 2, 2)]),
     pixel(b"RGB3", "24-bit RGB 8-8-8", &[plane(b"RGB", 1, 1)]),
     pixel(b"GREY", "8-bit Greyscale", &[plane(b"Y", 1, 1)]),
+    pixel(b"YV12", "Planar YVU 4:2:0", &[plane(b"Y", 1, 1), plane(b"V", 2, 2), plane(b"U", 2, 2)]),
+    pixel(b"422P", "Planar YUV 4:2:2", &[plane(b"Y", 1, 1), plane(b"U", 2, 1), plane(b"V", 2, 1)]),
+    pixel(b"NV21", "Y/VU 4:2:0", &[plane(b"Y", 1, 1), plane(b"VU", 2, 2)]),
+    pixel(b"NV16", "Y/UV 4:2:2", &[plane(b"Y", 1, 1), plane(b"UV", 2, 1)]),
+    pixel(b"NV61", "Y/VU 4:2:2", &[plane(b"Y", 1, 1), plane(b"VU", 2, 1)]),
+    pixel(b"NV24", "Y/UV 4:4:4", &[plane(b"Y", 1, 1), plane(b"UV", 1, 1)]),
+    pixel(b"BGR3", "24-bit BGR 8-8-8", &[plane(b"BGR", 1, 1)]),
+    pixel(b"XR24", "32-bit BGRX 8-8-8-8", &[plane(b"BGR*", 1, 1)]),
+    pixel(b"BGR4", "32-bit BGRA/X 8-8-8-8", &[plane(b"BGR*", 1, 1)]),
+    pixel(b"XB24", "32-bit RGBX 8-8-8-8", &[plane(b"RGB*", 1, 1)]),
+    pixel(b"RGB4", "32-bit A/XRGB 8-8-8-8", &[plane(b"*RGB", 1, 1)]),
+    pixel(b"RX24", "32-bit XBGR 8-8-8-8", &[plane(b"*BGR", 1, 1)]),
+    pixel(b"YUV4", "32-bit A/XYUV 8-8-8-8", &[plane(b"*YUV", 1, 1)]),
+    pixel(b"Y16 ", "16-bit Greyscale", &[plane(b"*Y", 1, 1)]),
     pixel(b"pBAA", "10-bit Bayer BGBG/GRGR Packed", &[plane(b"BGBG*", 4, 1)]),
 ];
 
@@ -64,8 +78,9 @@ static PIXELS: [Pixel; 11] = [
 const UNCODED: [Plane; 3] = [plane(b"Y", 1, 1), plane(b"U", 1, 1), plane(b"V", 1, 1)];
 
 impl Pixel {
+    /// By its code, which may be without its blanks at the end.
     pub(crate) fn find(fourcc: &[u8]) -> Option<&'static Self> {
-        PIXELS.iter().find(|pixel| pixel.fourcc == fourcc)
+        PIXELS.iter().find(|pixel| pixel.fourcc.trim_ascii_end() == fourcc.trim_ascii_end())
     }
 
     pub(crate) fn is_jpeg(&self) -> bool {

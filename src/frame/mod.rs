@@ -3,11 +3,15 @@
 //! Plain values only. Code that opens, encodes, stores or sends a frame belongs elsewhere.
 #![forbid(unsafe_code)]
 
+mod pixel_format;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+
+pub use pixel_format::{ChromaPlanes, PixelFormat, PixelLayout, RgbOrder};
 
 /// Width and height in pixels. Both fit the 16 bits a JPEG frame header has for them (ITU-T T.81, B.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,100 +48,6 @@ impl FromStr for Resolution {
             .and_then(|(w, h)| Some(Self::new(w.trim().parse().ok()?, h.trim().parse().ok()?)))
             .filter(|r| r.pixels() > 0)
             .ok_or_else(|| format!("{text:?} is not a picture size; write it as WIDTHxHEIGHT, like 1280x720"))
-    }
-}
-
-/// How a picture is laid out in a camera's buffer. Names and layouts: kernel documentation, "Image Formats" in the
-/// V4L2 API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PixelFormat {
-    /// One JPEG per buffer, often without Huffman tables (`MJPG`, `JPEG`).
-    Mjpeg,
-    /// Packed 4:2:2, byte order Y U Y V.
-    Yuyv,
-    /// Packed 4:2:2, byte order U Y V Y.
-    Uyvy,
-    /// Packed 4:2:2, byte order Y V Y U.
-    Yvyu,
-    /// Packed 4:2:2, byte order V Y U Y.
-    Vyuy,
-    /// 4:2:0: a Y plane, then one plane of U V pairs.
-    Nv12,
-    /// 4:2:0: a Y plane, a U plane, a V plane.
-    Yu12,
-    /// Three bytes per pixel: R G B.
-    Rgb24,
-    /// One byte per pixel: luma only.
-    Grey,
-}
-
-impl PixelFormat {
-    /// Every supported format, ordered by the cost of turning it into a JPEG, the cheapest first.
-    pub const ALL: [Self; 9] = [
-        Self::Mjpeg,
-        Self::Yuyv,
-        Self::Uyvy,
-        Self::Yvyu,
-        Self::Vyuy,
-        Self::Yu12,
-        Self::Nv12,
-        Self::Grey,
-        Self::Rgb24,
-    ];
-
-    /// The V4L2 four-character code.
-    pub const fn fourcc(self) -> [u8; 4] {
-        match self {
-            Self::Mjpeg => *b"MJPG",
-            Self::Yuyv => *b"YUYV",
-            Self::Uyvy => *b"UYVY",
-            Self::Yvyu => *b"YVYU",
-            Self::Vyuy => *b"VYUY",
-            Self::Nv12 => *b"NV12",
-            Self::Yu12 => *b"YU12",
-            Self::Rgb24 => *b"RGB3",
-            Self::Grey => *b"GREY",
-        }
-    }
-
-    /// The format with this four-character code. Capture devices use `JPEG` and `MJPG` for the same format.
-    pub fn from_fourcc(code: [u8; 4]) -> Option<Self> {
-        if &code == b"JPEG" {
-            return Some(Self::Mjpeg);
-        }
-        Self::ALL.into_iter().find(|f| f.fourcc() == code)
-    }
-
-    /// The name used in the configuration and in `/state`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mjpeg => "mjpeg",
-            Self::Yuyv => "yuyv",
-            Self::Uyvy => "uyvy",
-            Self::Yvyu => "yvyu",
-            Self::Vyuy => "vyuy",
-            Self::Nv12 => "nv12",
-            Self::Yu12 => "yu12",
-            Self::Rgb24 => "rgb24",
-            Self::Grey => "grey",
-        }
-    }
-
-    /// Bytes per row of the first plane without padding; 0 for compressed formats.
-    pub const fn row_bytes(self, width: u16) -> usize {
-        let width = width as usize;
-        match self {
-            Self::Mjpeg => 0,
-            Self::Yuyv | Self::Uyvy | Self::Yvyu | Self::Vyuy => width.div_ceil(2) * 4,
-            Self::Nv12 | Self::Yu12 | Self::Grey => width,
-            Self::Rgb24 => width * 3,
-        }
-    }
-}
-
-impl fmt::Display for PixelFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
@@ -212,15 +122,6 @@ mod tests {
         for bad in ["", "1280", "0x720", "1280x", "70000x10", "-1x5", "axb"] {
             assert!(bad.parse::<Resolution>().is_err(), "{bad:?} was parsed as a size");
         }
-    }
-
-    #[test]
-    fn every_format_is_found_by_its_fourcc() {
-        for format in PixelFormat::ALL {
-            assert_eq!(PixelFormat::from_fourcc(format.fourcc()), Some(format));
-        }
-        assert_eq!(PixelFormat::from_fourcc(*b"JPEG"), Some(PixelFormat::Mjpeg));
-        assert_eq!(PixelFormat::from_fourcc(*b"pBAA"), None);
     }
 
     #[test]
