@@ -112,7 +112,7 @@ impl Board {
 /// # Errors
 /// A message that says what is allowed.
 pub fn find(text: &str) -> Result<Board, String> {
-    if text == "auto" {
+    if text.eq_ignore_ascii_case("auto") {
         return Ok(this_machine());
     }
     if text.contains('/') {
@@ -120,7 +120,7 @@ pub fn find(text: &str) -> Result<Board, String> {
         return Board::parse(text, &profile);
     }
     let known = || PROFILES.iter().map(|(id, _)| *id).collect::<Vec<_>>().join(", ");
-    embedded(|id, _| id == text)
+    embedded(|id, _| id.eq_ignore_ascii_case(text))
         .next()
         .ok_or_else(|| format!("must be auto, the path of a profile, or one of {}", known()))
 }

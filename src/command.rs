@@ -62,7 +62,7 @@ pub enum Action {
         /// power, camera, on-air or fault
         role: LedRole,
         /// on and blink last until Ctrl-C; off ends at once
-        #[arg(value_name = "STATE", value_parser = ["on", "off", "blink"])]
+        #[arg(value_name = "STATE", value_parser = ["on", "off", "blink"], ignore_case = true)]
         state: String,
     },
     /// Set a password, which is required from the next start on

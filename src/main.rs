@@ -145,7 +145,7 @@ fn led(flags: &Flags, role: LedRole, state: &str) -> Result<(), Exit> {
     };
     let leds = StatusLeds::open(vec![led::LedSettings { required: true, ..settings }])
         .map_err(|(role, cause)| fail(&format!("led {role}: {cause}"), Exit::NotStarted))?;
-    let signal = match state {
+    let signal = match state.to_ascii_lowercase().as_str() {
         "on" => Signal::On,
         "blink" => Signal::Blink,
         // Opening it has turned it off.

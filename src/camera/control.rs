@@ -166,7 +166,7 @@ impl Control {
                 item(&|item| item.value == *n)
             }
             (ControlKind::Menu | ControlKind::IntegerMenu, ControlValue::Item(label)) => {
-                item(&|item| item.label == *label)
+                item(&|item| item.label.eq_ignore_ascii_case(label))
             }
             (ControlKind::Bitmask, ControlValue::Number(n)) => {
                 Some(*n).filter(|n| *n >= 0 && n & !self.maximum == 0)
@@ -251,6 +251,7 @@ mod tests {
             (ControlKind::Boolean, Number(0), 0),
             (ControlKind::Menu, Number(3), 3),
             (ControlKind::Menu, Item("Manual Mode".into()), 1),
+            (ControlKind::Menu, Item("APERTURE priority mode".into()), 3),
             (ControlKind::Bitmask, Number(6), 6),
             (ControlKind::Button, Switch(false), 1),
         ] {

@@ -31,14 +31,15 @@ impl FromStr for SourceSpec {
     fn from_str(text: &str) -> Result<Self, String> {
         let remedy = "write auto, pattern, a device path like /dev/video0, exec:COMMAND, file:PATH, \
                       or a URL that begins with http://, https://, ws://, wss:// or tcp://";
-        match text.split_once(':') {
+        let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+        match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
             Some(("exec", command)) if !command.trim().is_empty() => {
                 Ok(Self::Exec(ShellCommand::new(command)))
             }
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             _ if RemoteUrl::has_scheme(text) => text.parse().map(Self::Remote),
-            _ if text == "auto" => Ok(Self::Auto),
-            _ if text == "pattern" => Ok(Self::Pattern),
+            _ if text.eq_ignore_ascii_case("auto") => Ok(Self::Auto),
+            _ if text.eq_ignore_ascii_case("pattern") => Ok(Self::Pattern),
             _ if text.starts_with('/') => Ok(Self::Device(text.into())),
             _ => Err(format!("source {:?} is not known; {remedy}", without_passwords(text))),
         }

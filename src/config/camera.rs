@@ -136,12 +136,13 @@ fn remote(
 }
 
 fn pixel_format(name: &str) -> Result<Option<PixelFormat>, String> {
-    let known = PixelFormat::ALL.into_iter().find(|format| format.name() == name);
-    match (name, known) {
-        ("auto", _) => Ok(None),
-        (_, Some(format)) => Ok(Some(format)),
-        _ => Err(format!("must be auto or one of {}", PixelFormat::ALL.map(PixelFormat::name).join(", "))),
+    if name.eq_ignore_ascii_case("auto") {
+        return Ok(None);
     }
+    let known = || PixelFormat::ALL.map(PixelFormat::name).join(", ");
+    PixelFormat::from_name(name).map(Some).ok_or_else(|| {
+        format!("must be auto or one of {}, or the code that V4L2 has for it, like MJPG", known())
+    })
 }
 
 /// Any name is right: which controls there are is known when the camera is opened.
@@ -157,7 +158,7 @@ fn controls(
     for (name, setting) in given {
         let origin = resolver.origin(&setting);
         resolver.report_value(&name, setting.get_ref(), origin);
-        controls.insert(name, setting.into_inner());
+        controls.insert(name.to_ascii_lowercase(), setting.into_inner());
     }
     controls
 }

@@ -98,16 +98,15 @@ impl Key {
         }
     }
 
-    /// Fails unless `value` is one of those that the table has.
-    pub(super) fn check_choice(&self, value: &str) -> Result<(), String> {
-        match self.accepts {
-            Accepts::OneOf(choices) if !choices.contains(&value) => {
-                let choices: Vec<String> = choices.iter().map(|choice| format!("{choice:?}")).collect();
-                let (last, others) = choices.split_last().map_or(("", &[][..]), |(l, o)| (l.as_str(), o));
-                Err(format!("must be {} or {last}", others.join(", ")))
-            }
-            _ => Ok(()),
-        }
+    /// The choice of the table that `value` names in any case. Fails if it names none.
+    pub(super) fn choice<'a>(&self, value: &'a str) -> Result<&'a str, String> {
+        let Accepts::OneOf(choices) = self.accepts else { return Ok(value) };
+        let named = choices.iter().find(|choice| choice.eq_ignore_ascii_case(value));
+        named.copied().ok_or_else(|| {
+            let choices: Vec<String> = choices.iter().map(|choice| format!("{choice:?}")).collect();
+            let (last, others) = choices.split_last().map_or(("", &[][..]), |(l, o)| (l.as_str(), o));
+            format!("must be {} or {last}", others.join(", "))
+        })
     }
 }
 

@@ -212,4 +212,45 @@ mod tests {
             assert_eq!(values[&("[[camera]]", "source".into())].0, format!("{shown:?}"));
         }
     }
+
+    #[test]
+    fn words_are_understood_in_any_case_and_formats_by_their_codes_too() {
+        let settings = |text: &str| {
+            let config = resolve(&Flags::default(), Path::new("test.toml"), text).unwrap();
+            format!("{:?} {:?} {:?} {:?}", config.board.id(), config.web, config.cameras, config.leds)
+        };
+        let text = |words: &dyn Fn(&str) -> String| {
+            format!(
+                "board = \"{}\"\n[server]\nlisten = \"{}/x\"\n[auth]\nmode = \"{}\"\n\
+                 [[camera]]\nsource = \"{}\"\nformat = \"{}\"\nsubsampling = \"4:2:2\"\n\
+                 [[camera]]\nsource = \"{}Some Clip\"\nformat = \"{}\"\n\
+                 [[camera]]\nsource = \"{}Some Command\"\n\
+                 [[camera]]\nsource = \"{}\"\n[camera.controls]\n{} = 3\n\
+                 [[led]]\nrole = \"{}\"\nline = \"{}Some LED\"\n",
+                words("rpi-4b"),
+                words("unix:"),
+                words("token"),
+                words("pattern"),
+                words("yuyv"),
+                words("file:"),
+                words("auto"),
+                words("exec:"),
+                words("auto"),
+                words("brightness"),
+                words("on-air"),
+                words("led:"),
+            )
+        };
+        let lower = settings(&text(&str::to_owned));
+        assert_eq!(settings(&text(&str::to_uppercase)), lower);
+        for (format, name) in
+            [("MJPEG", "mjpeg"), ("MJPG", "mjpeg"), ("jpeg", "mjpeg"), ("Y16", "y16"), ("XR24", "bgrx")]
+        {
+            let text = format!("[[camera]]\nformat = \"{format}\"\n");
+            let config = resolve(&Flags::default(), Path::new("test.toml"), &text).unwrap();
+            assert_eq!(config.cameras[0].format.unwrap().name(), name, "{format}");
+        }
+        let flags = Flags { tls: Some("NONE".into()), ..Flags::default() };
+        assert!(resolve(&flags, Path::new("test.toml"), "").is_ok());
+    }
 }

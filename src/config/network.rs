@@ -146,10 +146,12 @@ fn resolve_tls(
     section: TlsSection,
 ) -> Result<Encryption, ConfigError> {
     if let Some(mode) = &flags.tls {
-        let self_signed = Unchecked::of_flag("--tls", mode.clone()).check(|mode| match mode.as_str() {
-            "self-signed" => check_built_with_tls().map(|()| true),
-            "none" => Ok(false),
-            _ => Err("must be \"self-signed\" or \"none\"".into()),
+        let self_signed = Unchecked::of_flag("--tls", mode.clone()).check(|mode| {
+            match mode.to_ascii_lowercase().as_str() {
+                "self-signed" => check_built_with_tls().map(|()| true),
+                "none" => Ok(false),
+                _ => Err("must be \"self-signed\" or \"none\"".into()),
+            }
         })?;
         resolver.report_value("self_signed", &self_signed, ValueOrigin::Flag("--tls"));
         return Ok(if self_signed { Encryption::SelfSigned } else { Encryption::None });

@@ -200,15 +200,15 @@ impl<T: ToToml> Unchecked<T> {
 }
 
 impl Unchecked<String> {
-    /// Whether it is this text.
-    pub(super) fn is(&self, text: &str) -> bool {
-        self.value == text
+    /// Whether it is this word, in any case.
+    pub(super) fn is(&self, word: &str) -> bool {
+        self.value.eq_ignore_ascii_case(word)
     }
 
-    /// One of the texts that the table of keys has, as `of` makes of it.
+    /// One of the words that the table of keys has, in any case, as `of` makes of it.
     pub(super) fn choice<U>(self, of: impl FnOnce(&str) -> Result<U, String>) -> Result<U, ConfigError> {
         let key = self.key;
-        self.check(|text| key.check_choice(text).and_then(|()| of(text)))
+        self.check(|text| key.choice(text).and_then(of))
     }
 }
 

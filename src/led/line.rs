@@ -39,7 +39,7 @@ impl FromStr for LedRole {
         let names = Self::ALL.map(Self::name).join(", ");
         Self::ALL
             .into_iter()
-            .find(|role| role.name() == text)
+            .find(|role| role.name().eq_ignore_ascii_case(text))
             .ok_or_else(|| format!("must be one of {names}"))
     }
 }
@@ -63,7 +63,8 @@ impl FromStr for LedLine {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("led:") {
+        let after_prefix = text.split_at_checked(4).filter(|(prefix, _)| prefix.eq_ignore_ascii_case("led:"));
+        match after_prefix.map(|(_, name)| name) {
             Some("") => Err("needs the name of an LED in /sys/class/leds after led:".into()),
             Some(name) => Ok(Self::Board(name.into())),
             None if text.trim().is_empty() => {

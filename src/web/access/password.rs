@@ -53,7 +53,7 @@ impl FromStr for UserRole {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let role = Self::ALL.into_iter().find(|role| role.name() == text);
+        let role = Self::ALL.into_iter().find(|role| role.name().eq_ignore_ascii_case(text));
         role.ok_or_else(|| "must be viewer or admin".to_owned())
     }
 }

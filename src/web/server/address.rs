@@ -52,7 +52,8 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
+        let scheme = text.split_once(':').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("unix"));
+        if let Some((_, path)) = scheme {
             let path = PathBuf::from(path);
             return match SockAddr::unix(&path) {
                 Ok(_) if path.is_absolute() => Ok(Self::Unix(path)),
