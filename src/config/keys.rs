@@ -275,7 +275,7 @@ section! {
         }
         format: String {
             default: Value("\"auto\""), flag: "--format",
-            help: "Pixel format to ask the camera for: auto, mjpeg, yuyv or another, or its code in V4L2, such as NV12",
+            help: "Pixel format to ask for: auto, mjpeg, yuyv, or a V4L2 code such as NV12",
         }
         quality: i64 {
             default: Value("80"), accepts: Between(1.0, 100.0), flag: "--quality",

@@ -55,8 +55,8 @@ pub enum JpegError {
     MissingPlane { format: PixelFormat, given: usize, wanted: usize },
     /// The chroma planes have no place for a part of a sample.
     #[error(
-        "{format} of the size {resolution} has no defined layout; configure a width and height that are \
-         multiples of {across} and {down}"
+        "{format} of the size {resolution} has no defined layout: its width and height must be multiples of {across} \
+         and {down}"
     )]
     UnevenSize { format: PixelFormat, resolution: Resolution, across: usize, down: usize },
     /// The JPEG does not fit into the slot.

@@ -123,6 +123,38 @@ fn validation_can_be_switched_off_for_cameras_that_bend_the_rules() {
 }
 
 #[test]
+fn remedies_are_those_of_the_source_and_of_the_fault() {
+    let scratch = Scratch::new();
+    let cut = scratch.file("cut.mjpeg", [&jpeg(64, 48, 90)[..300], &jpeg(64, 48, 90)[..300]].concat());
+    let table = fakecam::Table::create(scratch.path("table")).unwrap();
+    table.set(fakecam::Knob::ShortEvery, 1);
+    let usb = fakecam::Camera::new("/dev/video90", &table).with("formats", "YUYV:640x480@30");
+    let stalled = |arguments: &[&str], cameras: &[fakecam::Camera]| {
+        let service = Porthole::with_cameras(cameras, arguments);
+        let _viewer = Client::porthole(service.address, "/ws");
+        service.until_camera_is("stalled")["error"].as_str().unwrap().to_owned()
+    };
+    let endless = format!("exec:while cat {} && sleep 0.05; do :; done", cut.display());
+    for (error, wanted, unwanted) in [
+        (stalled(&["--source", &endless], &[]), "let the command write whole JPEGs", "cable"),
+        (stalled(&["--source", "exec:sleep 100"], &[]), "run the command by hand", "cable"),
+        (stalled(&["--source", &source("file", &cut)], &[]), "make it anew with `ffmpeg", "cable"),
+        (
+            stalled(&["--source", "/dev/video90"], &[usb.clone()]),
+            "another cable or USB port, another format",
+            "validate",
+        ),
+        (
+            stalled(&["--source", "/dev/video90"], &[usb.with("bus", "platform:csi")]),
+            "yuyv picture of 307200 bytes where 640x480 takes 614400; set another format",
+            "USB",
+        ),
+    ] {
+        assert!(error.contains(wanted) && !error.contains(unwanted), "{error}");
+    }
+}
+
+#[test]
 fn a_commands_output_becomes_frames() {
     let scratch = Scratch::new();
     let file = scratch.file("clip.mjpeg", clip(5));

@@ -13,7 +13,7 @@ use super::publish::{PublishStep, Published};
 use super::still::{StillError, StillRequest, StillRequests, take_still};
 use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
-use crate::camera::source::{OpenedSource, Source};
+use crate::camera::source::{OpenedSource, PictureFault, Source};
 use crate::camera::wake::Waker;
 use crate::frame::{PixelFormat, Timestamp};
 use crate::ring::Publisher;
@@ -223,7 +223,8 @@ impl CaptureLoop {
                 }
                 Some(Published::Skipped) => stalled_at = Timestamp::now().after(stall_timeout),
                 Some(Published::Rejected) | None if Timestamp::now() >= stalled_at => {
-                    return StreamingEnd::Stalled(self.stall_message(&opened.info.path, stall_timeout));
+                    let why = self.stall_message(source, &opened.info.path, stall_timeout);
+                    return StreamingEnd::Stalled(why);
                 }
                 Some(Published::Rejected) | None => {}
             }
@@ -238,16 +239,17 @@ impl CaptureLoop {
         }
     }
 
-    fn stall_message(&self, path: &str, stall_timeout: Duration) -> String {
+    fn stall_message(&self, source: &dyn Source, path: &str, stall_timeout: Duration) -> String {
         let seconds = stall_timeout.as_secs_f32();
         match &self.publish.last_error {
-            Some(error) => format!(
-                "{path}: no whole picture for {seconds} s, the last one {error}; \
-                 try another cable or USB port, or validate = false if the picture is good all the same"
-            ),
-            None => format!(
-                "{path}: no frame for {seconds} s; reopening it. If that goes on, try another cable or USB port"
-            ),
+            Some(error) => {
+                let remedy = source.remedy(error.into());
+                format!("{path}: no whole picture for {seconds} s, the last one {error}; {remedy}")
+            }
+            None => {
+                let remedy = source.remedy(PictureFault::Silent);
+                format!("{path}: no frame for {seconds} s; reopening it. If that goes on, {remedy}")
+            }
         }
     }
 

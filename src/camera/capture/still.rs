@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::camera::settings::CameraSettings;
-use crate::camera::source::{CapturedPicture, OpenedSource, Source};
+use crate::camera::source::{CapturedPicture, OpenedSource, PictureFault, Source};
 use crate::camera::wake::Waker;
 use crate::frame::{Resolution, Timestamp};
 use crate::jpeg::{JpegError, JpegWriter};
@@ -160,9 +160,10 @@ pub(super) fn take_still(
         }
     }
     let size = opened.info.resolution.map(|size| format!(" of {size}")).unwrap_or_default();
+    let remedy = source.remedy(last_error.as_ref().map_or(PictureFault::Silent, PictureFault::from));
     let error = last_error.map(|error| format!(", the last one {error}")).unwrap_or_default();
     let path = &opened.info.path;
-    let why = format!("{path}: no whole picture{size} within {} s{error}", TIMEOUT.as_secs());
+    let why = format!("{path}: no whole picture{size} within {} s{error}; {remedy}", TIMEOUT.as_secs());
     Err(StillError::Camera(why))
 }
 

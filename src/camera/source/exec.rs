@@ -9,7 +9,7 @@ use std::io;
 use log::{debug, warn};
 
 use super::process::ShellProcess;
-use super::source_trait::{CapturedPicture, OpenedSource, PictureSink, Source};
+use super::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
 use super::splitter::{Piece, Splitter};
 use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
@@ -112,6 +112,19 @@ impl Source for ExecSource {
                 }
                 WaitResult::Ready { .. } => process.read_stderr(),
             }
+        }
+    }
+
+    fn remedy(&self, fault: PictureFault) -> &'static str {
+        match fault {
+            PictureFault::Silent => {
+                "run the command by hand, and see whether it writes JPEGs to its standard output"
+            }
+            PictureFault::Corrupt => {
+                "let the command write whole JPEGs, one after the other (ffmpeg: -c:v mjpeg -f mjpeg -), or set \
+                 validate = false if the picture is good all the same"
+            }
+            _ => "set width and height to the size of its pictures",
         }
     }
 

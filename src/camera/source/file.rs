@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 
-use super::source_trait::{CapturedPicture, OpenedSource, PictureSink, Source};
+use super::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
 use super::splitter::{Piece, Splitter};
 use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
@@ -113,6 +113,17 @@ impl Source for FileSource {
                     again.map_err(failed(&self.path))?;
                 }
             }
+        }
+    }
+
+    fn remedy(&self, fault: PictureFault) -> &'static str {
+        match fault {
+            PictureFault::Silent => "see whether the disk that it is on answers",
+            PictureFault::Corrupt => {
+                "make it anew with `ffmpeg -i clip.mp4 -c:v mjpeg -f mjpeg clip.mjpeg`, or set validate = false if the \
+                 picture is good all the same"
+            }
+            _ => "set width and height to the size of its pictures",
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) use remote::error::RemoteError;
 pub use remote::fingerprint::CertificateFingerprint;
 pub use remote::secret::SourceSecret;
 pub use remote::url::{RemoteUrl, Scheme};
-pub(super) use source_trait::{CapturedPicture, OpenedSource, Source};
+pub(super) use source_trait::{CapturedPicture, OpenedSource, PictureFault, Source};
 
 use crate::camera::settings::CameraSettings;
 use crate::camera::source_spec::SourceSpec;

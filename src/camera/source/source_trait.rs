@@ -4,7 +4,7 @@
 use crate::camera::error::SourceError;
 use crate::camera::wake::Waker;
 use crate::frame::Timestamp;
-use crate::jpeg::Picture;
+use crate::jpeg::{JpegError, Picture};
 use crate::status::SourceInfo;
 
 /// A source of pictures. One thread uses it, and opens and closes it many times.
@@ -26,8 +26,47 @@ pub(in crate::camera) trait Source: Send {
         sink: &mut PictureSink<'_>,
     ) -> Result<(), SourceError>;
 
+    /// What a person can do if an open source gives no picture that can be shown. It follows a message of what is wrong.
+    fn remedy(&self, fault: PictureFault) -> &'static str {
+        match fault {
+            PictureFault::Silent => "see whether it gives pictures to another program",
+            PictureFault::Corrupt => "set validate = false if its picture is good all the same",
+            PictureFault::Short => "set another format or size",
+            PictureFault::TooLarge => "set width and height to the size of its pictures",
+            PictureFault::Other => "set another format or size",
+        }
+    }
+
     /// Releases everything that opening acquired. Also called after errors and when nothing is open.
     fn close(&mut self);
+}
+
+/// What is wrong with the pictures of an open source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::camera) enum PictureFault {
+    /// There are none.
+    Silent,
+    /// They are JPEGs that are not whole or not valid.
+    Corrupt,
+    /// They are raw, and less than their size takes.
+    Short,
+    /// They are JPEGs of more bytes than expected.
+    TooLarge,
+    /// They cannot be encoded.
+    Other,
+}
+
+impl From<&JpegError> for PictureFault {
+    fn from(error: &JpegError) -> Self {
+        match error {
+            JpegError::Corrupt(_) => Self::Corrupt,
+            JpegError::ShortBuffer { .. } | JpegError::ShortPlane { .. } | JpegError::MissingPlane { .. } => {
+                Self::Short
+            }
+            JpegError::TooLarge(_) => Self::TooLarge,
+            JpegError::UnevenSize { .. } | JpegError::Encode(_) => Self::Other,
+        }
+    }
 }
 
 /// Receives the pictures of a source.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::{debug, info};
 use nix::errno::Errno;
 
-use super::source_trait::{CapturedPicture, OpenedSource, PictureSink, Source};
+use super::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
 use crate::camera::error::SourceError;
 use crate::camera::settings::{CameraSettings, max_jpeg_bytes};
 use crate::camera::v4l2::{
@@ -37,6 +37,8 @@ pub(super) struct V4l2Source {
 struct V4l2Stream {
     device: CaptureDevice,
     path: String,
+    /// The device is on USB, which loses data on bad cables.
+    is_usb: bool,
     pixel_format: PixelFormat,
     format: StreamFormat,
     last_sequence: Option<u32>,
@@ -82,6 +84,7 @@ impl V4l2Source {
         debug!("{name}: requesting {} {} at {} fps", mode.format, mode.resolution, mode.fps);
         let format = device.start(&formats, &mode)?;
         self.controls.camera_opened(&path, device.device(), capability.clone());
+        let is_usb = capability.bus.starts_with("usb");
         let info = SourceInfo {
             driver: capability.driver,
             card: capability.card,
@@ -98,6 +101,7 @@ impl V4l2Source {
         self.stream = Some(V4l2Stream {
             device,
             path: name,
+            is_usb,
             pixel_format: mode.format,
             format,
             last_sequence: None,
@@ -131,6 +135,25 @@ impl Source for V4l2Source {
         next
     }
 
+    fn remedy(&self, fault: PictureFault) -> &'static str {
+        let is_usb = self.stream.as_ref().is_none_or(|stream| stream.is_usb);
+        match (fault, is_usb) {
+            (PictureFault::Silent, true) => "try another cable or USB port",
+            (PictureFault::Silent, false) => "check the camera's cable, and see the kernel log",
+            (PictureFault::Corrupt, true) => {
+                "try another cable or USB port, or set validate = false if the picture is good all the same"
+            }
+            (PictureFault::Corrupt, false) => {
+                "check the camera's cable, or set validate = false if the picture is good all the same"
+            }
+            (PictureFault::Short, true) => "try another cable or USB port, another format, or a smaller size",
+            (PictureFault::Short | PictureFault::Other, _) => {
+                "set another format, or another width and height"
+            }
+            (PictureFault::TooLarge, _) => "set another width and height",
+        }
+    }
+
     fn close(&mut self) {
         self.stream = None;
     }
@@ -143,7 +166,7 @@ impl V4l2Stream {
         deadline: Timestamp,
         sink: &mut PictureSink<'_>,
     ) -> Result<(), SourceError> {
-        let Self { device, path, pixel_format, format, last_sequence, last_at } = self;
+        let Self { device, path, pixel_format, format, last_sequence, last_at, .. } = self;
         loop {
             let WaitResult::Ready { failed, .. } = waker.wait(&[device.device().fd()], Some(deadline)) else {
                 return Ok(());
