@@ -74,10 +74,31 @@ pub struct SourceInfo {
     pub format: PixelFormat,
     /// The negotiated picture size; `None` if only the pictures state it.
     pub resolution: Option<Resolution>,
-    /// The negotiated frames per second.
+    /// The negotiated frames per second; 0 if the source does not state them.
     pub fps: f32,
     /// How pictures are encoded; `None` if the source sends JPEG.
     pub encoding: Option<Encoding>,
+    /// What takes the pictures from the driver; `None` if there is no driver.
+    pub capture: Option<CaptureMethod>,
+}
+
+/// What takes pictures from a video driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureMethod {
+    /// The crate of that name, for common webcams.
+    Rscam,
+    /// The capture of this service, for all other devices.
+    Mmap,
+}
+
+impl CaptureMethod {
+    /// The name in `/state`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rscam => "rscam",
+            Self::Mmap => "mmap",
+        }
+    }
 }
 
 /// How raw pictures are encoded as JPEG.

@@ -61,6 +61,12 @@ pub(super) enum SourceError {
     #[error("{path}: does not offer {resolution}, only {offered}; set width and height to one of these")]
     WrongSize { path: String, resolution: Resolution, offered: String },
 
+    #[error(
+        "{path}: the driver refuses to start, because the sensors and image processors before this node are not set up; \
+         set them up with media-ctl, or use libcamera: source = \"exec:rpicam-vid -t 0 -n --codec mjpeg -o -\""
+    )]
+    Pipeline { path: String },
+
     #[error("{path}: not enough USB bandwidth; choose mjpeg, a smaller size or rate, or another USB port")]
     Bandwidth { path: String },
 
@@ -93,6 +99,7 @@ impl SourceError {
                 Self::Busy { path, holder }
             }
             Some(Errno::ENODEV) => Self::Gone { path, source },
+            Some(Errno::EPIPE) if call == "VIDIOC_STREAMON" => Self::Pipeline { path },
             Some(Errno::ENOSPC) => Self::Bandwidth { path },
             _ => {
                 let remedy =
@@ -110,6 +117,7 @@ impl SourceError {
             | Self::NoFormat { .. }
             | Self::WrongFormat { .. }
             | Self::WrongSize { .. }
+            | Self::Pipeline { .. }
             | Self::Bandwidth { .. } => CameraState::Unsupported,
             Self::Remote(error) => error.state(),
             _ => CameraState::Lost,

@@ -31,3 +31,4 @@ mod sources;
 mod stills;
 mod tls;
 mod v4l2;
+mod v4l2_drivers;

@@ -59,10 +59,12 @@ const ROOMS: [(&str, &[&str]); 2] = [
 ];
 
 /// The files that may hold unsafe code.
-const UNSAFE: [&str; 7] = [
+const UNSAFE: [&str; 9] = [
     "camera/source/process.rs",
+    "camera/v4l2/buffer_ioctls.rs",
     "camera/v4l2/controls.rs",
     "camera/v4l2/device_owner.rs",
+    "camera/v4l2/format_ioctls.rs",
     "camera/v4l2/ioctl.rs",
     "jpeg/yuv.rs",
     "web/server/socket_activation.rs",

@@ -59,6 +59,11 @@ impl Luma {
         self.pixels[y * self.width + x] > 128
     }
 
+    /// The brightness of a pixel, 0 to 255.
+    pub fn luma(&self, x: usize, y: usize) -> u8 {
+        self.pixels[y * self.width + x]
+    }
+
     /// The number that the test pattern shows along its bottom edge.
     #[track_caller]
     pub fn pattern_number(&self) -> u32 {

@@ -26,6 +26,8 @@ use crate::status::{CameraReporter, CameraState, Encoding, SourceInfo};
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// At low rates the camera has stalled when this many frames are missing.
 const STALL_FRAMES: f32 = 5.0;
+/// For sources that do not state their rate. A long exposure in the dark lasts a second.
+const UNKNOWN_RATE_STALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first frame may take this long: USB cameras power up, negotiate and set their exposure first.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for a driver to open, start or stop a device. After it the thread counts as stuck.
@@ -173,9 +175,11 @@ impl CaptureLoop {
     fn source_opened(&mut self, opened: &OpenedSource) {
         let info = &opened.info;
         let size = info.resolution.map(|r| format!(" {r}")).unwrap_or_default();
+        let rate =
+            if info.fps > 0.0 { format!("at {:.1} fps", info.fps) } else { "at an unknown rate".into() };
         info!(
-            "camera {}: opened {} ({}): {}{size} at {:.1} fps",
-            self.settings.name, info.path, info.card, info.format, info.fps
+            "camera {}: opened {} ({}): {}{size} {rate}",
+            self.settings.name, info.path, info.card, info.format
         );
         if self.failures > 0 {
             self.publish.reporter.counters().reopens.add(1);
@@ -190,8 +194,10 @@ impl CaptureLoop {
     }
 
     fn publish_frames(&mut self, source: &mut dyn Source, opened: &OpenedSource) -> StreamingEnd {
-        let stall_timeout =
-            STALL_TIMEOUT.max(Duration::from_secs_f32(STALL_FRAMES / opened.info.fps.max(0.001)));
+        let stall_timeout = match opened.info.fps {
+            0.0 => UNKNOWN_RATE_STALL_TIMEOUT,
+            fps => STALL_TIMEOUT.max(Duration::from_secs_f32(STALL_FRAMES / fps.max(0.001))),
+        };
         let mut stalled_at = Timestamp::now().after(FIRST_FRAME_TIMEOUT.max(stall_timeout));
         loop {
             if self.waker.is_stopped() {

@@ -73,6 +73,7 @@ impl Source for ExecSource {
             resolution: None,
             fps: self.fps,
             encoding: None,
+            capture: None,
         };
         Ok(OpenedSource { info, max_jpeg_bytes: self.max_jpeg_bytes, has_larger: false })
     }

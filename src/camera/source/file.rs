@@ -68,6 +68,7 @@ impl Source for FileSource {
             resolution: None,
             fps: 1.0 / self.interval.as_secs_f32(),
             encoding: None,
+            capture: None,
         };
         Ok(OpenedSource { info, max_jpeg_bytes: self.max_jpeg_bytes, has_larger: false })
     }

@@ -69,6 +69,7 @@ impl Source for PatternSource {
             resolution: Some(self.resolution),
             fps: 1.0 / self.interval.as_secs_f32(),
             encoding: None,
+            capture: None,
         };
         Ok(OpenedSource { info, max_jpeg_bytes: max_jpeg_bytes(self.resolution), has_larger: false })
     }

@@ -14,7 +14,7 @@ use super::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSi
 use crate::camera::error::SourceError;
 use crate::camera::settings::{CameraSettings, max_jpeg_bytes};
 use crate::camera::v4l2::{
-    BufferInfo, CaptureDevice, ControlStore, LocatedDevice, StreamFormat, WantedMode, require_capture_node,
+    BufferInfo, CaptureNode, ControlStore, LocatedDevice, RunningCapture, StreamFormat, WantedMode,
 };
 use crate::camera::wake::{WaitResult, Waker};
 use crate::frame::{PixelFormat, Timestamp};
@@ -35,7 +35,7 @@ pub(super) struct V4l2Source {
 
 /// A device that streams.
 struct V4l2Stream {
-    device: CaptureDevice,
+    capture: RunningCapture,
     path: String,
     /// The device is on USB, which loses data on bad cables.
     is_usb: bool,
@@ -66,14 +66,9 @@ impl V4l2Source {
             info!("auto: {reason}");
         }
         let name = path.display().to_string();
-        let failed = |call| {
-            let name = name.clone();
-            move |error: io::Error| SourceError::of_call(&name, call, error)
-        };
-        let mut device = CaptureDevice::open(&path).map_err(failed("open"))?;
-        let capability = device.device().capability().map_err(failed("VIDIOC_QUERYCAP"))?;
-        require_capture_node(&path, &capability)?;
-        let formats = device.formats(self.wanted.fps).map_err(failed("VIDIOC_ENUM_FMT"))?;
+        let node = CaptureNode::open(&path)?;
+        let capability = node.capability.clone();
+        let formats = node.formats(self.wanted.fps);
         let usual = formats.choose(&name, &self.wanted)?;
         let larger = formats.larger_mode(&self.wanted, &usual);
         let mode = match (size, larger) {
@@ -82,8 +77,8 @@ impl V4l2Source {
             (OpenSize::Largest, None) => return Ok(None),
         };
         debug!("{name}: requesting {} {} at {} fps", mode.format, mode.resolution, mode.fps);
-        let format = device.start(&formats, &mode)?;
-        self.controls.camera_opened(&path, device.device(), capability.clone());
+        let (capture, format) = node.start(&formats, &mode)?;
+        self.controls.camera_opened(&path, capture.device(), capability.clone());
         let is_usb = capability.bus.starts_with("usb");
         let info = SourceInfo {
             driver: capability.driver,
@@ -91,15 +86,16 @@ impl V4l2Source {
             path: name.clone(),
             format: mode.format,
             resolution: Some(format.resolution),
-            fps: format.fps,
+            fps: format.fps.unwrap_or(0.0),
             encoding: None,
+            capture: Some(capture.method()),
         };
         let max_jpeg_bytes = match mode.format {
             PixelFormat::Mjpeg => max_jpeg_bytes(format.resolution).max(format.buffer_bytes + HEADER_BYTES),
             _ => max_jpeg_bytes(format.resolution),
         };
         self.stream = Some(V4l2Stream {
-            device,
+            capture,
             path: name,
             is_usb,
             pixel_format: mode.format,
@@ -166,12 +162,13 @@ impl V4l2Stream {
         deadline: Timestamp,
         sink: &mut PictureSink<'_>,
     ) -> Result<(), SourceError> {
-        let Self { device, path, pixel_format, format, last_sequence, last_at, .. } = self;
+        let Self { capture, path, pixel_format, format, last_sequence, last_at, .. } = self;
         loop {
-            let WaitResult::Ready { failed, .. } = waker.wait(&[device.device().fd()], Some(deadline)) else {
+            let WaitResult::Ready { failed, .. } = waker.wait(&[capture.device().fd()], Some(deadline))
+            else {
                 return Ok(());
             };
-            let dequeued = device.dequeue(|data, timestamp_us, info| {
+            let dequeued = capture.dequeue(|data, timestamp_us, info| {
                 let missed = info
                     .zip(*last_sequence)
                     .map_or(0, |(info, last)| info.sequence.wrapping_sub(last).saturating_sub(1));

@@ -6,24 +6,22 @@
 //! - A `Frame` that is dropped after its `Camera` would queue a buffer on a descriptor that may belong to another file by then.
 //!   No frame leaves [`CaptureDevice::dequeue`].
 //! - Starting a `Camera` twice panics. Every start uses a new one.
-//! - It rejects a size, interval or field that the driver rounds. They are negotiated with the driver first, and rscam gets the
-//!   result.
+//! - It rejects a size, interval or field that the driver rounds, and drivers without intervals. The mode is set first, in
+//!   `set_mode`, and rscam gets the result. Which devices it serves is decided in `capture_node`.
 //! - It shows neither row length nor buffer flags nor sequence numbers. They are queried beside it, for the one buffer that
 //!   comes next.
-//! - Its list of controls never ends if one cannot be read. It is not used.
+//! - Its lists of formats and controls end early, or never. They are not used.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::path::Path;
 
-use rscam::{Camera, Config, IntervalInfo, ResolutionInfo};
+use rscam::{Camera, Config};
 
+use super::buffer_ioctls::BufferInfo;
 use super::device_owner::DeviceOwner;
-use super::formats::DeviceFormats;
-use super::ioctl::{BufferInfo, Device, FrameInterval, PixFormat};
-use super::negotiate::{CaptureMode, FrameSize, OfferedFormat, OfferedSize};
-use crate::camera::error::SourceError;
-use crate::frame::{PixelFormat, Resolution};
+use super::format_ioctls::{DriverFormat, FrameInterval};
+use super::ioctl::Device;
 
 /// Buffers that are shared with the driver: one is filled, one is full, one is encoded, one is in reserve.
 const BUFFERS: u32 = 4;
@@ -31,119 +29,42 @@ const BUFFERS: u32 = 4;
 /// An open capture device.
 pub(in crate::camera) struct CaptureDevice {
     owner: DeviceOwner<Camera>,
-    path: String,
     order: BufferOrder,
-}
-
-/// The format that was negotiated with the driver.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::camera) struct StreamFormat {
-    pub(in crate::camera) resolution: Resolution,
-    pub(in crate::camera) fps: f32,
-    /// Bytes per row of the first plane.
-    pub(in crate::camera) stride: usize,
-    /// Bytes of a buffer.
-    pub(in crate::camera) buffer_bytes: usize,
 }
 
 impl CaptureDevice {
     /// Opens the device at `path`.
-    pub(in crate::camera) fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         let path = path.display().to_string();
         Ok(Self {
             owner: DeviceOwner::open(Path::new(&path), || Camera::new(&path))?,
-            path,
             order: BufferOrder::default(),
         })
     }
 
-    pub(in crate::camera) fn device(&self) -> Device<'_> {
+    pub(super) fn device(&self) -> Device<'_> {
         self.owner.device()
     }
 
-    /// The formats that the device offers. Ranges of frame rates are given with the rate that is nearest to `fps`.
-    pub(in crate::camera) fn formats(&self, fps: f32) -> io::Result<DeviceFormats> {
-        let camera = self.owner.owner();
-        let fourccs: Vec<[u8; 4]> =
-            camera.formats().map(|info| Ok(info?.format)).collect::<io::Result<_>>()?;
-        let mut supported: Vec<OfferedFormat> = Vec::new();
-        for fourcc in &fourccs {
-            let Some(format) = PixelFormat::from_fourcc(*fourcc) else { continue };
-            if supported.iter().all(|offered| offered.format != format) {
-                supported.push(OfferedFormat { format, sizes: sizes(camera, *fourcc, fps) });
-            }
-        }
-        Ok(DeviceFormats { supported, fourccs })
-    }
-
-    /// Negotiates `mode` with the driver, which may round it, and starts streaming.
-    pub(in crate::camera) fn start(
-        &mut self,
-        formats: &DeviceFormats,
-        mode: &CaptureMode,
-    ) -> Result<StreamFormat, SourceError> {
-        let path = self.path.clone();
-        let failed = |call| {
-            let path = path.clone();
-            move |error: io::Error| SourceError::of_call(&path, call, error)
-        };
-        let (pixels, interval) = self.negotiate(formats, mode).map_err(failed("VIDIOC_S_FMT"))?;
-        let resolution = resolution(pixels.width, pixels.height).filter(|r| r.pixels() > 0);
-        let resolution = resolution.ok_or_else(|| SourceError::WrongSize {
-            path: path.clone(),
-            resolution: mode.resolution,
-            offered: format!("{}x{}", pixels.width, pixels.height),
-        })?;
+    /// Starts streaming in the mode that is set already.
+    ///
+    /// # Errors
+    /// `Unsupported` when rscam rejects what the driver answers, for example another interval than before.
+    pub(super) fn start(&mut self, format: &DriverFormat, interval: FrameInterval) -> io::Result<()> {
         let config = Config {
             interval: (interval.numerator, interval.denominator),
-            resolution: (pixels.width, pixels.height),
-            format: &pixels.fourcc,
-            field: pixels.field,
+            resolution: (format.width, format.height),
+            format: &format.fourcc,
+            field: format.field,
             nbuffers: BUFFERS,
         };
-        self.owner
-            .owner_mut()
-            .start(&config)
-            .map_err(|error| match error {
-                rscam::Error::Io(error) => error,
-                other => io::Error::other(other.to_string()),
-            })
-            .map_err(failed("starting capture"))?;
+        self.owner.owner_mut().start(&config).map_err(|error| match error {
+            rscam::Error::Io(error) => error,
+            other => io::Error::new(io::ErrorKind::Unsupported, other.to_string()),
+        })?;
         // As rscam queued them.
         self.order = BufferOrder { next: Some(0) };
-        let set = self.device().format().map_err(failed("VIDIOC_G_FMT"))?;
-        Ok(StreamFormat {
-            resolution,
-            fps: interval.denominator as f32 / interval.numerator.max(1) as f32,
-            stride: (set.bytes_per_line as usize).max(mode.format.row_bytes(resolution.width)),
-            buffer_bytes: set.size_image as usize,
-        })
-    }
-
-    /// Negotiates size, format, field and interval.
-    fn negotiate(
-        &self,
-        formats: &DeviceFormats,
-        mode: &CaptureMode,
-    ) -> io::Result<(PixFormat, FrameInterval)> {
-        let CaptureMode { format, resolution, fps } = *mode;
-        let fourcc = formats.fourcc(format);
-        let size = (u32::from(resolution.width), u32::from(resolution.height));
-        let pixels = self.device().set_format(fourcc, size)?;
-        if pixels.fourcc != fourcc {
-            let chosen = String::from_utf8_lossy(&pixels.fourcc).into_owned();
-            return Err(io::Error::other(format!("the driver listed {format} and then chose {chosen}")));
-        }
-        let interval = match self.owner.owner().intervals(&fourcc, (pixels.width, pixels.height)) {
-            Ok(IntervalInfo::Discretes(all)) => {
-                all.into_iter().filter(|&(n, d)| n > 0 && d > 0).min_by(|a, b| {
-                    (a.1 as f32 / a.0 as f32 - fps).abs().total_cmp(&(b.1 as f32 / b.0 as f32 - fps).abs())
-                })
-            }
-            _ => None,
-        };
-        let (numerator, denominator) = interval.unwrap_or((1000, (fps * 1000.0) as u32));
-        Ok((pixels, self.device().set_interval(FrameInterval { numerator, denominator })?))
+        Ok(())
     }
 
     /// Dequeues a filled buffer and passes it to `sink`: the data, the timestamp in microseconds, and what VIDIOC_QUERYBUF
@@ -151,10 +72,7 @@ impl CaptureDevice {
     ///
     /// # Errors
     /// `WouldBlock` when no buffer is filled.
-    pub(in crate::camera) fn dequeue(
-        &mut self,
-        sink: impl FnOnce(&[u8], u64, Option<BufferInfo>),
-    ) -> io::Result<()> {
+    pub(super) fn dequeue(&mut self, sink: impl FnOnce(&[u8], u64, Option<BufferInfo>)) -> io::Result<()> {
         let device = self.owner.device();
         let query = |index| device.buffer(index).ok();
         // Before the buffer is dequeued: afterwards it has no flags any more.
@@ -162,7 +80,9 @@ impl CaptureDevice {
         let frame = self.owner.owner().capture()?;
         let timestamp_us = frame.get_timestamp();
         let info = self.order.dequeued(filled, timestamp_us, query);
-        sink(&frame, timestamp_us, info);
+        // rscam's frame is as long as the driver says. If that is more than the buffer has, it must not be touched.
+        let is_damaged = info.is_some_and(|info| info.is_damaged);
+        sink(if is_damaged { &[] } else { &frame }, timestamp_us, info);
         Ok(())
     }
 }
@@ -211,56 +131,6 @@ impl BufferOrder {
         self.next = index.map(|index| (index as u32 + 1) % BUFFERS);
         infos[index?]
     }
-}
-
-/// Opens the capture node at `path` and returns the formats that it offers.
-pub(super) fn query_formats(path: &Path) -> io::Result<DeviceFormats> {
-    // The rate only selects one of a range of rates, which does not matter here.
-    CaptureDevice::open(path)?.formats(30.0)
-}
-
-fn resolution(width: u32, height: u32) -> Option<Resolution> {
-    Some(Resolution::new(width.try_into().ok()?, height.try_into().ok()?))
-}
-
-/// The sizes of one format. If a device lists none, rscam returns a range of zeros; such a device accepts any size.
-fn sizes(camera: &Camera, fourcc: [u8; 4], fps: f32) -> Vec<OfferedSize> {
-    let any = FrameSize::Stepwise {
-        min: Resolution::new(1, 1),
-        max: Resolution::new(u16::MAX, u16::MAX),
-        step: (1, 1),
-    };
-    let sizes = match camera.resolutions(&fourcc) {
-        Ok(ResolutionInfo::Discretes(all)) => {
-            all.into_iter().filter_map(|(w, h)| resolution(w, h)).map(FrameSize::Discrete).collect()
-        }
-        Ok(ResolutionInfo::Stepwise { min, max, step }) if max.0 > 0 && max.1 > 0 => {
-            let most = |side: u32| side.min(u16::MAX.into()) as u16;
-            vec![FrameSize::Stepwise {
-                min: Resolution::new(most(min.0.max(1)), most(min.1.max(1))),
-                max: Resolution::new(most(max.0), most(max.1)),
-                step: (most(step.0.max(1)), most(step.1.max(1))),
-            }]
-        }
-        _ => vec![any],
-    };
-    let usable = sizes.into_iter().filter(|size| !matches!(size, FrameSize::Discrete(r) if r.pixels() == 0));
-    usable.map(|size| OfferedSize { size, rates: rates(camera, fourcc, size, fps) }).collect()
-}
-
-/// The frame rates of one size. For a range these are its ends and the rate in it that is nearest to `fps`.
-fn rates(camera: &Camera, fourcc: [u8; 4], size: FrameSize, fps: f32) -> Vec<f32> {
-    let (FrameSize::Discrete(size) | FrameSize::Stepwise { max: size, .. }) = size;
-    let rate = |(numerator, denominator): (u32, u32)| denominator as f32 / numerator as f32;
-    let rates = match camera.intervals(&fourcc, (size.width.into(), size.height.into())) {
-        Ok(IntervalInfo::Discretes(all)) => all.into_iter().map(rate).collect(),
-        Ok(IntervalInfo::Stepwise { min, max, .. }) => {
-            let (slowest, fastest) = (rate(max), rate(min));
-            vec![slowest, fps.max(slowest).min(fastest), fastest]
-        }
-        Err(_) => Vec::new(),
-    };
-    rates.into_iter().filter(|rate| rate.is_finite() && *rate > 0.0).collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! The formats that a device offers, and what is wrong if none of them can be used.
 #![forbid(unsafe_code)]
 
-use super::negotiate::{CaptureMode, NoMode, OfferedFormat, WantedMode, choose_mode, largest_mode};
+use super::format_ioctls::{FrameInterval, ListedInterval, ListedSize};
+use super::ioctl::{BufferType, Device};
+use super::negotiate::{
+    CaptureMode, FrameSize, NoMode, OfferedFormat, OfferedSize, WantedMode, choose_mode, largest_mode,
+};
+use super::planes::contiguous;
 use crate::camera::error::SourceError;
-use crate::frame::PixelFormat;
+use crate::frame::{PixelFormat, Resolution};
 
 /// The formats that a device offers.
 #[derive(Debug)]
@@ -15,6 +20,19 @@ pub(in crate::camera) struct DeviceFormats {
 }
 
 impl DeviceFormats {
+    /// Asks `device` for its formats. Ranges of frame rates are given with the rate that is nearest to `fps`.
+    pub(super) fn read(device: Device<'_>, buffers: BufferType, fps: f32) -> Self {
+        let fourccs: Vec<[u8; 4]> = device.fourccs(buffers).collect();
+        let mut supported: Vec<OfferedFormat> = Vec::new();
+        for &fourcc in &fourccs {
+            let Some(format) = supported_format(fourcc) else { continue };
+            if supported.iter().all(|offered| offered.format != format) {
+                supported.push(OfferedFormat { format, sizes: offered_sizes(device, fourcc, fps) });
+            }
+        }
+        Self { supported, fourccs }
+    }
+
     /// Selects the mode of the device at `path`.
     pub(in crate::camera) fn choose(
         &self,
@@ -46,17 +64,59 @@ impl DeviceFormats {
 
     /// The code that the device lists for `format`.
     pub(super) fn fourcc(&self, format: PixelFormat) -> [u8; 4] {
-        let listed = self.fourccs.iter().find(|code| PixelFormat::from_fourcc(**code) == Some(format));
+        let listed = self.fourccs.iter().find(|code| supported_format(**code) == Some(format));
         listed.copied().unwrap_or(format.fourcc())
     }
 
     fn names(&self) -> String {
-        let name = |code: &[u8; 4]| {
-            PixelFormat::from_fourcc(*code).map_or_else(|| text(*code), |format| format.to_string())
-        };
+        let name =
+            |code: &[u8; 4]| supported_format(*code).map_or_else(|| text(*code), |format| format.to_string());
         let names: Vec<String> = self.fourccs.iter().map(name).collect();
         if names.is_empty() { "nothing".into() } else { names.join(", ") }
     }
+}
+
+/// The format in which pictures with this four-character code are encoded, if they can be.
+pub(super) fn supported_format(fourcc: [u8; 4]) -> Option<PixelFormat> {
+    PixelFormat::from_fourcc(fourcc).or_else(|| PixelFormat::from_fourcc(contiguous(fourcc)))
+}
+
+/// The sizes of one format. A device that lists none accepts any.
+fn offered_sizes(device: Device<'_>, fourcc: [u8; 4], fps: f32) -> Vec<OfferedSize> {
+    let size = |listed| match listed {
+        ListedSize::Discrete((width, height)) => {
+            let resolution = Resolution::new(width.try_into().ok()?, height.try_into().ok()?);
+            (resolution.pixels() > 0).then_some(FrameSize::Discrete(resolution))
+        }
+        ListedSize::Stepwise { min, max, step } => {
+            let side = |side: u32| side.min(u16::MAX.into()) as u16;
+            (max.0 > 0 && max.1 > 0).then(|| FrameSize::Stepwise {
+                min: Resolution::new(side(min.0.max(1)), side(min.1.max(1))),
+                max: Resolution::new(side(max.0), side(max.1)),
+                step: (side(step.0.max(1)), side(step.1.max(1))),
+            })
+        }
+    };
+    let mut sizes: Vec<FrameSize> = device.sizes(fourcc).into_iter().filter_map(size).collect();
+    if sizes.is_empty() {
+        sizes.push(FrameSize::ANY);
+    }
+    sizes.into_iter().map(|size| OfferedSize { size, rates: rates(device, fourcc, size, fps) }).collect()
+}
+
+/// The frame rates of one size. For a range these are its ends and the rate in it that is nearest to `fps`.
+fn rates(device: Device<'_>, fourcc: [u8; 4], size: FrameSize, fps: f32) -> Vec<f32> {
+    let (FrameSize::Discrete(size) | FrameSize::Stepwise { max: size, .. }) = size;
+    let intervals = device.intervals(fourcc, (size.width.into(), size.height.into()));
+    let rates = intervals.into_iter().flat_map(|listed| match listed {
+        ListedInterval::Discrete(interval) => vec![interval.fps()],
+        ListedInterval::Range { shortest, longest } => {
+            let (slowest, fastest) = (longest.fps(), FrameInterval::fps(shortest));
+            let nearest = fps.max(slowest.unwrap_or(fps)).min(fastest.unwrap_or(fps));
+            vec![slowest, Some(nearest), fastest]
+        }
+    });
+    rates.flatten().collect()
 }
 
 fn text(fourcc: [u8; 4]) -> String {

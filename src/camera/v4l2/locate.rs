@@ -167,7 +167,10 @@ impl DeviceLocator {
         reports: &[NodeReport],
     ) -> Result<LocatedDevice, SourceError> {
         let mut skipped = Vec::new();
-        for NodeReport { path, capability, is_camera } in reports {
+        let mut reports: Vec<&NodeReport> = reports.iter().collect();
+        // A node behind sensors and image processors delivers nothing until another program has set those up.
+        reports.sort_by_key(|report| report.capability.needs_pipeline());
+        for NodeReport { path, capability, is_camera } in &reports {
             if *is_camera {
                 let over = skipped.join(", ");
                 let over = if over.is_empty() { over } else { format!(", passing over {over}") };

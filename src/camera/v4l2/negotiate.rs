@@ -27,6 +27,10 @@ pub(super) enum FrameSize {
 }
 
 impl FrameSize {
+    /// Of a device that lists no sizes.
+    pub(super) const ANY: Self =
+        Self::Stepwise { min: Resolution::new(1, 1), max: Resolution::new(u16::MAX, u16::MAX), step: (1, 1) };
+
     /// The available size that is nearest to `wanted`, and not larger if possible.
     fn nearest(self, wanted: Resolution) -> Resolution {
         match self {

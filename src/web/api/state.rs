@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::{LedInfo, signal};
-use crate::status::{CameraStatus, Phase, Status};
+use crate::status::{CameraStatus, CaptureMethod, Phase, Status};
 use crate::web::response::{Answer, no_store, text, unavailable};
 use crate::web::server_state::ServerState;
 use crate::web::stream::viewers::ViewerStats;
@@ -32,6 +32,7 @@ struct CameraJson<'a> {
     source: &'a str,
     driver: Option<&'a str>,
     card: Option<&'a str>,
+    capture: Option<&'static str>,
     format: Option<&'static str>,
     width: Option<u16>,
     height: Option<u16>,
@@ -123,6 +124,7 @@ fn camera_state<'a>(
         source,
         driver: opened.map(|opened| opened.driver.as_str()),
         card: opened.map(|opened| opened.card.as_str()),
+        capture: opened.and_then(|opened| opened.capture).map(CaptureMethod::name),
         format: opened.map(|opened| opened.format.name()),
         width: resolution.map(|r| r.width),
         height: resolution.map(|r| r.height),

@@ -59,10 +59,43 @@ pub enum Knob {
     FpsMilli,
     /// Each frame is early or late by up to this many microseconds.
     JitterUs,
+    /// What buffers say of their time, see [`stamp`].
+    Stamp,
+    /// What buffers say of their number, see [`sequence`].
+    Sequence,
+    /// This many bytes are added to what a buffer says that it holds.
+    UsedExcess,
+    /// What the HDMI input receives, see [`signal`].
+    Signal,
+    /// Its size: width times 65536, plus height. 0: as in the description of the camera.
+    SignalSize,
     /// The call named by `HangWhere` sleeps this long; nothing interrupts it.
     HangMs,
     /// Which call hangs, see [`hang`].
     HangWhere,
+}
+
+/// The values of [`Knob::Stamp`].
+pub mod stamp {
+    pub const ZERO: u32 = 1;
+    /// A minute from now.
+    pub const FUTURE: u32 = 2;
+    /// Each is 10 ms before the previous one.
+    pub const BACKWARDS: u32 = 3;
+}
+
+/// The values of [`Knob::Sequence`].
+pub mod sequence {
+    pub const ZERO: u32 = 1;
+    /// Each is a billion after the previous one.
+    pub const WILD: u32 = 2;
+}
+
+/// The values of [`Knob::Signal`].
+pub mod signal {
+    pub const NONE: u32 = 1;
+    pub const UNSTABLE: u32 = 2;
+    pub const OUT_OF_RANGE: u32 = 3;
 }
 
 /// The values of [`Knob::HangWhere`].
@@ -79,6 +112,11 @@ pub mod hang {
     pub const QUERYCTRL: u32 = 9;
     pub const G_CTRL: u32 = 10;
     pub const S_CTRL: u32 = 11;
+    pub const S_PARM: u32 = 12;
+    pub const QUERYBUF: u32 = 13;
+    pub const QBUF: u32 = 14;
+    pub const ENUMINPUT: u32 = 15;
+    pub const QUERY_DV_TIMINGS: u32 = 16;
 }
 
 /// What a test can read. Everything counts from the creation of the table unless it says "now".
@@ -119,6 +157,14 @@ pub enum Counter {
     StrayIoctls,
     /// Calls that [`Knob::HangMs`] has made hang.
     Hangs,
+    /// The input, the bits of the standard, the size of the DV timings (as in [`Knob::SignalSize`]) and the blocks of the EDID
+    /// that are set now.
+    Input,
+    Standard,
+    Timings,
+    EdidBlocks,
+    /// How often an EDID was set.
+    EdidSets,
     /// How often the camera has been pulled out.
     Unplugs,
     /// CLOCK_MONOTONIC nanoseconds of the last one.

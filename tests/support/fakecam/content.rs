@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor};
 
+use crate::videodev as vd;
 use fakecam_table::{Counter, Knob, Table, now_ns};
 
 const STAMP: usize = 44;
@@ -27,6 +28,8 @@ pub(crate) struct Pixel {
     pub(crate) fourcc: [u8; 4],
     pub(crate) name: &'static str,
     planes: &'static [Plane],
+    /// Each plane has memory of its own. Only multi-planar cameras have such formats.
+    pub(crate) apart: bool,
 }
 
 /// Samples that repeat every so many pixels, in every so many lines.
@@ -38,40 +41,65 @@ struct Plane {
 }
 
 const fn pixel(fourcc: &[u8; 4], name: &'static str, planes: &'static [Plane]) -> Pixel {
-    Pixel { fourcc: *fourcc, name, planes }
+    Pixel { fourcc: *fourcc, name, planes, apart: false }
+}
+
+const fn apart(fourcc: &[u8; 4], name: &'static str, planes: &'static [Plane]) -> Pixel {
+    Pixel { fourcc: *fourcc, name, planes, apart: true }
 }
 
 const fn plane(samples: &'static [u8], pixels: u32, lines: u32) -> Plane {
     Plane { samples, pixels, lines }
 }
 
-/// The Bayer format is only there to be listed.
-static PIXELS: [Pixel; 25] = [
+const YU_420: &[Plane] = &[plane(b"Y", 1, 1), plane(b"U", 2, 2), plane(b"V", 2, 2)];
+const YV_420: &[Plane] = &[plane(b"Y", 1, 1), plane(b"V", 2, 2), plane(b"U", 2, 2)];
+const UV_420: &[Plane] = &[plane(b"Y", 1, 1), plane(b"UV", 2, 2)];
+const VU_420: &[Plane] = &[plane(b"Y", 1, 1), plane(b"VU", 2, 2)];
+const UV_422: &[Plane] = &[plane(b"Y", 1, 1), plane(b"UV", 2, 1)];
+const VU_422: &[Plane] = &[plane(b"Y", 1, 1), plane(b"VU", 2, 1)];
+const YU_422: &[Plane] = &[plane(b"Y", 1, 1), plane(b"U", 2, 1), plane(b"V", 2, 1)];
+
+/// The Bayer format and H.264 are only there to be listed. 
+static PIXELS: [Pixel; 38] = [
     pixel(b"MJPG", "Motion-JPEG", &[]),
     pixel(b"JPEG", "JFIF JPEG", &[]),
+    pixel(b"H264", "H.264", &[]),
     pixel(b"YUYV", "YUYV 4:2:2", &[plane(b"YUYV", 2, 1)]),
     pixel(b"UYVY", "UYVY 4:2:2", &[plane(b"UYVY", 2, 1)]),
     pixel(b"YVYU", "YVYU 4:2:2", &[plane(b"YVYU", 2, 1)]),
     pixel(b"VYUY", "VYUY 4:2:2", &[plane(b"VYUY", 2, 1)]),
-    pixel(b"NV12", "Y/UV 4:2:0", &[plane(b"Y", 1, 1), plane(b"UV", 2, 2)]),
-    pixel(b"YU12", "Planar YUV 4:2:0", &[plane(b"Y", 1, 1), plane(b"U", 2, 2), plane(b"V", 2, 2)]),
-    pixel(b"RGB3", "24-bit RGB 8-8-8", &[plane(b"RGB", 1, 1)]),
-    pixel(b"GREY", "8-bit Greyscale", &[plane(b"Y", 1, 1)]),
-    pixel(b"YV12", "Planar YVU 4:2:0", &[plane(b"Y", 1, 1), plane(b"V", 2, 2), plane(b"U", 2, 2)]),
-    pixel(b"422P", "Planar YUV 4:2:2", &[plane(b"Y", 1, 1), plane(b"U", 2, 1), plane(b"V", 2, 1)]),
-    pixel(b"NV21", "Y/VU 4:2:0", &[plane(b"Y", 1, 1), plane(b"VU", 2, 2)]),
-    pixel(b"NV16", "Y/UV 4:2:2", &[plane(b"Y", 1, 1), plane(b"UV", 2, 1)]),
-    pixel(b"NV61", "Y/VU 4:2:2", &[plane(b"Y", 1, 1), plane(b"VU", 2, 1)]),
+    pixel(b"NV12", "Y/UV 4:2:0", UV_420),
+    pixel(b"NV21", "Y/VU 4:2:0", VU_420),
+    pixel(b"NV16", "Y/UV 4:2:2", UV_422),
+    pixel(b"NV61", "Y/VU 4:2:2", VU_422),
     pixel(b"NV24", "Y/UV 4:4:4", &[plane(b"Y", 1, 1), plane(b"UV", 1, 1)]),
+    pixel(b"NV42", "Y/VU 4:4:4", &[plane(b"Y", 1, 1), plane(b"VU", 1, 1)]),
+    pixel(b"YU12", "Planar YUV 4:2:0", YU_420),
+    pixel(b"YV12", "Planar YVU 4:2:0", YV_420),
+    pixel(b"422P", "Planar YUV 4:2:2", YU_422),
+    pixel(b"RGB3", "24-bit RGB 8-8-8", &[plane(b"RGB", 1, 1)]),
     pixel(b"BGR3", "24-bit BGR 8-8-8", &[plane(b"BGR", 1, 1)]),
-    pixel(b"XR24", "32-bit BGRX 8-8-8-8", &[plane(b"BGR*", 1, 1)]),
+    pixel(b"XR24", "32-bit BGRX 8-8-8-8", &[plane(b"BGRX", 1, 1)]),
+    pixel(b"AR24", "32-bit BGRA 8-8-8-8", &[plane(b"BGRA", 1, 1)]),
+    pixel(b"BX24", "32-bit XRGB 8-8-8-8", &[plane(b"XRGB", 1, 1)]),
+    pixel(b"BA24", "32-bit ARGB 8-8-8-8", &[plane(b"ARGB", 1, 1)]),
+    pixel(b"XB24", "32-bit RGBX 8-8-8-8", &[plane(b"RGBX", 1, 1)]),
+    pixel(b"AB24", "32-bit RGBA 8-8-8-8", &[plane(b"RGBA", 1, 1)]),
+    pixel(b"RX24", "32-bit XBGR 8-8-8-8", &[plane(b"XBGR", 1, 1)]),
+    pixel(b"GREY", "8-bit Greyscale", &[plane(b"Y", 1, 1)]),
     pixel(b"BGR4", "32-bit BGRA/X 8-8-8-8", &[plane(b"BGR*", 1, 1)]),
-    pixel(b"XB24", "32-bit RGBX 8-8-8-8", &[plane(b"RGB*", 1, 1)]),
     pixel(b"RGB4", "32-bit A/XRGB 8-8-8-8", &[plane(b"*RGB", 1, 1)]),
-    pixel(b"RX24", "32-bit XBGR 8-8-8-8", &[plane(b"*BGR", 1, 1)]),
     pixel(b"YUV4", "32-bit A/XYUV 8-8-8-8", &[plane(b"*YUV", 1, 1)]),
     pixel(b"Y16 ", "16-bit Greyscale", &[plane(b"*Y", 1, 1)]),
     pixel(b"pBAA", "10-bit Bayer BGBG/GRGR Packed", &[plane(b"BGBG*", 4, 1)]),
+    apart(b"NM12", "Y/UV 4:2:0 (N-C)", UV_420),
+    apart(b"NM21", "Y/VU 4:2:0 (N-C)", VU_420),
+    apart(b"NM16", "Y/UV 4:2:2 (N-C)", UV_422),
+    apart(b"NM61", "Y/VU 4:2:2 (N-C)", VU_422),
+    apart(b"YM12", "Planar YUV 4:2:0 (N-C)", YU_420),
+    apart(b"YM21", "Planar YVU 4:2:0 (N-C)", YV_420),
+    apart(b"YM16", "Planar YUV 4:2:2 (N-C)", YU_422),
 ];
 
 /// What the JPEG encoder is given.
@@ -97,18 +125,50 @@ pub(crate) struct Format {
     /// Of the first plane; 0 for JPEG.
     pub(crate) stride: u32,
     pub(crate) bytes: u32,
+    /// `V4L2_FIELD_*`.
+    pub(crate) field: u32,
 }
 
 impl Format {
     /// With `pad` unused bytes at the end of each line.
-    pub(crate) fn new(pixel: &'static Pixel, [width, height]: [u32; 2], pad: u32) -> Self {
-        let mut format = Self { pixel, width, height, stride: 0, bytes: (width * height * 2).max(4096) };
+    pub(crate) fn new(pixel: &'static Pixel, [width, height]: [u32; 2], pad: u32, field: u32) -> Self {
+        let bytes = (width * height * 2).max(4096);
+        let mut format = Self { pixel, width, height, stride: 0, bytes, field };
         if let [first, ..] = pixel.planes {
             format.stride = width * first.samples.len() as u32 / first.pixels + pad;
             format.bytes =
                 pixel.planes.iter().map(|plane| format.extent(plane).iter().product::<u32>()).sum();
         }
         format
+    }
+
+    /// Bytes in a line and bytes of each piece of memory.
+    pub(crate) fn memory(&self) -> Vec<[u32; 2]> {
+        match self.pixel.apart {
+            true => {
+                self.pixel.planes.iter().map(|plane| self.extent(plane)).map(|[s, l]| [s, s * l]).collect()
+            }
+            false => vec![[self.stride, self.bytes]],
+        }
+    }
+
+    /// Puts the lines of each field together, as they lie one after the other.
+    fn separate_fields(&self, picture: &mut [u8]) {
+        let bottom_first = self.field == vd::FIELD_SEQ_BT;
+        if !bottom_first && self.field != vd::FIELD_SEQ_TB {
+            return;
+        }
+        let (whole, mut at) = (picture.to_vec(), 0);
+        for plane in self.pixel.planes {
+            let [stride, lines] = self.extent(plane);
+            let first = u32::from(bottom_first);
+            let order = (first..lines).step_by(2).chain((1 - first..lines).step_by(2));
+            for (to, from) in order.enumerate() {
+                let [from, to] = [from as usize, to].map(|line| at + line * stride as usize);
+                picture[to..to + stride as usize].copy_from_slice(&whole[from..from + stride as usize]);
+            }
+            at += (stride * lines) as usize;
+        }
     }
 
     /// Bytes in a line of this plane, and lines.
@@ -174,6 +234,7 @@ impl Scene {
             out[stamp_at..stamp_at + STAMP - 2].copy_from_slice(text.as_bytes());
         } else {
             self.paint(number, out);
+            self.format.separate_fields(out);
             stamp_ns = now_ns();
         }
         for fault in &faults {

@@ -117,6 +117,22 @@ interpose! {
         }
     }
 
+    fn [ppoll](
+        fds: *mut libc::pollfd, count: libc::nfds_t, timeout: *const libc::timespec, mask: *const libc::sigset_t
+    ) -> c_int = |real| {
+        let ready = real(fds, count, timeout, mask);
+        if ready > 0 {
+            for index in 0..count as usize {
+                // SAFETY: the program promises as many entries.
+                let entry = unsafe { &mut *fds.add(index) };
+                if let Some(handle) = camera(entry.fd) {
+                    entry.revents = handle.stream().poll_flags(entry.revents) & (entry.events | 0x38);
+                }
+            }
+        }
+        ready
+    }
+
     fn [read](fd: c_int, buffer: *mut c_void, length: usize) -> isize = |real| {
         if camera(fd).is_some() { answer(Err(libc::EINVAL)) as isize } else { real(fd, buffer, length) }
     }

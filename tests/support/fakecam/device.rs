@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use crate::content::{Format, Pixel, Scene};
-use crate::spec::{Mode, Spec};
+use crate::inputs::Inputs;
+use crate::spec::{Mode, Parm, Spec};
 use crate::stream::Stream;
 use crate::videodev::{self as vd, cap};
-use crate::{controls, locked};
+use crate::{controls, inputs, locked};
 use fakecam_table::{Counter, Knob, Table, hang};
 use interpose::{Answer, ensure};
 
@@ -30,6 +31,7 @@ pub(crate) struct Settings {
     rate: u32,
     /// Of the last format streamed, kept for the pictures already rendered.
     scene: Option<Arc<Scene>>,
+    pub(crate) inputs: Inputs,
     life: u64,
 }
 
@@ -99,7 +101,14 @@ impl Device {
 impl Settings {
     fn new(spec: &Spec, life: u64) -> Self {
         let Mode { pixel, least, rates, .. } = &spec.modes[0];
-        Self { format: Format::new(pixel, *least, spec.stride_pad), rate: rates[0], scene: None, life }
+        let format = spec.format(pixel, *least);
+        Self { format, rate: rates[0], scene: None, inputs: Inputs::new(spec.signal), life }
+    }
+
+    /// The input has changed: the first format applies again.
+    pub(crate) fn refit(&mut self, device: &Device) {
+        let Mode { pixel, least, rates, .. } = &device.spec.modes[0];
+        (self.format, self.rate) = (device.spec.format(pixel, *least), rates[0]);
     }
 
     pub(crate) fn scene_and_rate(&mut self) -> (Arc<Scene>, u32) {
@@ -120,6 +129,11 @@ fn hang_of(request: u32) -> Option<u32> {
         vd::QUERYCTRL | vd::QUERY_EXT_CTRL => Some(hang::QUERYCTRL),
         vd::G_CTRL | vd::G_EXT_CTRLS => Some(hang::G_CTRL),
         vd::S_CTRL | vd::S_EXT_CTRLS => Some(hang::S_CTRL),
+        vd::S_PARM => Some(hang::S_PARM),
+        vd::QUERYBUF => Some(hang::QUERYBUF),
+        vd::QBUF => Some(hang::QBUF),
+        vd::ENUMINPUT => Some(hang::ENUMINPUT),
+        vd::QUERY_DV_TIMINGS => Some(hang::QUERY_DV_TIMINGS),
         _ => None,
     }
 }
@@ -143,17 +157,28 @@ pub(crate) unsafe fn ioctl(stream: &Stream, fd: c_int, request: u32, argument: *
             vd::ENUM_FMT => enum_formats(device, &mut *argument.cast()),
             vd::ENUM_FRAMESIZES => enum_sizes(device, &mut *argument.cast()),
             vd::ENUM_FRAMEINTERVALS => enum_intervals(device, &mut *argument.cast()),
+            vd::G_FMT | vd::TRY_FMT | vd::S_FMT if device.spec.is_multiplanar() => {
+                multiplanar_format(stream, request, &mut *argument.cast())
+            }
             vd::G_FMT => get_format(device, &mut *argument.cast()),
             vd::TRY_FMT => try_format(device, &mut *argument.cast()).map(drop),
             vd::S_FMT => set_format(stream, &mut *argument.cast()),
             vd::G_PARM => get_parm(device, &mut *argument.cast()),
             vd::S_PARM => set_parm(device, &mut *argument.cast()),
-            // Like a webcam it has one.
-            vd::G_INPUT => {
-                *argument.cast::<i32>() = 0;
-                Ok(())
-            }
-            vd::S_INPUT => ensure(*argument.cast::<i32>() == 0, libc::EINVAL),
+            vd::ENUMINPUT
+            | vd::G_INPUT
+            | vd::S_INPUT
+            | vd::ENUMSTD
+            | vd::G_STD
+            | vd::S_STD
+            | vd::QUERYSTD
+            | vd::QUERY_DV_TIMINGS
+            | vd::G_DV_TIMINGS
+            | vd::S_DV_TIMINGS
+            | vd::G_EDID
+            | vd::S_EDID => inputs::ioctl(device, request, argument),
+            vd::SUBSCRIBE_EVENT => stream.subscribe(&*argument.cast()),
+            vd::DQEVENT => stream.dequeue_event(fd, &mut *argument.cast()),
             vd::REQBUFS => stream.request_buffers(&mut *argument.cast()),
             vd::QUERYBUF => stream.query(&mut *argument.cast()),
             vd::QBUF => stream.enqueue(&mut *argument.cast()),
@@ -172,8 +197,12 @@ pub(crate) unsafe fn ioctl(stream: &Stream, fd: c_int, request: u32, argument: *
     }
 }
 
-pub(crate) fn is_capture(kind: u32) -> Answer {
-    ensure(kind == vd::BUF_TYPE_VIDEO_CAPTURE, libc::EINVAL)
+pub(crate) fn is_capture(device: &Device, kind: u32) -> Answer {
+    let own = match device.spec.is_multiplanar() {
+        true => vd::BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+        false => vd::BUF_TYPE_VIDEO_CAPTURE,
+    };
+    ensure(kind == own, libc::EINVAL)
 }
 
 fn query_cap(device: &Device, out: &mut vd::Capability) -> Answer {
@@ -196,7 +225,7 @@ fn pixel(fourcc: u32) -> Answer<&'static Pixel> {
 }
 
 fn enum_formats(device: &Device, out: &mut vd::FmtDesc) -> Answer {
-    is_capture(out.kind)?;
+    is_capture(device, out.kind)?;
     let modes = &device.spec.modes;
     let first_of_its_kind = |at: &usize| !modes[..*at].iter().any(|before| before.pixel == modes[*at].pixel);
     let pixel = modes[nth((0..modes.len()).filter(first_of_its_kind), out.index)?].pixel;
@@ -240,11 +269,11 @@ fn interval(rate: u32) -> [u32; 2] {
 }
 
 fn pix(format: &Format) -> vd::PixFormat {
-    let Format { pixel, width, height, stride, bytes } = *format;
+    let Format { pixel, width, height, stride, bytes, .. } = *format;
     let mut pix =
         vd::PixFormat { width, height, bytesperline: stride, sizeimage: bytes, ..Default::default() };
     pix.pixelformat = u32::from_le_bytes(pixel.fourcc);
-    pix.field = vd::FIELD_NONE;
+    pix.field = format.field;
     // JPEG or sRGB; full or limited range; the encoding of BT.601; the transfer function of sRGB
     (pix.colorspace, pix.quantization) = if pixel.is_jpeg() { (7, 1) } else { (8, 2) };
     (pix.ycbcr_enc, pix.xfer_func) = (1, 2);
@@ -252,13 +281,20 @@ fn pix(format: &Format) -> vd::PixFormat {
 }
 
 fn get_format(device: &Device, out: &mut vd::Format) -> Answer {
-    is_capture(out.kind)?;
+    is_capture(device, out.kind)?;
     out.pix = pix(&device.settings().format);
     Ok(())
 }
 
 fn try_format<'a>(device: &'a Device, out: &mut vd::Format) -> Answer<(&'a Mode, Format)> {
-    is_capture(out.kind)?;
+    is_capture(device, out.kind)?;
+    let forced = inputs::forced_size(device);
+    if let Some(size) = forced {
+        let (mode, format) = device.spec.fit(out.pix.pixelformat, size);
+        let format = device.spec.format(format.pixel, size);
+        out.pix = pix(&format);
+        return Ok((mode, format));
+    }
     let wish = match device.table.knob(Knob::RefuseFmt) {
         0 => [out.pix.width, out.pix.height],
         1 => return Err(libc::EINVAL),
@@ -277,16 +313,46 @@ fn set_format(stream: &Stream, out: &mut vd::Format) -> Answer {
     Ok(())
 }
 
+/// G_FMT, TRY_FMT and S_FMT of a multi-planar camera.
+fn multiplanar_format(stream: &Stream, request: u32, out: &mut vd::FormatMplane) -> Answer {
+    let device = stream.device;
+    let mut single = vd::Format { kind: out.kind, ..Default::default() };
+    (single.pix.width, single.pix.height) = (out.width, out.height);
+    single.pix.pixelformat = out.pixelformat;
+    let format = match request {
+        vd::G_FMT => {
+            is_capture(device, out.kind)?;
+            device.settings().format
+        }
+        vd::TRY_FMT => try_format(device, &mut single)?.1,
+        _ => {
+            set_format(stream, &mut single)?;
+            device.settings().format
+        }
+    };
+    let Format { pixel, width, height, field, .. } = format;
+    *out = vd::FormatMplane { kind: out.kind, width, height, field, ..Default::default() };
+    out.pixelformat = u32::from_le_bytes(pixel.fourcc);
+    let memory = format.memory();
+    out.num_planes = memory.len() as u32;
+    for (plane, [stride, bytes]) in out.planes.iter_mut().zip(memory) {
+        (plane[0], plane[1]) = (bytes + device.spec.data_offset, stride);
+    }
+    Ok(())
+}
+
 fn get_parm(device: &Device, out: &mut vd::StreamParm) -> Answer {
-    is_capture(out.kind)?;
+    is_capture(device, out.kind)?;
+    ensure(device.spec.parm != Parm::None, libc::ENOTTY)?;
     *out = vd::StreamParm { kind: out.kind, ..Default::default() };
     out.capability = vd::CAP_TIMEPERFRAME;
-    out.interval = interval(device.settings().rate);
+    out.interval = if device.spec.parm == Parm::Zero { [0; 2] } else { interval(device.settings().rate) };
     Ok(())
 }
 
 fn set_parm(device: &Device, out: &mut vd::StreamParm) -> Answer {
-    is_capture(out.kind)?;
+    is_capture(device, out.kind)?;
+    ensure(device.spec.parm != Parm::None, libc::ENOTTY)?;
     let mut settings = device.settings();
     let Format { pixel, width, height, .. } = settings.format;
     let (mode, _) = device.spec.fit(u32::from_le_bytes(pixel.fourcc), [width, height]);

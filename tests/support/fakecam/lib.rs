@@ -11,18 +11,20 @@
 //! | `spec.rs` | the text in `FAKECAM` that says which cameras there are |
 //! | `device.rs` | a camera: identity, formats, rates; sorts ioctls |
 //! | `controls.rs` | its controls |
+//! | `inputs.rs` | its inputs, and what they receive |
 //! | `stream.rs` | an open descriptor: buffers, readiness, the frame thread |
 //! | `content.rs` | the pictures and their faults |
 //! | `videodev.rs` | the kernel's structs and numbers |
 //!
 //! What a test sets and reads is in the crate `fakecam-table`.
 //!
-//! Not here: read() I/O, user pointers, DMABUF, events, multi-planar, sysfs, udev, and programs that do
-//! not go through libc. Unlike a driver's, a descriptor polls no POLLERR before STREAMON.
+//! Not here: read() I/O, user pointers, DMABUF, sysfs, udev, and programs that do not go through libc.
+//! Events are told by ppoll alone. Unlike a driver's, a descriptor polls no POLLERR before STREAMON.
 mod content;
 mod controls;
 mod descriptors;
 mod device;
+mod inputs;
 mod names;
 mod queue;
 mod spec;

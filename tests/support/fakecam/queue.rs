@@ -17,7 +17,7 @@ use interpose::{Answer, ensure};
 pub(crate) const MOST_BUFFERS: usize = 32;
 const PAGE: usize = 4096;
 
-/// Invariant: as many bytes wait in the program's socket as there are buffers in `done`.
+/// Invariant: as many bytes wait in the program's socket as there are buffers in `done`, and events.
 #[derive(Default)]
 pub(crate) struct Queue {
     /// Our end of the socket pair; none once the camera is gone.
@@ -34,6 +34,8 @@ struct Buffer {
     queued: bool,
     /// V4L2's own count of frames, from 0 at STREAMON.
     sequence: u32,
+    /// `V4L2_FIELD_*`.
+    field: u32,
     shot: Shot,
 }
 
@@ -41,13 +43,16 @@ struct Buffer {
 #[derive(Clone)]
 pub(crate) struct Memory {
     pub(crate) file: Arc<File>,
-    length: usize,
+    /// For each plane where it begins in a buffer, and its length.
+    planes: Vec<(usize, usize)>,
+    /// Bytes that are left free at the start of each plane.
+    data_offset: usize,
     /// From one buffer to the next.
     pitch: usize,
 }
 
 impl Memory {
-    fn new(count: usize, length: usize) -> io::Result<Self> {
+    fn new(count: usize, lengths: &[usize], data_offset: usize) -> io::Result<Self> {
         // SAFETY: the name is a C string; touches no memory.
         let fd = unsafe { libc::memfd_create(c"fakecam".as_ptr(), libc::MFD_CLOEXEC) };
         if fd < 0 {
@@ -55,13 +60,22 @@ impl Memory {
         }
         // SAFETY: a new descriptor that nobody else owns.
         let file = Arc::new(unsafe { File::from_raw_fd(fd) });
-        let pitch = length.next_multiple_of(PAGE);
+        let (mut planes, mut pitch) = (Vec::new(), 0);
+        for length in lengths {
+            planes.push((pitch, length + data_offset));
+            pitch += (length + data_offset).next_multiple_of(PAGE);
+        }
         file.set_len((count * pitch) as u64)?;
-        Ok(Self { file, length, pitch })
+        Ok(Self { file, planes, data_offset, pitch })
     }
 
-    pub(crate) fn write(&self, index: usize, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, (index * self.pitch) as u64)
+    pub(crate) fn write(&self, index: usize, mut bytes: &[u8]) -> io::Result<()> {
+        for (start, length) in &self.planes {
+            let (own, rest) = bytes.split_at(bytes.len().min(length - self.data_offset));
+            self.file.write_all_at(own, (index * self.pitch + start + self.data_offset) as u64)?;
+            bytes = rest;
+        }
+        Ok(())
     }
 }
 
@@ -70,8 +84,9 @@ impl Queue {
         self.memory.is_some()
     }
 
-    pub(crate) fn allocate(&mut self, count: usize, length: usize) -> io::Result<()> {
-        self.memory = Some(Memory::new(count, length)?);
+    /// With planes of these lengths in each buffer.
+    pub(crate) fn allocate(&mut self, count: usize, lengths: &[usize], offset: usize) -> io::Result<()> {
+        self.memory = Some(Memory::new(count, lengths, offset)?);
         self.buffers.resize_with(count, Buffer::default);
         Ok(())
     }
@@ -84,8 +99,9 @@ impl Queue {
     /// The memory to map for the buffer at this offset.
     pub(crate) fn map(&self, offset: usize, length: usize) -> Answer<Memory> {
         let memory = self.memory.clone().ok_or(libc::EINVAL)?;
-        let known = offset.is_multiple_of(memory.pitch) && offset / memory.pitch < self.buffers.len();
-        ensure(known && length <= memory.pitch, libc::EINVAL)?;
+        let plane = memory.planes.iter().find(|(start, _)| offset % memory.pitch == *start);
+        let fits = plane.is_some_and(|(_, most)| length <= most.next_multiple_of(PAGE));
+        ensure(fits && offset / memory.pitch < self.buffers.len(), libc::EINVAL)?;
         Ok(memory)
     }
 
@@ -103,9 +119,19 @@ impl Queue {
         self.waiting.pop_front().zip(self.memory.clone())
     }
 
-    pub(crate) fn finish(&mut self, index: usize, sequence: u32, shot: Shot) {
-        self.buffers[index] = Buffer { queued: true, sequence, shot };
+    pub(crate) fn finish(&mut self, index: usize, sequence: u32, field: u32, shot: Shot) {
+        self.buffers[index] = Buffer { queued: true, sequence, field, shot };
         self.done.push_back(index);
+        self.wake();
+    }
+
+    /// Whether a frame waits for the program.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// Puts a byte into the program's socket.
+    pub(crate) fn wake(&self) {
         if let Some(peer) = &self.peer {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: sends one constant byte.
@@ -134,13 +160,38 @@ impl Queue {
     /// What QUERYBUF says of a buffer.
     pub(crate) fn describe(&self, index: usize, out: &mut vd::Buffer) -> Answer {
         let buffer = self.buffers.get(index).ok_or(libc::EINVAL)?;
-        let Memory { length, pitch, .. } = self.memory.as_ref().ok_or(libc::EINVAL)?;
+        let Memory { planes, pitch, data_offset, .. } = self.memory.as_ref().ok_or(libc::EINVAL)?;
+        let (program_planes, room) = (out.offset as *mut vd::Plane, out.length as usize);
+        let stamp_ns = buffer.shot.stamp_ns;
         *out = vd::Buffer { index: index as u32, kind: out.kind, ..Default::default() };
-        (out.memory, out.field) = (vd::MEMORY_MMAP, vd::FIELD_NONE);
-        (out.offset, out.length) = ((index * pitch) as u64, *length as u32);
-        (out.bytesused, out.sequence) = (buffer.shot.used, buffer.sequence);
-        out.timestamp.tv_sec = (buffer.shot.stamp_ns / 1_000_000_000) as _;
-        out.timestamp.tv_usec = (buffer.shot.stamp_ns % 1_000_000_000 / 1000) as _;
+        (out.memory, out.field) = (vd::MEMORY_MMAP, buffer.field.max(vd::FIELD_NONE));
+        out.sequence = buffer.sequence;
+        if out.kind == vd::BUF_TYPE_VIDEO_CAPTURE {
+            let [(start, length)] = planes[..] else { return Err(libc::EINVAL) };
+            (out.offset, out.length) = ((index * pitch + start) as u64, length as u32);
+            out.bytesused = buffer.shot.used;
+        } else {
+            ensure(room >= planes.len() && !program_planes.is_null(), libc::EINVAL)?;
+            (out.offset, out.length) = (program_planes as u64, planes.len() as u32);
+            let mut left = buffer.shot.used;
+            for (at, (start, length)) in planes.iter().enumerate() {
+                let content = (length - data_offset) as u32;
+                // The last plane has what the driver claims beyond its length.
+                let used = if at + 1 == planes.len() { left } else { left.min(content) };
+                left -= used;
+                let plane = vd::Plane {
+                    bytesused: if buffer.shot.used == 0 { 0 } else { used + *data_offset as u32 },
+                    length: *length as u32,
+                    offset: (index * pitch + start) as u64,
+                    data_offset: *data_offset as u32,
+                    ..Default::default()
+                };
+                // SAFETY: the program promises room for as many planes.
+                unsafe { program_planes.add(at).write(plane) };
+            }
+        }
+        out.timestamp.tv_sec = (stamp_ns / 1_000_000_000) as _;
+        out.timestamp.tv_usec = (stamp_ns % 1_000_000_000 / 1000) as _;
         out.flags = buf_flag::TIMESTAMP_MONOTONIC
             | match buffer.queued {
                 true if self.done.contains(&index) => buf_flag::DONE | buffer.shot.flags(),
@@ -157,7 +208,7 @@ impl Shot {
     }
 }
 
-fn take_bytes(fd: c_int, count: usize) {
+pub(crate) fn take_bytes(fd: c_int, count: usize) {
     let mut bytes = [0_u8; MOST_BUFFERS];
     // SAFETY: receives no more than fits.
     unsafe { libc::recv(fd, bytes.as_mut_ptr().cast(), count.min(MOST_BUFFERS), libc::MSG_DONTWAIT) };

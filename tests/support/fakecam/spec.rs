@@ -8,7 +8,12 @@
 //! | `table` | file made by `Table::create` | required |
 //! | `card`, `driver`, `bus` | what QUERYCAP answers, `_` being a blank in `card` | as a UVC camera |
 //! | `by-id`, `by-path` | name of a link in `/dev/v4l/by-id`, `/dev/v4l/by-path` | none |
-//! | `kind` | `capture`, `metadata`, `output`; the latter two answer QUERYCAP only | `capture` |
+//! | `kind` | `capture`, `multiplanar`, `metadata`, `output`; the latter two answer QUERYCAP only | `capture` |
+//! | `parm` | what S_PARM and G_PARM do: `set`, `none` (there are none), `zero` (they answer 0/0) | `set` |
+//! | `inputs` | inputs with `,` between, `_` being a blank: `NAME:camera`, `NAME:hdmi`, `NAME:analog` | one camera |
+//! | `signal` | what an `hdmi` input receives at first, as `WIDTHxHEIGHT` | `1280x720` |
+//! | `field` | `none`, `interlaced`, `seq_tb`, `seq_bt`, `alternate` | `none` |
+//! | `data_offset` | of the planes of a multi-planar buffer | 0 |
 //! | `formats` | modes with `,` between, see below; the first is set at first | 720p and VGA at 30 |
 //! | `stride_pad` | bytes added to each line of raw formats | 0 |
 //! | `start_ms` | added to the time between STREAMON and the first frame (one period) | 0 |
@@ -19,7 +24,7 @@
 use std::str::FromStr;
 
 use crate::content::{Format, Pixel};
-use crate::videodev::cap;
+use crate::videodev::{self as vd, cap};
 
 type Parsed<T> = Result<T, String>;
 
@@ -41,6 +46,28 @@ pub(crate) struct Spec {
     pub(crate) stride_pad: u32,
     pub(crate) start_ms: u64,
     pub(crate) hides_node: bool,
+    pub(crate) parm: Parm,
+    pub(crate) inputs: Vec<(String, InputKind)>,
+    pub(crate) signal: [u32; 2],
+    /// `V4L2_FIELD_*`.
+    pub(crate) field: u32,
+    pub(crate) data_offset: u32,
+}
+
+/// What S_PARM and G_PARM do.
+#[derive(Default, PartialEq)]
+pub(crate) enum Parm {
+    #[default]
+    Set,
+    None,
+    Zero,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum InputKind {
+    Camera,
+    Hdmi,
+    Analog,
 }
 
 /// A pixel format with one size, or a range of sizes, and its rates.
@@ -62,6 +89,8 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
         driver: "uvcvideo".into(),
         bus: "usb-fakecam".into(),
         caps: cap::VIDEO_CAPTURE | cap::STREAMING,
+        signal: [1280, 720],
+        field: vd::FIELD_NONE,
         ..Spec::default()
     };
     let mut formats = "MJPG:1280x720@30,MJPG:640x480@30,YUYV:640x480@30";
@@ -80,6 +109,7 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
             "kind" => {
                 spec.caps = match value {
                     "capture" => cap::VIDEO_CAPTURE | cap::STREAMING,
+                    "multiplanar" => cap::VIDEO_CAPTURE_MPLANE | cap::STREAMING,
                     "metadata" => cap::META_CAPTURE | cap::STREAMING,
                     "output" => cap::VIDEO_OUTPUT,
                     _ => return Err(format!("unknown kind {value}")),
@@ -88,6 +118,27 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
             "formats" => formats = value,
             "stride_pad" => spec.stride_pad = number(value)?,
             "start_ms" => spec.start_ms = number(value)?,
+            "parm" => {
+                spec.parm = match value {
+                    "set" => Parm::Set,
+                    "none" => Parm::None,
+                    "zero" => Parm::Zero,
+                    _ => return Err(format!("unknown parm {value}")),
+                }
+            }
+            "inputs" => spec.inputs = value.split(',').map(input).collect::<Parsed<_>>()?,
+            "signal" => spec.signal = size(value)?,
+            "field" => {
+                spec.field = match value {
+                    "none" => vd::FIELD_NONE,
+                    "interlaced" => vd::FIELD_INTERLACED,
+                    "seq_tb" => vd::FIELD_SEQ_TB,
+                    "seq_bt" => vd::FIELD_SEQ_BT,
+                    "alternate" => vd::FIELD_ALTERNATE,
+                    _ => return Err(format!("unknown field {value}")),
+                }
+            }
+            "data_offset" => spec.data_offset = number(value)?,
             "hides_node" => spec.hides_node = value == "true",
             _ => return Err(format!("unknown key {key}")),
         }
@@ -101,7 +152,11 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
 
 impl Spec {
     pub(crate) fn captures(&self) -> bool {
-        self.caps & cap::VIDEO_CAPTURE != 0
+        self.caps & (cap::VIDEO_CAPTURE | cap::VIDEO_CAPTURE_MPLANE) != 0
+    }
+
+    pub(crate) fn is_multiplanar(&self) -> bool {
+        self.caps & cap::VIDEO_CAPTURE_MPLANE != 0
     }
 
     /// The mode and format a driver would choose: the pixel format asked for or else the first, the size with
@@ -115,7 +170,11 @@ impl Spec {
             area(wish) + area(size) - 2 * area([wish[0].min(size[0]), wish[1].min(size[1])])
         };
         let best = self.of(pixel).min_by_key(distance).unwrap_or(&self.modes[0]);
-        (best, Format::new(pixel, best.fit(wish), self.stride_pad))
+        (best, self.format(pixel, best.fit(wish)))
+    }
+
+    pub(crate) fn format(&self, pixel: &'static Pixel, size: [u32; 2]) -> Format {
+        Format::new(pixel, size, self.stride_pad, self.field)
     }
 
     /// All modes of a pixel format.
@@ -151,7 +210,8 @@ impl Mode {
 fn mode(text: &str) -> Parsed<Mode> {
     let (fourcc, rest) = halves(text, ':')?;
     let (sizes, rates) = halves(rest, '@')?;
-    let pixel = Pixel::find(fourcc.as_bytes()).ok_or_else(|| format!("unknown format {text}"))?;
+    let pixel =
+        Pixel::find(fourcc.as_bytes()).ok_or_else(|| format!("unknown format {text}"))?;
     let [least, largest, step] = match sizes.strip_prefix("stepwise:") {
         Some(range) => {
             let (ends, step) = halves(range, '/')?;
@@ -164,6 +224,17 @@ fn mode(text: &str) -> Parsed<Mode> {
     let milli = |rate: &str| Ok((number::<f64>(rate)? * 1000.0).round() as u32);
     let rates = rates.split(['/', '-']).map(milli).collect::<Parsed<Vec<u32>>>()?;
     Ok(Mode { pixel, least, largest, step, rates, any_rate })
+}
+
+fn input(text: &str) -> Parsed<(String, InputKind)> {
+    let (name, kind) = halves(text, ':')?;
+    let kind = match kind {
+        "camera" => InputKind::Camera,
+        "hdmi" => InputKind::Hdmi,
+        "analog" => InputKind::Analog,
+        _ => return Err(format!("unknown kind of input {kind}")),
+    };
+    Ok((name.replace('_', " "), kind))
 }
 
 fn size(text: &str) -> Parsed<[u32; 2]> {

@@ -18,10 +18,10 @@ use std::thread::{self, JoinHandle};
 
 use crate::content::Scene;
 use crate::device::{Device, is_capture};
-use crate::locked;
-use crate::queue::{MOST_BUFFERS, Memory, Queue};
+use crate::queue::{MOST_BUFFERS, Memory, Queue, take_bytes};
 use crate::videodev as vd;
-use fakecam_table::{Counter, Knob, hang, now_ns};
+use crate::{inputs, locked};
+use fakecam_table::{Counter, Knob, hang, now_ns, sequence, stamp};
 use interpose::{Answer, ensure};
 
 /// No time to look again.
@@ -57,6 +57,9 @@ struct State {
     previous: u64,
     /// The sequence of the last one that DQBUF returned.
     returned: Option<u32>,
+    /// The input whose changes the program is told, and what it received when the program was told last.
+    subscribed: Option<(u32, Answer<[u32; 2]>)>,
+    events: u32,
 }
 
 impl Handle {
@@ -143,7 +146,9 @@ impl Stream {
             self.retire(&mut state);
             return NEVER;
         }
-        let Some(scene) = state.scene.clone().filter(|_| table.knob(Knob::Stall) == 0) else { return NEVER };
+        self.tell_changes(&mut state);
+        let shows = table.knob(Knob::Stall) == 0 && inputs::has_picture(self.device);
+        let Some(scene) = state.scene.clone().filter(|_| shows) else { return NEVER };
         let (now, period) = (now_ns(), self.device.period());
         let on_time = state.previous + period;
         let due = on_time.saturating_add_signed(jitter(on_time, table.knob(Knob::JitterUs)));
@@ -161,11 +166,23 @@ impl Stream {
         };
         drop(state);
         canvas.resize(scene.format.bytes as usize, 0);
-        let shot = scene.shoot(number, table, canvas);
+        let mut shot = scene.shoot(number, table, canvas);
         let written = memory.write(index, &canvas[..shot.used as usize]);
+        shot.used += table.knob(Knob::UsedExcess);
+        let sequence = match table.knob(Knob::Sequence) {
+            sequence::ZERO => 0,
+            sequence::WILD => sequence.wrapping_mul(1_000_000_000),
+            _ => sequence,
+        };
+        match table.knob(Knob::Stamp) {
+            stamp::ZERO => shot.stamp_ns = 0,
+            stamp::FUTURE => shot.stamp_ns += 60_000_000_000,
+            stamp::BACKWARDS => shot.stamp_ns -= 2 * u64::from(sequence) * period + 10_000_000 * number,
+            _ => {}
+        }
         let mut state = locked(&self.state);
         if written.is_ok() && state.stops == stops {
-            state.queue.finish(index, sequence, shot);
+            state.queue.finish(index, sequence, scene.format.field, shot);
             table.add(Counter::Produced, 1);
             self.changed.notify_all();
         }
@@ -192,6 +209,53 @@ impl Stream {
         state.stops += 1;
         state.queue.halt(fd);
         self.changed.notify_all();
+    }
+}
+
+/// Events.
+impl Stream {
+    pub(crate) fn subscribe(&self, call: &vd::EventSubscription) -> Answer {
+        ensure(call.kind == vd::EVENT_SOURCE_CHANGE, libc::EINVAL)?;
+        locked(&self.state).subscribed = Some((call.id, inputs::received(self.device)));
+        Ok(())
+    }
+
+    /// Notes an event if the input that the program looks at receives something else.
+    fn tell_changes(&self, state: &mut State) {
+        let now = inputs::received(self.device);
+        if let Some((_, told)) = &mut state.subscribed
+            && *told != now
+        {
+            *told = now;
+            state.events += 1;
+            state.queue.wake();
+        }
+    }
+
+    pub(crate) fn dequeue_event(&self, fd: c_int, out: &mut vd::Event) -> Answer {
+        let mut state = locked(&self.state);
+        ensure(state.events > 0, libc::ENOENT)?;
+        state.events -= 1;
+        take_bytes(fd, 1);
+        let id = state.subscribed.as_ref().map_or(0, |(input, _)| *input);
+        *out = vd::Event {
+            kind: vd::EVENT_SOURCE_CHANGE,
+            changes: vd::RESOLUTION_CHANGED,
+            id,
+            ..Default::default()
+        };
+        out.pending = state.events;
+        Ok(())
+    }
+
+    /// What poll says instead of `found`: the byte of an event is none of a frame.
+    pub(crate) fn poll_flags(&self, found: i16) -> i16 {
+        let state = locked(&self.state);
+        if state.events == 0 || found & libc::POLLIN == 0 {
+            return found;
+        }
+        let frames = if state.queue.is_ready() { found } else { found & !libc::POLLIN };
+        frames | libc::POLLPRI
     }
 }
 
@@ -236,7 +300,7 @@ impl Stream {
     }
 
     pub(crate) fn request_buffers(&self, call: &mut vd::RequestBuffers) -> Answer {
-        is_capture(call.kind)?;
+        is_capture(self.device, call.kind)?;
         is_mmap(call.memory)?;
         self.device.check_busy()?;
         let mut state = locked(&self.state);
@@ -251,8 +315,10 @@ impl Stream {
             self.release();
             return Ok(());
         }
-        let length = self.device.settings().format.bytes as usize;
-        state.queue.allocate(call.count as usize, length).map_err(|_| libc::ENOMEM)
+        let memory = self.device.settings().format.memory();
+        let lengths: Vec<usize> = memory.iter().map(|[_, bytes]| *bytes as usize).collect();
+        let offset = self.device.spec.data_offset as usize;
+        state.queue.allocate(call.count as usize, &lengths, offset).map_err(|_| libc::ENOMEM)
     }
 
     pub(crate) fn map(&self, offset: i64, length: usize) -> Answer<Memory> {
@@ -261,12 +327,12 @@ impl Stream {
     }
 
     pub(crate) fn query(&self, out: &mut vd::Buffer) -> Answer {
-        is_capture(out.kind)?;
+        is_capture(self.device, out.kind)?;
         locked(&self.state).queue.describe(out.index as usize, out)
     }
 
     pub(crate) fn enqueue(&self, out: &mut vd::Buffer) -> Answer {
-        is_capture(out.kind)?;
+        is_capture(self.device, out.kind)?;
         is_mmap(out.memory)?;
         let queue = &mut locked(&self.state).queue;
         queue.enqueue(out.index as usize)?;
@@ -275,7 +341,7 @@ impl Stream {
 
     pub(crate) fn dequeue(&self, fd: c_int, out: &mut vd::Buffer) -> Answer {
         self.device.hang(hang::DQBUF);
-        is_capture(out.kind)?;
+        is_capture(self.device, out.kind)?;
         is_mmap(out.memory)?;
         let table = &self.device.table;
         let mut state = locked(&self.state);
@@ -300,7 +366,8 @@ impl Stream {
         }
         state.queue.describe(index, out)?;
         out.flags |= shot.flags();
-        let missed = state.returned.replace(out.sequence).map_or(0, |last| out.sequence - last - 1);
+        let missed = state.returned.replace(out.sequence);
+        let missed = missed.map_or(0, |last| out.sequence.wrapping_sub(last).saturating_sub(1));
         table.add(Counter::Missed, missed.into());
         table.add(Counter::Dequeued, 1);
         shot.faults.iter().for_each(|fault| _ = table.add(*fault, 1));
@@ -310,7 +377,7 @@ impl Stream {
     pub(crate) fn start(&self, kind: u32) -> Answer {
         let (device, table) = (self.device, &self.device.table);
         device.hang(hang::STREAMON);
-        is_capture(kind)?;
+        is_capture(self.device, kind)?;
         device.check_busy()?;
         device.errno(Knob::StreamonErrno)?;
         let mut state = locked(&self.state);
@@ -335,7 +402,7 @@ impl Stream {
 
     pub(crate) fn stop(&self, fd: c_int, kind: u32) -> Answer {
         self.device.hang(hang::STREAMOFF);
-        is_capture(kind)?;
+        is_capture(self.device, kind)?;
         let mut state = locked(&self.state);
         self.device.table.add(Counter::Streamoffs, state.scene.is_some().into());
         self.halt(&mut state, Some(fd));

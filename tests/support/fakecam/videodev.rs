@@ -39,6 +39,28 @@ structs! {
         colorspace: u32, private: u32, flags: u32, ycbcr_enc: u32, quantization: u32, xfer_func: u32
     }
     Format { kind: u32, align: u32, pix: PixFormat, rest: [u32; 38] }
+    /// `planes`: sizeimage and bytesperline of each, and what is reserved. `num_planes` is the lowest of four bytes.
+    FormatMplane {
+        kind: u32, align: u32, width: u32, height: u32, pixelformat: u32, field: u32, colorspace: u32,
+        planes: [[u32; 5]; 8], num_planes: u32, rest: [u32; 4]
+    }
+    Plane { bytesused: u32, length: u32, offset: u64, data_offset: u32, reserved: [u32; 11] }
+    Input {
+        index: u32, name: [u8; 32], kind: u32, audioset: u32, tuner: u32, std: u64, status: u32, capabilities: u32,
+        reserved: [u32; 3]
+    }
+    Standard { index: u32, id: u64, name: [u8; 24], period: [u32; 2], lines: u32, reserved: [u32; 4] }
+    /// `v4l2_bt_timings`: the pixel clock in two words, what is not used here in `rest`.
+    DvTimings {
+        kind: u32, width: u32, height: u32, interlaced: u32, polarities: u32, pixelclock: [u32; 2],
+        porches: [u32; 9], rest: [u32; 17]
+    }
+    Edid { pad: u32, start_block: u32, blocks: u32, reserved: [u32; 5], data: *mut u8 }
+    Event {
+        kind: u32, align: u32, changes: u32, payload: [u32; 15], pending: u32, sequence: u32,
+        timestamp: libc::timespec, id: u32, reserved: [u32; 8]
+    }
+    EventSubscription { kind: u32, id: u32, flags: u32, reserved: [u32; 5] }
     StreamParm { kind: u32, capability: u32, mode: u32, interval: [u32; 2], rest: [u32; 46] }
     RequestBuffers { count: u32, kind: u32, memory: u32, capabilities: u32, reserved: u32 }
     Buffer {
@@ -84,6 +106,18 @@ pub(crate) const G_CTRL: u32 = request::<Control>(3, 27);
 pub(crate) const S_CTRL: u32 = request::<Control>(3, 28);
 pub(crate) const QUERYCTRL: u32 = request::<QueryCtrl>(3, 36);
 pub(crate) const QUERYMENU: u32 = request::<QueryMenu>(3, 37);
+pub(crate) const G_STD: u32 = request::<u64>(2, 23);
+pub(crate) const S_STD: u32 = request::<u64>(1, 24);
+pub(crate) const ENUMSTD: u32 = request::<Standard>(3, 25);
+pub(crate) const ENUMINPUT: u32 = request::<Input>(3, 26);
+pub(crate) const G_EDID: u32 = request::<Edid>(3, 40);
+pub(crate) const S_EDID: u32 = request::<Edid>(3, 41);
+pub(crate) const QUERYSTD: u32 = request::<u64>(2, 63);
+pub(crate) const S_DV_TIMINGS: u32 = request::<DvTimings>(3, 87);
+pub(crate) const G_DV_TIMINGS: u32 = request::<DvTimings>(3, 88);
+pub(crate) const DQEVENT: u32 = request::<Event>(2, 89);
+pub(crate) const SUBSCRIBE_EVENT: u32 = request::<EventSubscription>(1, 90);
+pub(crate) const QUERY_DV_TIMINGS: u32 = request::<DvTimings>(2, 99);
 pub(crate) const TRY_FMT: u32 = request::<Format>(3, 64);
 pub(crate) const G_EXT_CTRLS: u32 = request::<ExtControls>(3, 71);
 pub(crate) const S_EXT_CTRLS: u32 = request::<ExtControls>(3, 72);
@@ -92,8 +126,23 @@ pub(crate) const ENUM_FRAMEINTERVALS: u32 = request::<FrmIvalEnum>(3, 75);
 pub(crate) const QUERY_EXT_CTRL: u32 = request::<QueryExtCtrl>(3, 103);
 
 pub(crate) const BUF_TYPE_VIDEO_CAPTURE: u32 = 1;
+pub(crate) const BUF_TYPE_VIDEO_CAPTURE_MPLANE: u32 = 9;
 pub(crate) const MEMORY_MMAP: u32 = 1;
 pub(crate) const FIELD_NONE: u32 = 1;
+pub(crate) const FIELD_INTERLACED: u32 = 4;
+pub(crate) const FIELD_SEQ_TB: u32 = 5;
+pub(crate) const FIELD_SEQ_BT: u32 = 6;
+pub(crate) const FIELD_ALTERNATE: u32 = 7;
+pub(crate) const EVENT_SOURCE_CHANGE: u32 = 5;
+/// `V4L2_EVENT_SRC_CH_RESOLUTION`.
+pub(crate) const RESOLUTION_CHANGED: u32 = 1;
+/// Capabilities of inputs.
+pub(crate) const IN_CAP_DV_TIMINGS: u32 = 2;
+pub(crate) const IN_CAP_STD: u32 = 4;
+pub(crate) const IN_ST_NO_SIGNAL: u32 = 2;
+/// `V4L2_STD_PAL` and `V4L2_STD_NTSC`.
+pub(crate) const STD_PAL: u64 = 0xff;
+pub(crate) const STD_NTSC: u64 = 0xb000;
 /// Kinds of sizes and intervals.
 pub(crate) const DISCRETE: u32 = 1;
 pub(crate) const STEPWISE: u32 = 3;
@@ -104,6 +153,7 @@ pub(crate) const CAP_TIMEPERFRAME: u32 = 0x1000;
 pub(crate) mod cap {
     pub(crate) const VIDEO_CAPTURE: u32 = 1;
     pub(crate) const VIDEO_OUTPUT: u32 = 2;
+    pub(crate) const VIDEO_CAPTURE_MPLANE: u32 = 0x1000;
     pub(crate) const EXT_PIX_FORMAT: u32 = 0x20_0000;
     pub(crate) const META_CAPTURE: u32 = 0x80_0000;
     pub(crate) const STREAMING: u32 = 0x400_0000;

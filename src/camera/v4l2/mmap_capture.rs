@@ -1,0 +1,99 @@
+//! Capture through buffers that are mapped here, for devices that rscam cannot drive. Two ioctls a frame: VIDIOC_DQBUF, which
+//! tells all of a frame, and VIDIOC_QBUF.
+//!
+//! Which capture serves a device is decided in `capture_node`.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+use super::buffer_ioctls::{BufferInfo, Mapping};
+use super::ioctl::{BufferType, Device};
+use super::planes::PictureLayout;
+
+/// Buffers that are shared with the driver: one is filled, one is full, one is encoded, one is in reserve.
+const BUFFERS: u32 = 4;
+
+/// A device that streams.
+#[derive(Debug)]
+pub(in crate::camera) struct MmapCapture {
+    /// For each buffer its planes. Unmapped before the node is closed, so that the driver can free them.
+    buffers: Vec<Vec<Mapping>>,
+    node: File,
+    buffer_type: BufferType,
+    layout: PictureLayout,
+    /// The picture that was brought together from its planes or fields.
+    picture: Vec<u8>,
+}
+
+/// A call that failed, and how.
+pub(super) type FailedCall = (&'static str, io::Error);
+
+impl MmapCapture {
+    /// Starts streaming from `node` in the format that is set.
+    pub(super) fn start(
+        node: File,
+        buffer_type: BufferType,
+        layout: PictureLayout,
+    ) -> Result<Self, FailedCall> {
+        let mut capture = Self { buffers: Vec::new(), node, buffer_type, layout, picture: Vec::new() };
+        let device = Device::new(capture.node.as_fd());
+        let count =
+            device.request_buffers(buffer_type, BUFFERS).map_err(|error| ("VIDIOC_REQBUFS", error))?;
+        if count == 0 {
+            return Err(("VIDIOC_REQBUFS", io::Error::other("the driver has no memory for buffers")));
+        }
+        // A driver may make more than were requested, and queues only those that it is given.
+        for index in 0..count.min(BUFFERS) {
+            let areas = device.plane_areas(buffer_type, index).map_err(|error| ("VIDIOC_QUERYBUF", error))?;
+            let planes: io::Result<Vec<Mapping>> =
+                areas.into_iter().map(|area| Mapping::new(device.fd(), area)).collect();
+            capture.buffers.push(planes.map_err(|error| ("mmap", error))?);
+            device.queue(buffer_type, index).map_err(|error| ("VIDIOC_QBUF", error))?;
+        }
+        device.stream_on(buffer_type).map_err(|error| ("VIDIOC_STREAMON", error))?;
+        Ok(capture)
+    }
+
+    pub(super) fn device(&self) -> Device<'_> {
+        Device::new(self.node.as_fd())
+    }
+
+    /// Dequeues a filled buffer and passes it to `sink`: the picture, and what the driver says of the buffer. The buffer is
+    /// queued again when this returns.
+    ///
+    /// # Errors
+    /// `WouldBlock` when no buffer is filled.
+    pub(super) fn dequeue(&mut self, sink: impl FnOnce(&[u8], BufferInfo)) -> io::Result<()> {
+        let Self { buffers, node, buffer_type, layout, picture } = self;
+        let device = Device::new(node.as_fd());
+        let dequeued = device.dequeue(*buffer_type)?;
+        let unknown = || io::Error::other(format!("the driver returned buffer {}", dequeued.index));
+        let planes = buffers.get(dequeued.index as usize).ok_or_else(unknown)?;
+        if dequeued.info.is_damaged {
+            sink(&[], dequeued.info);
+        } else {
+            let mut memory: [&[u8]; super::format_ioctls::MAX_PLANES] = Default::default();
+            for ((bytes, mapping), filled) in memory.iter_mut().zip(planes).zip(dequeued.planes) {
+                let all = mapping.bytes();
+                let end = filled.bytes_used.min(all.len());
+                *bytes = all.get(filled.data_offset..end).unwrap_or_default();
+            }
+            if layout.is_contiguous() {
+                sink(memory[0], dequeued.info);
+            } else {
+                layout.bring_together(&memory, picture);
+                sink(picture, dequeued.info);
+            }
+        }
+        device.queue(*buffer_type, dequeued.index)
+    }
+}
+
+impl Drop for MmapCapture {
+    fn drop(&mut self) {
+        // Fails if the device is gone. Closing the node ends the stream in any case.
+        let _ = self.device().stream_off(self.buffer_type);
+    }
+}
