@@ -272,6 +272,10 @@ pub struct Counters {
     pub corrupt: Counter,
     /// Frames lost before they were published: skipped by the driver, or too large for a slot.
     pub dropped: Counter,
+    /// Frames whose time cannot be true as the source stated it. The time of their arrival was used.
+    pub implausible_times: Counter,
+    /// Frames whose number cannot be true as the source stated it. It was not used to count dropped frames.
+    pub implausible_sequences: Counter,
     /// Times the source was opened again after a fault.
     pub reopens: Counter,
     /// Full-size stills taken beside the stream.

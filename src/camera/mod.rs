@@ -12,12 +12,13 @@
 //! | `capture/` | the capture thread, the publish step, full-size stills |
 //! | `source/` | one file per kind of source, and what only sources use. A new kind of source goes here |
 //! | `v4l2/` | V4L2 devices: ioctls, finding and listing them, negotiating a mode, controls, streaming |
-//! | `settings`, `error`, `source_spec` | what the folders above share |
+//! | `settings`, `error`, `source_spec`, `frame_timing` | what the folders above share |
 //! | `control`, `shell_command`, `wake` | the same, without imports within the room |
 
 mod capture;
 mod control;
 mod error;
+mod frame_timing;
 mod handle;
 mod settings;
 mod shell_command;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use support::fakecam::{Camera, Counter, Knob, Table};
+use support::fakecam::{Camera, Counter, Knob, Table, sequence, stamp};
 use support::picture::decode;
 use support::ws::Client;
 use support::{Porthole, Scratch, until};
@@ -156,5 +156,40 @@ fn a_driver_that_claims_more_than_a_buffer_holds_is_not_believed() {
         });
         fake.table.set(Knob::UsedExcess, 0);
         decode(&client.acknowledged().jpeg);
+    }
+}
+
+#[test]
+fn what_a_driver_says_of_time_and_order_is_believed_as_far_as_it_can_be_true() {
+    // rscam, and the capture of this service.
+    for keys in [&[][..], &[("parm", "none")]] {
+        for (knob, value, counter) in [
+            (Knob::Stamp, stamp::ZERO, "implausible_times"),
+            (Knob::Stamp, stamp::FUTURE, "implausible_times"),
+            (Knob::Stamp, stamp::BACKWARDS, "implausible_times"),
+            (Knob::Sequence, sequence::ZERO, "implausible_sequences"),
+            (Knob::Sequence, sequence::WILD, "implausible_sequences"),
+        ] {
+            let fake = fake("MJPG:640x480@30", keys);
+            fake.table.set(knob, value);
+            let service = fake.serve(&[]);
+            let mut client = Client::porthole(service.address, "/ws");
+            let mut ages = Vec::new();
+            until("the claims are counted and the rate is measured", || {
+                let frame = client.acknowledged();
+                ages.push(frame.sent_at - frame.captured_at);
+                let camera = service.camera();
+                let is_counted = camera[counter].as_u64() > Some(20);
+                (is_counted && (24.0..36.0).contains(&camera["fps"].as_f64().unwrap())).then_some(())
+            });
+            let camera = service.camera();
+            assert!(ages.iter().all(|us| *us < 1_000_000), "{ages:?} us old");
+            let other =
+                ["implausible_times", "implausible_sequences"].into_iter().find(|key| *key != counter);
+            assert_eq!(camera[other.unwrap()], 0, "{knob:?} {value}");
+            let missed = fake.count(Counter::Dropped);
+            assert!(camera["dropped"].as_u64().unwrap() <= missed + 5, "{} dropped", camera["dropped"]);
+            assert!(camera["last_frame_age_ms"].as_f64().unwrap() < 1000.0);
+        }
     }
 }

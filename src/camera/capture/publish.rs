@@ -52,6 +52,8 @@ impl PublishStep {
         failpoint::pass("camera");
         let counters = self.reporter.counters();
         counters.dropped.add(captured.missed.into());
+        counters.implausible_times.add(captured.implausible.time.into());
+        counters.implausible_sequences.add(captured.implausible.sequence.into());
         if captured.damaged {
             counters.corrupt.add(1);
             return Published::Rejected;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::camera::error::SourceError;
+use crate::camera::frame_timing::ImplausibleClaims;
 use crate::camera::wake::Waker;
 use crate::frame::Timestamp;
 use crate::jpeg::{JpegError, Picture};
@@ -81,12 +82,20 @@ pub(in crate::camera) struct CapturedPicture<'a> {
     pub(in crate::camera) missed: u32,
     /// The source reports that the content is damaged.
     pub(in crate::camera) damaged: bool,
+    /// What the source says of the frame that cannot be true.
+    pub(in crate::camera) implausible: ImplausibleClaims,
 }
 
 impl<'a> CapturedPicture<'a> {
     /// An intact picture that is complete now, with no picture lost before it.
     pub(super) fn now(picture: Picture<'a>) -> Self {
-        Self { picture, at: Timestamp::now(), missed: 0, damaged: false }
+        Self {
+            picture,
+            at: Timestamp::now(),
+            missed: 0,
+            damaged: false,
+            implausible: ImplausibleClaims::default(),
+        }
     }
 }
 

@@ -5,25 +5,22 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use log::{debug, info};
 use nix::errno::Errno;
 
 use super::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
 use crate::camera::error::SourceError;
+use crate::camera::frame_timing::{FrameTime, FrameTiming};
 use crate::camera::settings::{CameraSettings, max_jpeg_bytes};
 use crate::camera::v4l2::{
-    BufferInfo, CaptureNode, ControlStore, LocatedDevice, RunningCapture, StreamFormat, WantedMode,
+    CaptureNode, ControlStore, LocatedDevice, RunningCapture, StreamFormat, WantedMode,
 };
 use crate::camera::wake::{WaitResult, Waker};
 use crate::frame::{PixelFormat, Timestamp};
 use crate::jpeg::{Picture, RawPicture};
 use crate::status::SourceInfo;
 
-/// If the driver does not state the clock of its timestamps, a timestamp that is older than this when its buffer is dequeued is
-/// of another clock, and not used.
-const MAX_TIMESTAMP_AGE: Duration = Duration::from_secs(1);
 /// Bytes that are added to the largest buffer of a JPEG camera, for headers that are inserted.
 const HEADER_BYTES: usize = 4096;
 
@@ -41,9 +38,7 @@ struct V4l2Stream {
     is_usb: bool,
     pixel_format: PixelFormat,
     format: StreamFormat,
-    last_sequence: Option<u32>,
-    /// When the last frame was complete.
-    last_at: Timestamp,
+    timing: FrameTiming,
 }
 
 /// The size at which a device is opened.
@@ -77,9 +72,11 @@ impl V4l2Source {
             (OpenSize::Largest, None) => return Ok(None),
         };
         debug!("{name}: requesting {} {} at {} fps", mode.format, mode.resolution, mode.fps);
+        let started = Timestamp::now();
         let (capture, format) = node.start(&formats, &mode)?;
         self.controls.camera_opened(&path, capture.device(), capability.clone());
         let is_usb = capability.bus.starts_with("usb");
+        let timing = FrameTiming::new(started, format.fps);
         let info = SourceInfo {
             driver: capability.driver,
             card: capability.card,
@@ -94,15 +91,8 @@ impl V4l2Source {
             PixelFormat::Mjpeg => max_jpeg_bytes(format.resolution).max(format.buffer_bytes + HEADER_BYTES),
             _ => max_jpeg_bytes(format.resolution),
         };
-        self.stream = Some(V4l2Stream {
-            capture,
-            path: name,
-            is_usb,
-            pixel_format: mode.format,
-            format,
-            last_sequence: None,
-            last_at: Timestamp::default(),
-        });
+        self.stream =
+            Some(V4l2Stream { capture, path: name, is_usb, pixel_format: mode.format, format, timing });
         Ok(Some(OpenedSource { info, max_jpeg_bytes, has_larger: larger.is_some() }))
     }
 }
@@ -162,18 +152,20 @@ impl V4l2Stream {
         deadline: Timestamp,
         sink: &mut PictureSink<'_>,
     ) -> Result<(), SourceError> {
-        let Self { capture, path, pixel_format, format, last_sequence, last_at, .. } = self;
+        let Self { capture, path, pixel_format, format, timing, .. } = self;
         loop {
             let WaitResult::Ready { failed, .. } = waker.wait(&[capture.device().fd()], Some(deadline))
             else {
                 return Ok(());
             };
             let dequeued = capture.dequeue(|data, timestamp_us, info| {
-                let missed = info
-                    .zip(*last_sequence)
-                    .map_or(0, |(info, last)| info.sequence.wrapping_sub(last).saturating_sub(1));
-                *last_sequence = info.map(|info| info.sequence).or(*last_sequence);
-                *last_at = captured_at(Timestamp(timestamp_us), info, *last_at);
+                let stamp = Timestamp(timestamp_us);
+                let FrameTime { at, missed, implausible } = timing.judge(
+                    Timestamp::now(),
+                    stamp,
+                    info.map(|info| info.is_monotonic),
+                    info.map(|info| info.sequence),
+                );
                 let damaged = info.is_some_and(|info| info.is_damaged);
                 let data = if damaged { &[] } else { data };
                 let StreamFormat { resolution, stride, .. } = *format;
@@ -181,7 +173,7 @@ impl V4l2Stream {
                     PixelFormat::Mjpeg => Picture::Jpeg { data, expected: Some(resolution) },
                     format => Picture::Raw(RawPicture { data, format, resolution, stride }),
                 };
-                sink(CapturedPicture { picture, at: *last_at, missed, damaged });
+                sink(CapturedPicture { picture, at, missed, damaged, implausible });
             });
             match dequeued {
                 Ok(()) => return Ok(()),
@@ -192,17 +184,6 @@ impl V4l2Stream {
     }
 }
 
-/// When the picture was complete: the driver's timestamp, if it is of CLOCK_MONOTONIC and not in the future. Never before
-/// `last`, when the previous picture was complete.
-fn captured_at(timestamp: Timestamp, info: Option<BufferInfo>, last: Timestamp) -> Timestamp {
-    let now = Timestamp::now();
-    let is_monotonic = match info {
-        Some(info) => info.is_monotonic,
-        None => now.since(timestamp) < MAX_TIMESTAMP_AGE,
-    };
-    if is_monotonic && timestamp <= now { timestamp.max(last) } else { now }
-}
-
 /// The meaning of an error of VIDIOC_DQBUF. Drivers answer EINVAL once an unplug has stopped streaming.
 fn dequeue_error(path: &str, error: io::Error) -> SourceError {
     match error.raw_os_error().map(Errno::from_raw) {
@@ -210,33 +191,5 @@ fn dequeue_error(path: &str, error: io::Error) -> SourceError {
         // The descriptor reported an error, but there is no buffer.
         Some(Errno::EAGAIN) => SourceError::Gone { path: path.into(), source: Errno::EIO.into() },
         _ => SourceError::of_call(path, "VIDIOC_DQBUF", error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_timestamp_of_the_driver_is_used_if_it_is_plausible() {
-        let now = Timestamp::now();
-        let at = |stamp: Timestamp, is_monotonic: Option<bool>, last: u64| {
-            let info = |is_monotonic| BufferInfo {
-                is_filled: true,
-                timestamp_us: stamp.0,
-                is_monotonic,
-                is_damaged: false,
-                sequence: 0,
-            };
-            captured_at(stamp, is_monotonic.map(info), Timestamp(last))
-        };
-        let (recent, old) = (Timestamp(now.0 - 500_000), Timestamp(now.0 - 3_000_000));
-        assert_eq!(at(recent, Some(true), 0), recent);
-        assert_eq!(at(old, Some(true), 0), old, "dequeued late, as on a busy machine");
-        assert_eq!(at(recent, None, 0), recent);
-        assert!(at(old, None, 0) >= now, "the clock is not known");
-        assert!(at(recent, Some(false), 0) >= now, "the clock is another one");
-        assert!(at(Timestamp(now.0 + 60_000_000), Some(true), 0) >= now, "it is in the future");
-        assert_eq!(at(old, Some(true), recent.0), recent, "not before the previous frame");
     }
 }

@@ -82,7 +82,8 @@ impl CaptureNode {
             offered: format!("{width}x{height}"),
         })?;
         let first_plane = set.format.planes.first().map_or(0, |plane| plane.bytes_per_line as usize);
-        let stride = first_plane.max(mode.format.row_bytes(resolution.width));
+        let row = mode.format.row_bytes(resolution.width);
+        let stride = first_plane.max(row);
         let format = StreamFormat {
             resolution,
             fps: set.interval.and_then(|interval| interval.fps()),
@@ -108,7 +109,7 @@ impl CaptureNode {
                 node
             }
         };
-        let layout = PictureLayout::new(&set.format, stride, set.fields).ok_or_else(|| {
+        let layout = PictureLayout::new(&set.format, (row, stride), set.fields).ok_or_else(|| {
             let planes = set.format.planes.len();
             let what = format!("{} in {planes} pieces of memory", mode.format);
             SourceError::NoFormat { path: path.clone(), offered: what }

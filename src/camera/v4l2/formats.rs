@@ -6,7 +6,6 @@ use super::ioctl::{BufferType, Device};
 use super::negotiate::{
     CaptureMode, FrameSize, NoMode, OfferedFormat, OfferedSize, WantedMode, choose_mode, largest_mode,
 };
-use super::planes::contiguous;
 use crate::camera::error::SourceError;
 use crate::frame::{PixelFormat, Resolution};
 
@@ -25,7 +24,7 @@ impl DeviceFormats {
         let fourccs: Vec<[u8; 4]> = device.fourccs(buffers).collect();
         let mut supported: Vec<OfferedFormat> = Vec::new();
         for &fourcc in &fourccs {
-            let Some(format) = supported_format(fourcc) else { continue };
+            let Some(format) = PixelFormat::from_fourcc(fourcc) else { continue };
             if supported.iter().all(|offered| offered.format != format) {
                 supported.push(OfferedFormat { format, sizes: offered_sizes(device, fourcc, fps) });
             }
@@ -64,21 +63,17 @@ impl DeviceFormats {
 
     /// The code that the device lists for `format`.
     pub(super) fn fourcc(&self, format: PixelFormat) -> [u8; 4] {
-        let listed = self.fourccs.iter().find(|code| supported_format(**code) == Some(format));
+        let listed = self.fourccs.iter().find(|code| PixelFormat::from_fourcc(**code) == Some(format));
         listed.copied().unwrap_or(format.fourcc())
     }
 
     fn names(&self) -> String {
-        let name =
-            |code: &[u8; 4]| supported_format(*code).map_or_else(|| text(*code), |format| format.to_string());
+        let name = |code: &[u8; 4]| {
+            PixelFormat::from_fourcc(*code).map_or_else(|| text(*code), |format| format.to_string())
+        };
         let names: Vec<String> = self.fourccs.iter().map(name).collect();
         if names.is_empty() { "nothing".into() } else { names.join(", ") }
     }
-}
-
-/// The format in which pictures with this four-character code are encoded, if they can be.
-pub(super) fn supported_format(fourcc: [u8; 4]) -> Option<PixelFormat> {
-    PixelFormat::from_fourcc(fourcc).or_else(|| PixelFormat::from_fourcc(contiguous(fourcc)))
 }
 
 /// The sizes of one format. A device that lists none accepts any.

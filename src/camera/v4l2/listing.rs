@@ -10,12 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::controls::read_controls;
-use super::formats::{DeviceFormats, is_raw_sensor, supported_format};
+use super::formats::{DeviceFormats, is_raw_sensor};
 use super::ioctl::{Capability, Device, NodeKind};
 use super::negotiate::OfferedFormat;
 use super::nodes::{entries, open_node, video_nodes};
 use crate::camera::control::Control;
 use crate::escape::escape;
+use crate::frame::PixelFormat;
 
 /// The folders of udev's stable names: by the identity of the camera, and by its port.
 const STABLE_NAMES: [&str; 2] = ["/dev/v4l/by-id", "/dev/v4l/by-path"];
@@ -76,7 +77,7 @@ fn details(path: &Path) -> std::io::Result<DeviceDetails> {
     }
     // The rate only selects one of a range of rates, which does not matter here.
     let formats = DeviceFormats::read(device, capability.buffer_type(), 30.0);
-    let is_supported = |code: &[u8; 4]| supported_format(*code).is_some();
+    let is_supported = |code: &[u8; 4]| PixelFormat::from_fourcc(*code).is_some();
     let unsupported = formats.fourccs.into_iter().filter(|code| !is_supported(code)).collect();
     let controls = read_controls(device)?;
     Ok(DeviceDetails { capability, supported: formats.supported, unsupported, controls })

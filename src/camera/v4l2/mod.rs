@@ -21,7 +21,6 @@ mod nodes;
 mod planes;
 mod set_mode;
 
-pub(super) use buffer_ioctls::BufferInfo;
 pub(super) use capture_node::{CaptureNode, RunningCapture, StreamFormat};
 pub(super) use control_store::ControlStore;
 pub use listing::{DeviceListing, list};

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
-use super::formats::supported_format;
 use super::ioctl::{Capability, Device, NodeKind};
 use crate::camera::error::SourceError;
+use crate::frame::PixelFormat;
 use crate::sync::lock;
 
 /// A node that has not answered after this time hangs, until it answers. A USB camera that wakes up takes 0.3 s. With a longer
@@ -93,7 +93,7 @@ fn look(path: PathBuf) {
         let device = Device::new(node.as_fd());
         let capability = device.capability()?;
         let is_camera = capability.kind() == NodeKind::Capture
-            && device.fourccs(capability.buffer_type()).any(|code| supported_format(code).is_some());
+            && device.fourccs(capability.buffer_type()).any(|code| PixelFormat::from_fourcc(code).is_some());
         Ok(NodeReport { path: path.clone(), capability, is_camera })
     });
     let look = lock(&PENDING_LOOKS).remove(&path);

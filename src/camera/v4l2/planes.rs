@@ -47,20 +47,6 @@ fn shapes(fourcc: [u8; 4]) -> &'static [PlaneShape] {
     }
 }
 
-/// The format with the same planes in one piece of memory.
-pub(super) fn contiguous(fourcc: [u8; 4]) -> [u8; 4] {
-    match &fourcc {
-        b"NM12" => *b"NV12",
-        b"NM21" => *b"NV21",
-        b"NM16" => *b"NV16",
-        b"NM61" => *b"NV61",
-        b"YM12" => *b"YU12",
-        b"YM21" => *b"YV12",
-        b"YM16" => *b"422P",
-        _ => fourcc,
-    }
-}
-
 /// The order of two fields that lie one after the other (`V4L2_FIELD_SEQ_TB` and `V4L2_FIELD_SEQ_BT`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldOrder {
@@ -85,21 +71,27 @@ pub(super) struct PictureLayout {
     height: usize,
     /// Bytes per line of the first plane.
     stride: usize,
+    /// The same without padding.
+    row: usize,
     /// Bytes per line of each piece of memory, as the driver says; 0 if it does not.
     memory_strides: Vec<usize>,
     fields: Option<FieldOrder>,
 }
 
 impl PictureLayout {
-    /// The layout of pictures of `format`, with `stride` bytes per line of the first plane. `None` if the pieces of memory are
-    /// not the planes.
-    pub(super) fn new(format: &DriverFormat, stride: usize, fields: Option<FieldOrder>) -> Option<Self> {
+    /// The layout of pictures of `format`, with `stride` bytes per line of the first plane, `row` of which are pixels. `None` if
+    /// the pieces of memory are not the planes.
+    pub(super) fn new(
+        format: &DriverFormat,
+        (row, stride): (usize, usize),
+        fields: Option<FieldOrder>,
+    ) -> Option<Self> {
         let shapes = shapes(format.fourcc);
         let memory_strides: Vec<usize> =
             format.planes.iter().map(|plane| plane.bytes_per_line as usize).collect();
         let fits = memory_strides.len() == 1 || memory_strides.len() == shapes.len();
         let height = format.height as usize;
-        fits.then_some(Self { shapes, height, stride, memory_strides, fields })
+        fits.then_some(Self { shapes, height, stride, row, memory_strides, fields })
     }
 
     /// Whether the memory holds the picture as the encoder takes it.
@@ -114,7 +106,7 @@ impl PictureLayout {
         for (index, shape) in self.shapes.iter().enumerate() {
             let lines = self.height.div_ceil(shape.lines);
             let (times, divided) = shape.bytes_per_line;
-            let stride = self.stride * times / divided;
+            let (stride, row) = (self.stride * times / divided, self.row * times / divided);
             let own_memory = self.memory_strides.len() > 1;
             let (plane, from_stride) = if own_memory {
                 let stated = self.memory_strides[index];
@@ -129,7 +121,7 @@ impl PictureLayout {
                 let start = position * from_stride;
                 // Drivers may leave out the padding of the last line.
                 let end = (start + from_stride).min(plane.len());
-                let Some(bytes) = plane.get(start..end).filter(|bytes| !bytes.is_empty()) else { return };
+                let Some(bytes) = plane.get(start..end).filter(|bytes| bytes.len() >= row) else { return };
                 let bytes = &bytes[..bytes.len().min(stride)];
                 out.extend_from_slice(bytes);
                 out.resize(out.len() + stride - bytes.len(), 0);
@@ -159,14 +151,14 @@ mod tests {
     #[test]
     fn planes_with_memory_of_their_own_lie_one_after_the_other() {
         // The chroma lines are padded differently from the luma lines.
-        let layout = PictureLayout::new(&format(b"NM12", (4, 4), &[4, 6]), 4, None).unwrap();
+        let layout = PictureLayout::new(&format(b"NM12", (4, 4), &[4, 6]), (4, 4), None).unwrap();
         assert!(!layout.is_contiguous());
         let luma: Vec<u8> = (1..=16).collect();
         let chroma = [31, 32, 33, 34, 0, 0, 41, 42, 43, 44, 0, 0];
         let all = together(&layout, &[&luma, &chroma]);
         assert_eq!(all[..16], luma[..]);
         assert_eq!(all[16..], [31, 32, 33, 34, 41, 42, 43, 44]);
-        let layout = PictureLayout::new(&format(b"YM12", (4, 2), &[8, 4, 4]), 8, None).unwrap();
+        let layout = PictureLayout::new(&format(b"YM12", (4, 2), &[8, 4, 4]), (4, 8), None).unwrap();
         let all = together(&layout, &[&[1; 16], &[2; 4], &[3; 4]]);
         assert_eq!((all.len(), &all[15..21]), (24, &[1, 2, 2, 2, 2, 3][..]));
     }
@@ -174,7 +166,7 @@ mod tests {
     #[test]
     fn fields_become_whole_pictures() {
         let format = format(b"GREY", (2, 5), &[2]);
-        let layout = |order| PictureLayout::new(&format, 2, Some(order)).unwrap();
+        let layout = |order| PictureLayout::new(&format, (2, 2), Some(order)).unwrap();
         // The top field has the lines 0, 2 and 4.
         let top_first = [0, 0, 2, 2, 4, 4, 1, 1, 3, 3];
         assert_eq!(together(&layout(FieldOrder::TopFirst), &[&top_first]), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
@@ -188,17 +180,17 @@ mod tests {
     #[test]
     fn fields_of_each_plane_are_woven() {
         let layout =
-            PictureLayout::new(&format(b"NV12", (2, 4), &[2]), 2, Some(FieldOrder::TopFirst)).unwrap();
+            PictureLayout::new(&format(b"NV12", (2, 4), &[2]), (2, 2), Some(FieldOrder::TopFirst)).unwrap();
         let seq = [0, 0, 2, 2, 1, 1, 3, 3, 10, 10, 11, 11];
         assert_eq!(together(&layout, &[&seq]), [0, 0, 1, 1, 2, 2, 3, 3, 10, 10, 11, 11]);
     }
 
     #[test]
     fn what_is_missing_ends_the_picture() {
-        let layout = PictureLayout::new(&format(b"NM12", (4, 2), &[4, 4]), 4, None).unwrap();
-        assert_eq!(together(&layout, &[&[1; 5], &[2; 4]]).len(), 8, "the second line is padded");
+        let layout = PictureLayout::new(&format(b"NM12", (4, 2), &[4, 4]), (4, 4), None).unwrap();
+        assert_eq!(together(&layout, &[&[1; 5], &[2; 4]]).len(), 4, "the second line is cut short");
         assert_eq!(together(&layout, &[&[1; 8], &[]]).len(), 8);
         assert_eq!(together(&layout, &[]).len(), 0);
-        assert!(PictureLayout::new(&format(b"YUYV", (4, 2), &[8, 8]), 8, None).is_none());
+        assert!(PictureLayout::new(&format(b"YUYV", (4, 2), &[8, 8]), (8, 8), None).is_none());
     }
 }

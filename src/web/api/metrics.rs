@@ -100,11 +100,16 @@ fn camera_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
     let corrupt = "Frames that were not complete pictures, and were not published.";
     let dropped = "Frames lost before they could be published: skipped by the driver, or too large.";
     let reopens = "Times the source was opened again after a fault.";
+    let times =
+        "Frames whose time cannot be true as the source stated it. The time of their arrival was used.";
+    let sequences = "Frames whose number cannot be true as the source stated it.";
     type Count = fn(&Counters) -> &Counter;
-    let counts: [(&str, &str, Count); 6] = [
+    let counts: [(&str, &str, Count); 8] = [
         ("porthole_camera_frames_total", "Frames published to viewers.", |c| &c.frames),
         ("porthole_camera_corrupt_frames_total", corrupt, |c| &c.corrupt),
         ("porthole_camera_dropped_frames_total", dropped, |c| &c.dropped),
+        ("porthole_camera_implausible_times_total", times, |c| &c.implausible_times),
+        ("porthole_camera_implausible_sequences_total", sequences, |c| &c.implausible_sequences),
         ("porthole_camera_reopens_total", reopens, |c| &c.reopens),
         ("porthole_camera_stills_total", "Full-size stills taken beside the stream.", |c| &c.stills),
         ("porthole_camera_failed_stills_total", "Full-size stills that failed.", |c| &c.failed_stills),

@@ -60,7 +60,7 @@ const UV_422: &[Plane] = &[plane(b"Y", 1, 1), plane(b"UV", 2, 1)];
 const VU_422: &[Plane] = &[plane(b"Y", 1, 1), plane(b"VU", 2, 1)];
 const YU_422: &[Plane] = &[plane(b"Y", 1, 1), plane(b"U", 2, 1), plane(b"V", 2, 1)];
 
-/// The Bayer format and H.264 are only there to be listed. 
+/// The Bayer format and H.264 are only there to be listed.
 static PIXELS: [Pixel; 38] = [
     pixel(b"MJPG", "Motion-JPEG", &[]),
     pixel(b"JPEG", "JFIF JPEG", &[]),

@@ -210,8 +210,7 @@ impl Mode {
 fn mode(text: &str) -> Parsed<Mode> {
     let (fourcc, rest) = halves(text, ':')?;
     let (sizes, rates) = halves(rest, '@')?;
-    let pixel =
-        Pixel::find(fourcc.as_bytes()).ok_or_else(|| format!("unknown format {text}"))?;
+    let pixel = Pixel::find(fourcc.as_bytes()).ok_or_else(|| format!("unknown format {text}"))?;
     let [least, largest, step] = match sizes.strip_prefix("stepwise:") {
         Some(range) => {
             let (ends, step) = halves(range, '/')?;
