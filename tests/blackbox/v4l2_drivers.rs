@@ -109,7 +109,7 @@ fn a_frame_costs_two_ioctls() {
 
 #[test]
 fn planes_are_found_wherever_a_multi_planar_driver_has_them() {
-    for format in ["NV12", "YU12", "YUYV", "NM12", "YM12"] {
+    for format in ["NV12", "YU12", "YUYV", "NM12", "NM61", "YM12", "YM16"] {
         for keys in [
             &[("kind", "multiplanar")][..],
             &[("kind", "multiplanar"), ("stride_pad", "64"), ("data_offset", "128")],

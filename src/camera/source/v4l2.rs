@@ -14,11 +14,11 @@ use crate::camera::error::SourceError;
 use crate::camera::frame_timing::{FrameTime, FrameTiming};
 use crate::camera::settings::{CameraSettings, max_jpeg_bytes};
 use crate::camera::v4l2::{
-    CaptureNode, ControlStore, LocatedDevice, RunningCapture, StreamFormat, WantedMode,
+    CaptureNode, ControlStore, LocatedDevice, PictureMemory, RunningCapture, StreamFormat, WantedMode,
 };
 use crate::camera::wake::{WaitResult, Waker};
 use crate::frame::{PixelFormat, Timestamp};
-use crate::jpeg::{Picture, RawPicture};
+use crate::jpeg::{Picture, PlanarPicture, RawPicture};
 use crate::status::SourceInfo;
 
 /// Bytes that are added to the largest buffer of a JPEG camera, for headers that are inserted.
@@ -158,7 +158,7 @@ impl V4l2Stream {
             else {
                 return Ok(());
             };
-            let dequeued = capture.dequeue(|data, timestamp_us, info| {
+            let dequeued = capture.dequeue(|memory, timestamp_us, info| {
                 let stamp = Timestamp(timestamp_us);
                 let FrameTime { at, missed, implausible } = timing.judge(
                     Timestamp::now(),
@@ -167,11 +167,18 @@ impl V4l2Stream {
                     info.map(|info| info.sequence),
                 );
                 let damaged = info.is_some_and(|info| info.is_damaged);
-                let data = if damaged { &[] } else { data };
                 let StreamFormat { resolution, stride, .. } = *format;
-                let picture = match *pixel_format {
-                    PixelFormat::Mjpeg => Picture::Jpeg { data, expected: Some(resolution) },
-                    format => Picture::Raw(RawPicture { data, format, resolution, stride }),
+                let picture = match (*pixel_format, memory) {
+                    (_, _) if damaged => Picture::Jpeg { data: &[], expected: None },
+                    (PixelFormat::Mjpeg, PictureMemory::Whole(data)) => {
+                        Picture::Jpeg { data, expected: Some(resolution) }
+                    }
+                    (format, PictureMemory::Whole(data)) => {
+                        Picture::Raw(RawPicture { data, format, resolution, stride })
+                    }
+                    (format, PictureMemory::Planes(planes)) => {
+                        Picture::Planar(PlanarPicture::new(format, resolution, planes))
+                    }
                 };
                 sink(CapturedPicture { picture, at, missed, damaged, implausible });
             });

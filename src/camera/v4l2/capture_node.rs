@@ -18,7 +18,7 @@ use super::ioctl::{BufferType, Capability, Device};
 use super::mmap_capture::MmapCapture;
 use super::negotiate::CaptureMode;
 use super::nodes::{open_node, require_capture_node};
-use super::planes::PictureLayout;
+use super::planes::{PictureLayout, PictureMemory};
 use super::set_mode::{DriverMode, set_mode};
 use crate::camera::error::SourceError;
 use crate::frame::Resolution;
@@ -159,11 +159,14 @@ impl RunningCapture {
     /// `WouldBlock` when no buffer is filled.
     pub(in crate::camera) fn dequeue(
         &mut self,
-        sink: impl FnOnce(&[u8], u64, Option<BufferInfo>),
+        sink: impl FnOnce(PictureMemory<'_>, u64, Option<BufferInfo>),
     ) -> io::Result<()> {
         match self {
-            Self::Rscam(capture) => capture.dequeue(sink),
-            Self::Mmap(capture) => capture.dequeue(|data, info| sink(data, info.timestamp_us, Some(info))),
+            Self::Rscam(capture) => capture
+                .dequeue(|data, timestamp_us, info| sink(PictureMemory::Whole(data), timestamp_us, info)),
+            Self::Mmap(capture) => {
+                capture.dequeue(|picture, info| sink(picture, info.timestamp_us, Some(info)))
+            }
         }
     }
 }

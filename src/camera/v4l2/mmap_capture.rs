@@ -9,8 +9,9 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::buffer_ioctls::{BufferInfo, Mapping};
+use super::format_ioctls::MAX_PLANES;
 use super::ioctl::{BufferType, Device};
-use super::planes::PictureLayout;
+use super::planes::{PictureLayout, PictureMemory};
 
 /// Buffers that are shared with the driver: one is filled, one is full, one is encoded, one is in reserve.
 const BUFFERS: u32 = 4;
@@ -23,8 +24,8 @@ pub(in crate::camera) struct MmapCapture {
     node: File,
     buffer_type: BufferType,
     layout: PictureLayout,
-    /// The picture that was brought together from its planes or fields.
-    picture: Vec<u8>,
+    /// The last picture whose fields were put together.
+    woven: Vec<u8>,
 }
 
 /// A call that failed, and how.
@@ -37,7 +38,7 @@ impl MmapCapture {
         buffer_type: BufferType,
         layout: PictureLayout,
     ) -> Result<Self, FailedCall> {
-        let mut capture = Self { buffers: Vec::new(), node, buffer_type, layout, picture: Vec::new() };
+        let mut capture = Self { buffers: Vec::new(), node, buffer_type, layout, woven: Vec::new() };
         let device = Device::new(capture.node.as_fd());
         let count =
             device.request_buffers(buffer_type, BUFFERS).map_err(|error| ("VIDIOC_REQBUFS", error))?;
@@ -65,27 +66,22 @@ impl MmapCapture {
     ///
     /// # Errors
     /// `WouldBlock` when no buffer is filled.
-    pub(super) fn dequeue(&mut self, sink: impl FnOnce(&[u8], BufferInfo)) -> io::Result<()> {
-        let Self { buffers, node, buffer_type, layout, picture } = self;
+    pub(super) fn dequeue(&mut self, sink: impl FnOnce(PictureMemory<'_>, BufferInfo)) -> io::Result<()> {
+        let Self { buffers, node, buffer_type, layout, woven } = self;
         let device = Device::new(node.as_fd());
         let dequeued = device.dequeue(*buffer_type)?;
         let unknown = || io::Error::other(format!("the driver returned buffer {}", dequeued.index));
         let planes = buffers.get(dequeued.index as usize).ok_or_else(unknown)?;
         if dequeued.info.is_damaged {
-            sink(&[], dequeued.info);
+            sink(PictureMemory::Whole(&[]), dequeued.info);
         } else {
-            let mut memory: [&[u8]; super::format_ioctls::MAX_PLANES] = Default::default();
+            let mut memory: [&[u8]; MAX_PLANES] = Default::default();
             for ((bytes, mapping), filled) in memory.iter_mut().zip(planes).zip(dequeued.planes) {
                 let all = mapping.bytes();
                 let end = filled.bytes_used.min(all.len());
                 *bytes = all.get(filled.data_offset..end).unwrap_or_default();
             }
-            if layout.is_contiguous() {
-                sink(memory[0], dequeued.info);
-            } else {
-                layout.bring_together(&memory, picture);
-                sink(picture, dequeued.info);
-            }
+            layout.pass(&memory, woven, |picture| sink(picture, dequeued.info));
         }
         device.queue(*buffer_type, dequeued.index)
     }

@@ -26,3 +26,4 @@ pub(super) use control_store::ControlStore;
 pub use listing::{DeviceListing, list};
 pub(super) use locate::LocatedDevice;
 pub(super) use negotiate::WantedMode;
+pub(super) use planes::PictureMemory;

@@ -1,12 +1,20 @@
-//! The planes of a picture in the memory of a driver, and how they are brought together into one picture. Pure: calls no
-//! device.
+//! The planes of a picture in the memory of a driver, and how its fields become one picture. Pure: calls no device.
 //!
-//! A multi-planar driver may give each plane memory of its own, and an interlaced one the lines of one field after those of
-//! the other. The encoder takes one piece of memory with all planes and with the lines in order. A picture that is so already
-//! is not copied.
+//! A multi-planar driver may give each plane memory of its own. The encoder takes the planes where they are. An interlaced driver
+//! may give the lines of one field after those of the other. They are copied into their order.
 #![forbid(unsafe_code)]
 
-use super::format_ioctls::DriverFormat;
+use super::format_ioctls::{DriverFormat, MAX_PLANES};
+use crate::jpeg::PicturePlane;
+
+/// A picture in the memory of a driver.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::camera) enum PictureMemory<'a> {
+    /// All planes, one after the other.
+    Whole(&'a [u8]),
+    /// Each plane in memory of its own.
+    Planes(&'a [PicturePlane<'a>]),
+}
 
 /// A plane in relation to the first one. Layouts: kernel documentation, "YUV Formats".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +102,31 @@ impl PictureLayout {
         fits.then_some(Self { shapes, height, stride, row, memory_strides, fields })
     }
 
-    /// Whether the memory holds the picture as the encoder takes it.
-    pub(super) fn is_contiguous(&self) -> bool {
-        self.memory_strides.len() == 1 && self.fields.is_none()
+    /// Passes the picture in `memory` to `sink`. `woven` is room for a picture whose lines are not in order.
+    pub(super) fn pass(
+        &self,
+        memory: &[&[u8]; MAX_PLANES],
+        woven: &mut Vec<u8>,
+        sink: impl FnOnce(PictureMemory<'_>),
+    ) {
+        match (self.fields, self.memory_strides.as_slice()) {
+            (None, [_]) => sink(PictureMemory::Whole(memory[0])),
+            (None, strides) => {
+                let mut planes = [PicturePlane::default(); MAX_PLANES];
+                for ((plane, data), stride) in planes.iter_mut().zip(memory).zip(strides) {
+                    *plane = PicturePlane { data, stride: *stride };
+                }
+                sink(PictureMemory::Planes(&planes[..strides.len()]));
+            }
+            (Some(_), _) => {
+                self.bring_together(memory, woven);
+                sink(PictureMemory::Whole(woven));
+            }
+        }
     }
 
     /// Writes the picture in `memory` to `out`: all planes, their lines in order. Ends at the first line that is missing.
-    pub(super) fn bring_together(&self, memory: &[&[u8]], out: &mut Vec<u8>) {
+    fn bring_together(&self, memory: &[&[u8]], out: &mut Vec<u8>) {
         out.clear();
         let mut offset = 0;
         for (index, shape) in self.shapes.iter().enumerate() {
@@ -152,7 +178,6 @@ mod tests {
     fn planes_with_memory_of_their_own_lie_one_after_the_other() {
         // The chroma lines are padded differently from the luma lines.
         let layout = PictureLayout::new(&format(b"NM12", (4, 4), &[4, 6]), (4, 4), None).unwrap();
-        assert!(!layout.is_contiguous());
         let luma: Vec<u8> = (1..=16).collect();
         let chroma = [31, 32, 33, 34, 0, 0, 41, 42, 43, 44, 0, 0];
         let all = together(&layout, &[&luma, &chroma]);
@@ -161,6 +186,27 @@ mod tests {
         let layout = PictureLayout::new(&format(b"YM12", (4, 2), &[8, 4, 4]), (4, 8), None).unwrap();
         let all = together(&layout, &[&[1; 16], &[2; 4], &[3; 4]]);
         assert_eq!((all.len(), &all[15..21]), (24, &[1, 2, 2, 2, 2, 3][..]));
+    }
+
+    #[test]
+    fn planes_in_order_are_passed_where_they_are() {
+        let lengths = |format: &DriverFormat| {
+            let layout = PictureLayout::new(format, (4, 4), None).unwrap();
+            let mut memory: [&[u8]; MAX_PLANES] = Default::default();
+            (memory[0], memory[1]) = (&[1; 16], &[2; 12]);
+            let mut passed = Vec::new();
+            layout.pass(&memory, &mut Vec::new(), |memory| {
+                passed = match memory {
+                    PictureMemory::Whole(all) => vec![(all.len(), 0)],
+                    PictureMemory::Planes(planes) => {
+                        planes.iter().map(|p| (p.data.len(), p.stride)).collect()
+                    }
+                }
+            });
+            passed
+        };
+        assert_eq!(lengths(&format(b"NM12", (4, 4), &[4, 6])), [(16, 4), (12, 6)]);
+        assert_eq!(lengths(&format(b"NV12", (4, 4), &[4])), [(16, 0)]);
     }
 
     #[test]
