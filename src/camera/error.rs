@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::source::RemoteError;
+use super::v4l2::InputError;
 use crate::frame::{PixelFormat, Resolution};
 use crate::status::CameraState;
 
@@ -52,6 +53,12 @@ pub(super) enum SourceError {
     )]
     RawSensor { path: String, fourcc: String },
 
+    #[error(
+        "{path}: gives compressed video only ({codec}), which is not made of whole pictures; let ffmpeg decode it: \
+         source = \"exec:ffmpeg -v error -nostdin -f v4l2 -input_format {codec} -i {path} -c:v mjpeg -q:v 5 -f mjpeg -\""
+    )]
+    VideoOnly { path: String, codec: &'static str },
+
     #[error("{path}: offers no supported format, only {offered}; pick another device")]
     NoFormat { path: String, offered: String },
 
@@ -69,6 +76,12 @@ pub(super) enum SourceError {
 
     #[error("{path}: not enough USB bandwidth; choose mjpeg, a smaller size or rate, or another USB port")]
     Bandwidth { path: String },
+
+    #[error(transparent)]
+    Input(#[from] InputError),
+
+    #[error("{path}: its input receives another signal; the picture comes back by itself")]
+    SignalChanged { path: String },
 
     #[error("exec: `{command}` {what}{said}; run it by hand to see why")]
     Exec { command: String, what: String, said: String },
@@ -114,14 +127,21 @@ impl SourceError {
         match self {
             Self::NotACamera { .. }
             | Self::RawSensor { .. }
+            | Self::VideoOnly { .. }
             | Self::NoFormat { .. }
             | Self::WrongFormat { .. }
             | Self::WrongSize { .. }
             | Self::Pipeline { .. }
             | Self::Bandwidth { .. } => CameraState::Unsupported,
             Self::Remote(error) => error.state(),
+            Self::Input(error) => error.state(),
             _ => CameraState::Lost,
         }
+    }
+
+    /// Whether the source can be opened again at once: it was not lost, but changed.
+    pub(super) fn is_change(&self) -> bool {
+        matches!(self, Self::SignalChanged { .. })
     }
 
     /// The delay before retry number `attempt`, from 1.
@@ -131,10 +151,13 @@ impl SourceError {
     pub(super) fn retry_after(&self, attempt: u32) -> Duration {
         const FIRST: Duration = Duration::from_millis(100);
         const LAST: Duration = Duration::from_secs(2);
+        /// A look asks a bridge over its slow bus. A source that is switched on takes seconds itself.
+        const NEXT_LOOK_FOR_SIGNAL: Duration = Duration::from_millis(250);
         let growing = FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LAST);
         match self {
             Self::Remote(error) => error.retry_after().unwrap_or(growing),
             Self::Absent { .. } | Self::NoCamera { .. } | Self::Gone { .. } => FIRST,
+            Self::Input(error) if error.waits_for_signal() => NEXT_LOOK_FOR_SIGNAL,
             _ => growing,
         }
     }

@@ -13,10 +13,11 @@
 //! | `source/` | one file per kind of source, and what only sources use. A new kind of source goes here |
 //! | `v4l2/` | V4L2 devices: ioctls, finding and listing them, negotiating a mode, controls, streaming |
 //! | `settings`, `error`, `source_spec`, `frame_timing` | what the folders above share |
-//! | `control`, `shell_command`, `wake` | the same, without imports within the room |
+//! | `control`, `edid`, `shell_command`, `wake` | the same, without imports within the room |
 
 mod capture;
 mod control;
+mod edid;
 mod error;
 mod frame_timing;
 mod handle;
@@ -29,8 +30,9 @@ mod wake;
 
 pub use capture::{CaptureEnd, CaptureThread, Still, StillError, StillResult};
 pub use control::{Control, ControlError, ControlValue};
+pub use edid::{EdidChoice, EdidMode};
 pub use handle::{Camera, start};
-pub use settings::{CameraSettings, DEFAULT_RESOLUTION};
+pub use settings::{CameraSettings, DEFAULT_RESOLUTION, InputChoice, InputSettings};
 pub use shell_command::{ShellCommand, without_passwords};
 pub use source::{CertificateFingerprint, RemoteSettings, RemoteUrl, Scheme, SourceSecret};
 pub use source_spec::SourceSpec;

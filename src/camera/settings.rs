@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::control::ControlValue;
+use super::edid::EdidChoice;
 use super::source::RemoteSettings;
 use super::source_spec::SourceSpec;
 use crate::frame::{PixelFormat, Resolution};
@@ -32,10 +34,41 @@ pub struct CameraSettings {
     pub linger: Duration,
     /// Frames that are dropped after opening, while the camera adjusts its exposure.
     pub skip_first: u32,
+    /// The input of a device with several, and what it is set to.
+    pub inputs: InputSettings,
     /// Values that the controls are set to whenever the camera is opened.
     pub controls: BTreeMap<String, ControlValue>,
     /// Where control values that viewers set are stored over a restart; `None` if they are not.
     pub controls_file: Option<PathBuf>,
+}
+
+/// Which input of a device is used, and what it is set to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputSettings {
+    /// `None` for the one that is chosen already.
+    pub input: Option<InputChoice>,
+    /// The standard of analog video; `None` for the one that is detected, or set already.
+    pub standard: Option<String>,
+    /// What an HDMI input tells what is connected; `None` to leave it.
+    pub edid: Option<EdidChoice>,
+}
+
+/// An input of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputChoice {
+    /// By its number, from 0.
+    Number(u32),
+    /// By the name that the driver gives it.
+    Name(String),
+}
+
+impl fmt::Display for InputChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => write!(f, "\"{name}\""),
+        }
+    }
 }
 
 /// The picture size when none is configured.

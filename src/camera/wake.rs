@@ -43,6 +43,8 @@ pub(super) enum WaitResult {
         index: usize,
         /// The descriptor reported an error or a hang-up.
         failed: bool,
+        /// The descriptor reported an exceptional condition (POLLPRI): a V4L2 device has an event.
+        has_event: bool,
     },
     /// The time is over.
     TimedOut,
@@ -101,7 +103,7 @@ impl Waker {
         let event = || PollFd::new(self.event.as_fd(), PollFlags::POLLIN);
         let mut polled = [event(), event(), event()];
         for (entry, fd) in polled[1..].iter_mut().zip(fds) {
-            *entry = PollFd::new(*fd, PollFlags::POLLIN);
+            *entry = PollFd::new(*fd, PollFlags::POLLIN | PollFlags::POLLPRI);
         }
         let polled = &mut polled[..=fds.len()];
         loop {
@@ -131,7 +133,7 @@ impl Waker {
             .find(|(_, events)| !events.is_empty())
             .expect("ppoll counted a descriptor, and it is not that of the waker");
         let failed = events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL);
-        WaitResult::Ready { index, failed }
+        WaitResult::Ready { index, failed, has_event: events.contains(PollFlags::POLLPRI) }
     }
 
     /// Waits for at most [`FALLBACK`] without descriptors. Then each descriptor in turn is reported as readable.
@@ -148,7 +150,7 @@ impl Waker {
             return Some(WaitResult::Woken);
         }
         let index = self.fallbacks.fetch_add(1, Relaxed).checked_rem(fds)?;
-        Some(WaitResult::Ready { index, failed: false })
+        Some(WaitResult::Ready { index, failed: false, has_event: true })
     }
 
     /// Ready when the thread was woken, for a thread that runs futures. Takes all calls of [`Waker::wake`] before it.
@@ -194,9 +196,12 @@ mod tests {
         writer.write_all(b"x").unwrap();
         let soon = Some(Timestamp::now().after(Duration::from_secs(60)));
         let result = waker.wait(&[quiet.as_fd(), readable.as_fd()], soon);
-        assert_eq!(result, WaitResult::Ready { index: 1, failed: false });
+        assert_eq!(result, WaitResult::Ready { index: 1, failed: false, has_event: false });
         drop(writer);
-        assert_eq!(waker.wait(&[readable.as_fd()], soon), WaitResult::Ready { index: 0, failed: true });
+        assert_eq!(
+            waker.wait(&[readable.as_fd()], soon),
+            WaitResult::Ready { index: 0, failed: true, has_event: false }
+        );
     }
 
     #[test]
@@ -216,7 +221,7 @@ mod tests {
         assert_eq!(waker.wait_without_ppoll(0, Some(Duration::ZERO)), Some(WaitResult::TimedOut));
         assert_eq!(waker.wait_without_ppoll(0, hour), None, "ppoll is tried again");
         let next = || match waker.wait_without_ppoll(2, hour) {
-            Some(WaitResult::Ready { index, failed: false }) => index,
+            Some(WaitResult::Ready { index, failed: false, .. }) => index,
             other => panic!("{other:?}"),
         };
         assert_eq!([next(), next()].iter().sum::<usize>(), 1, "each descriptor in turn");

@@ -9,7 +9,10 @@ use super::flags::Flags;
 use super::key::Field;
 use super::keys::CameraSection;
 use super::resolver::{Resolver, Unchecked};
-use crate::camera::{self, ControlValue, RemoteSettings, Scheme, SourceSecret, SourceSpec};
+use crate::camera::{
+    self, ControlValue, EdidChoice, InputChoice, InputSettings, RemoteSettings, Scheme, SourceSecret,
+    SourceSpec,
+};
 use crate::document::Spanned;
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
@@ -43,6 +46,7 @@ pub(super) fn resolve(
     let resolution = resolution(resolver, flags, section.width, section.height)?;
     let fps = resolver.value(section.fps, flags.fps).float()? as f32;
     let format = resolver.value(section.format, flags.format.clone()).check(|name| pixel_format(name))?;
+    let inputs = inputs(resolver, section.input, section.standard, section.edid)?;
     let quality = resolver.value(section.quality, flags.quality).number()?;
     let subsampling = resolver.value(section.subsampling, None).choice(|text| match text {
         "4:2:2" => Ok(Subsampling::Cs422),
@@ -67,6 +71,7 @@ pub(super) fn resolve(
         jpeg: jpeg::JpegSettings { quality, subsampling, validate, rotation },
         linger,
         skip_first,
+        inputs,
         controls,
         controls_file,
     })
@@ -143,6 +148,19 @@ fn pixel_format(name: &str) -> Result<Option<PixelFormat>, String> {
     PixelFormat::from_name(name).map(Some).ok_or_else(|| {
         format!("must be auto or one of {}, or the code that V4L2 has for it, like MJPG", known())
     })
+}
+
+/// Any input and standard is right: which there are is known when the camera is opened.
+fn inputs(
+    resolver: &mut Resolver<'_>,
+    input: Field<InputChoice>,
+    standard: Field<String>,
+    edid: Field<String>,
+) -> Result<InputSettings, ConfigError> {
+    let input = resolver.given(input).map(Unchecked::accept);
+    let standard = resolver.given(standard).map(Unchecked::accept);
+    let edid = resolver.given(edid).map(|edid| edid.check(|text| text.parse::<EdidChoice>())).transpose()?;
+    Ok(InputSettings { input, standard, edid })
 }
 
 /// Any name is right: which controls there are is known when the camera is opened.

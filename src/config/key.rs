@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::camera::ControlValue;
+use crate::camera::{ControlValue, InputChoice};
 use crate::document::{self, DocumentError, FromToml, OneOrMore, Spanned, TableReader};
 
 /// A section of the configuration file.
@@ -131,6 +131,7 @@ key_types! {
     PathBuf => "path",
     Vec<String> => "list of texts",
     OneOrMore => "text, or list of texts",
+    InputChoice => "whole number, or text",
     BTreeMap<String, Spanned<ControlValue>> => "table",
 }
 

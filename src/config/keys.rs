@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::key::{Accepts, DefaultValue, Field, Key, KeyType, Section, section};
-use crate::camera::ControlValue;
+use crate::camera::{ControlValue, InputChoice};
 use crate::document::{
     DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml, toml_table,
 };
@@ -89,6 +89,29 @@ impl FromToml for ControlValue {
                 &span,
                 "true or false, a whole number, or text in quotes",
             )),
+        }
+    }
+}
+
+impl FromToml for InputChoice {
+    fn from_toml(value: DeValue<'_>, span: Range<usize>) -> Result<Self, DocumentError> {
+        let expected = "a number from 0, or a name in quotes";
+        match value {
+            DeValue::String(name) => Ok(Self::Name(name.into_owned())),
+            DeValue::Integer(_) => {
+                let number = u32::try_from(i64::from_toml(value, span.clone())?);
+                number.map(Self::Number).map_err(|_| DocumentError::new(&span, format!("must be {expected}")))
+            }
+            other => Err(DocumentError::unexpected(&other, &span, expected)),
+        }
+    }
+}
+
+impl ToToml for InputChoice {
+    fn to_toml(&self) -> String {
+        match self {
+            Self::Number(number) => i64::from(*number).to_toml(),
+            Self::Name(name) => name.to_toml(),
         }
     }
 }
@@ -276,6 +299,23 @@ section! {
         format: String {
             default: Value("\"auto\""), flag: "--format",
             help: "Pixel format to ask for: auto, mjpeg, yuyv, or a V4L2 code such as NV12",
+        }
+        input: InputChoice {
+            default: Rule("the one that is chosen in the device"),
+            help: "Input of a device that has several, by number or name",
+            example: "0",
+        }
+        standard: String {
+            default: Rule("the one that is detected, or set in the device"),
+            accepts: Form("PAL, NTSC, SECAM or a name that the device has"),
+            help: "Standard of analog video",
+            example: "\"PAL\"",
+        }
+        edid: String {
+            default: Rule("the one that the device has"),
+            accepts: Form("720p50, 720p60, 1080p24, 1080p25, 1080p30, 1080p50, 1080p60 or the path of a file, from /"),
+            help: "EDID of an HDMI input: the picture that it asks of what is connected",
+            example: "\"1080p30\"",
         }
         quality: i64 {
             default: Value("80"), accepts: Between(1.0, 100.0), flag: "--quality",

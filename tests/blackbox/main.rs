@@ -32,3 +32,4 @@ mod stills;
 mod tls;
 mod v4l2;
 mod v4l2_drivers;
+mod v4l2_inputs;

@@ -59,13 +59,15 @@ const ROOMS: [(&str, &[&str]); 2] = [
 ];
 
 /// The files that may hold unsafe code.
-const UNSAFE: [&str; 9] = [
+const UNSAFE: [&str; 11] = [
     "camera/source/process.rs",
     "camera/v4l2/buffer_ioctls.rs",
     "camera/v4l2/controls.rs",
     "camera/v4l2/device_owner.rs",
     "camera/v4l2/format_ioctls.rs",
+    "camera/v4l2/input_ioctls.rs",
     "camera/v4l2/ioctl.rs",
+    "camera/v4l2/timing_ioctls.rs",
     "jpeg/yuv.rs",
     "web/server/socket_activation.rs",
     "web/server/tcp_info.rs",

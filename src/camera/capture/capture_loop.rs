@@ -81,6 +81,11 @@ impl CaptureLoop {
                     StreamingEnd::Stopped | StreamingEnd::Unwatched => break,
                     StreamingEnd::StillRequested => {}
                     StreamingEnd::Stalled(why) => self.fault(CameraState::Stalled, why, Duration::ZERO),
+                    // Once: a change before the next frame is a fault, and waits.
+                    StreamingEnd::Failed(error) if error.is_change() && self.failures == 0 => {
+                        info!("camera {}: {error}", self.settings.name);
+                        self.failures = 1;
+                    }
                     StreamingEnd::Failed(error) => {
                         let retry = error.retry_after(self.failures + 1);
                         self.fault(error.state(), error.to_string(), retry);

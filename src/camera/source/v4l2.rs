@@ -12,12 +12,13 @@ use nix::errno::Errno;
 use super::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
 use crate::camera::error::SourceError;
 use crate::camera::frame_timing::{FrameTime, FrameTiming};
-use crate::camera::settings::{CameraSettings, max_jpeg_bytes};
+use crate::camera::settings::{CameraSettings, InputSettings, max_jpeg_bytes};
 use crate::camera::v4l2::{
-    CaptureNode, ControlStore, LocatedDevice, PictureMemory, RunningCapture, StreamFormat, WantedMode,
+    CaptureMode, CaptureNode, ControlStore, DeviceFormats, LocatedDevice, PictureMemory, RunningCapture,
+    StreamFormat, WantedMode,
 };
 use crate::camera::wake::{WaitResult, Waker};
-use crate::frame::{PixelFormat, Timestamp};
+use crate::frame::{PixelFormat, Resolution, Timestamp};
 use crate::jpeg::{Picture, PlanarPicture, RawPicture};
 use crate::status::SourceInfo;
 
@@ -26,6 +27,7 @@ const HEADER_BYTES: usize = 4096;
 
 pub(super) struct V4l2Source {
     wanted: WantedMode,
+    inputs: InputSettings,
     controls: Arc<ControlStore>,
     stream: Option<V4l2Stream>,
 }
@@ -51,7 +53,8 @@ enum OpenSize {
 impl V4l2Source {
     pub(super) fn new(controls: Arc<ControlStore>, settings: &CameraSettings) -> Self {
         let CameraSettings { format, resolution, fps, .. } = *settings;
-        Self { wanted: WantedMode { format, resolution, fps }, controls, stream: None }
+        let inputs = settings.inputs.clone();
+        Self { wanted: WantedMode { format, resolution, fps }, inputs, controls, stream: None }
     }
 
     /// Finds the device, opens it and starts streaming. `None` if the largest size is the wanted one.
@@ -61,11 +64,12 @@ impl V4l2Source {
             info!("auto: {reason}");
         }
         let name = path.display().to_string();
-        let node = CaptureNode::open(&path)?;
+        let node = CaptureNode::open(&path, &self.inputs)?;
         let capability = node.capability.clone();
         let formats = node.formats(self.wanted.fps);
-        let usual = formats.choose(&name, &self.wanted)?;
-        let larger = formats.larger_mode(&self.wanted, &usual);
+        let usual = self.usual_mode(&name, &formats, node.input.size)?;
+        // A signal has one size.
+        let larger = if node.input.size.is_some() { None } else { formats.larger_mode(&self.wanted, &usual) };
         let mode = match (size, larger) {
             (OpenSize::Wanted, _) => usual,
             (OpenSize::Largest, Some(larger)) => larger,
@@ -94,6 +98,22 @@ impl V4l2Source {
         self.stream =
             Some(V4l2Stream { capture, path: name, is_usb, pixel_format: mode.format, format, timing });
         Ok(Some(OpenedSource { info, max_jpeg_bytes, has_larger: larger.is_some() }))
+    }
+
+    /// The mode to open. Without a configured size it is that of the signal, if there is one and the device offers it.
+    fn usual_mode(
+        &self,
+        name: &str,
+        formats: &DeviceFormats,
+        signal: Option<Resolution>,
+    ) -> Result<CaptureMode, SourceError> {
+        let resolution = self.wanted.resolution.or(signal);
+        match formats.choose(name, &WantedMode { resolution, ..self.wanted }) {
+            Err(SourceError::WrongSize { .. }) if self.wanted.resolution.is_none() => {
+                formats.choose(name, &self.wanted)
+            }
+            chosen => chosen,
+        }
     }
 }
 
@@ -154,10 +174,14 @@ impl V4l2Stream {
     ) -> Result<(), SourceError> {
         let Self { capture, path, pixel_format, format, timing, .. } = self;
         loop {
-            let WaitResult::Ready { failed, .. } = waker.wait(&[capture.device().fd()], Some(deadline))
+            let WaitResult::Ready { failed, has_event, .. } =
+                waker.wait(&[capture.device().fd()], Some(deadline))
             else {
                 return Ok(());
             };
+            if has_event && capture.take_source_change() {
+                return Err(SourceError::SignalChanged { path: path.clone() });
+            }
             let dequeued = capture.dequeue(|memory, timestamp_us, info| {
                 let stamp = Timestamp(timestamp_us);
                 let FrameTime { at, missed, implausible } = timing.judge(

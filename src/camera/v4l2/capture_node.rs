@@ -14,6 +14,8 @@ use super::buffer_ioctls::BufferInfo;
 use super::capture_device::CaptureDevice;
 use super::format_ioctls::FrameInterval;
 use super::formats::DeviceFormats;
+use super::input_error::InputError;
+use super::inputs::{ChosenInput, SignalKind, choose_input};
 use super::ioctl::{BufferType, Capability, Device};
 use super::mmap_capture::MmapCapture;
 use super::negotiate::CaptureMode;
@@ -21,6 +23,7 @@ use super::nodes::{open_node, require_capture_node};
 use super::planes::{PictureLayout, PictureMemory};
 use super::set_mode::{DriverMode, set_mode};
 use crate::camera::error::SourceError;
+use crate::camera::settings::InputSettings;
 use crate::frame::Resolution;
 use crate::status::CaptureMethod;
 
@@ -29,6 +32,7 @@ pub(in crate::camera) struct CaptureNode {
     node: File,
     path: PathBuf,
     pub(in crate::camera) capability: Capability,
+    pub(in crate::camera) input: ChosenInput,
 }
 
 /// The format that was negotiated with the driver.
@@ -44,14 +48,15 @@ pub(in crate::camera) struct StreamFormat {
 }
 
 impl CaptureNode {
-    /// Opens the node at `path`.
-    pub(in crate::camera) fn open(path: &Path) -> Result<Self, SourceError> {
+    /// Opens the node at `path` and chooses its input.
+    pub(in crate::camera) fn open(path: &Path, inputs: &InputSettings) -> Result<Self, SourceError> {
         let failed =
             |call| move |error: io::Error| SourceError::of_call(&path.display().to_string(), call, error);
         let node = open_node(path).map_err(failed("open"))?;
         let capability = Device::new(node.as_fd()).capability().map_err(failed("VIDIOC_QUERYCAP"))?;
         require_capture_node(path, &capability)?;
-        Ok(Self { node, path: path.to_owned(), capability })
+        let input = choose_input(Device::new(node.as_fd()), &path.display().to_string(), inputs)?;
+        Ok(Self { node, path: path.to_owned(), capability, input })
     }
 
     /// The formats that the device offers. Ranges of frame rates are given with the rate that is nearest to `fps`.
@@ -72,7 +77,11 @@ impl CaptureNode {
         let path = self.path.display().to_string();
         let failed = |(call, error)| SourceError::of_call(&path, call, error);
         let buffers = self.capability.buffer_type();
-        let set = set_mode(self.device(), buffers, formats, mode).map_err(failed)?;
+        let signal = self.input.signal;
+        let set = set_mode(self.device(), buffers, formats, mode, signal).map_err(failed)?;
+        if set.has_alternate_fields {
+            return Err(InputError::AlternateFields { path }.into());
+        }
         let (width, height) = (set.format.width, set.format.height);
         let resolution = width.try_into().ok().zip(height.try_into().ok());
         let resolution = resolution.map(|(width, height)| Resolution::new(width, height));
@@ -86,11 +95,11 @@ impl CaptureNode {
         let stride = first_plane.max(row);
         let format = StreamFormat {
             resolution,
-            fps: set.interval.and_then(|interval| interval.fps()),
+            fps: self.input.fps.or(set.interval.and_then(|interval| interval.fps())),
             stride,
             buffer_bytes: set.format.planes.iter().map(|plane| plane.size_image as usize).sum(),
         };
-        let by_rscam = serves_rscam(buffers, &set);
+        let by_rscam = signal == SignalKind::Camera && serves_rscam(buffers, &set);
         let mut node = Some(self.node);
         if let (true, Some(interval)) = (by_rscam, set.interval) {
             node = None;
@@ -105,7 +114,7 @@ impl CaptureNode {
             Some(node) => node,
             None => {
                 let node = open_node(&self.path).map_err(|error| failed(("open", error)))?;
-                set_mode(Device::new(node.as_fd()), buffers, formats, mode).map_err(failed)?;
+                set_mode(Device::new(node.as_fd()), buffers, formats, mode, signal).map_err(failed)?;
                 node
             }
         };
@@ -150,6 +159,11 @@ impl RunningCapture {
             Self::Rscam(capture) => capture.device(),
             Self::Mmap(capture) => capture.device(),
         }
+    }
+
+    /// Takes the events that wait. Whether one of them tells that the input receives another signal.
+    pub(in crate::camera) fn take_source_change(&self) -> bool {
+        self.device().take_source_change()
     }
 
     /// Dequeues a filled buffer and passes it to `sink`: the picture, the timestamp in microseconds, and what the driver says

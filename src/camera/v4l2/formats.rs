@@ -42,7 +42,10 @@ impl DeviceFormats {
         if self.supported.is_empty() {
             return Err(match self.fourccs.iter().find(|code| is_raw_sensor(**code)) {
                 Some(code) => SourceError::RawSensor { path, fourcc: text(*code) },
-                None => SourceError::NoFormat { path, offered: self.names() },
+                None => match self.fourccs.iter().find_map(|code| video_codec(*code)) {
+                    Some(codec) => SourceError::VideoOnly { path, codec },
+                    None => SourceError::NoFormat { path, offered: self.names() },
+                },
             });
         }
         choose_mode(&self.supported, wanted).map_err(|error| match error {
@@ -116,6 +119,19 @@ fn rates(device: Device<'_>, fourcc: [u8; 4], size: FrameSize, fps: f32) -> Vec<
 
 fn text(fourcc: [u8; 4]) -> String {
     String::from_utf8_lossy(&fourcc).trim().to_owned()
+}
+
+/// The name that ffmpeg has for compressed video of this format. Codes: kernel documentation, "Compressed Formats".
+fn video_codec(fourcc: [u8; 4]) -> Option<&'static str> {
+    match &fourcc {
+        b"H264" | b"AVC1" => Some("h264"),
+        b"HEVC" | b"H265" => Some("hevc"),
+        b"VP80" => Some("vp8"),
+        b"VP90" => Some("vp9"),
+        b"MPG2" => Some("mpeg2video"),
+        b"MPG4" => Some("mpeg4"),
+        _ => None,
+    }
 }
 
 /// Whether a format is unprocessed sensor data: a Bayer pattern of any depth and packing. Codes: kernel documentation, "Raw

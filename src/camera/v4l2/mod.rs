@@ -1,7 +1,7 @@
 //! V4L2 devices: everything that calls a video driver.
 //!
 //! From the top down: `control_store`, `listing` | `locate` | `capture_node` | `capture_device`, `mmap_capture` |
-//! `set_mode` | `formats`, `device_owner`, `nodes`, `controls` | `negotiate`, `planes` | the files with ioctls. Without rscam,
+//! `set_mode` | `inputs`, `formats`, `device_owner`, `nodes`, `controls` | `negotiate`, `planes` | the files with ioctls. Without rscam,
 //! `capture_device` and `device_owner` would go.
 
 mod buffer_ioctls;
@@ -12,6 +12,9 @@ mod controls;
 mod device_owner;
 mod format_ioctls;
 mod formats;
+mod input_error;
+mod input_ioctls;
+mod inputs;
 mod ioctl;
 mod listing;
 mod locate;
@@ -20,10 +23,13 @@ mod negotiate;
 mod nodes;
 mod planes;
 mod set_mode;
+mod timing_ioctls;
 
 pub(super) use capture_node::{CaptureNode, RunningCapture, StreamFormat};
 pub(super) use control_store::ControlStore;
+pub(super) use formats::DeviceFormats;
+pub(super) use input_error::InputError;
 pub use listing::{DeviceListing, list};
 pub(super) use locate::LocatedDevice;
-pub(super) use negotiate::WantedMode;
+pub(super) use negotiate::{CaptureMode, WantedMode};
 pub(super) use planes::PictureMemory;

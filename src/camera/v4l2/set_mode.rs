@@ -6,6 +6,7 @@ use std::io;
 
 use super::format_ioctls::{DriverFormat, FrameInterval, ListedInterval};
 use super::formats::DeviceFormats;
+use super::inputs::SignalKind;
 use super::ioctl::{BufferType, Device};
 use super::mmap_capture::FailedCall;
 use super::negotiate::CaptureMode;
@@ -31,6 +32,8 @@ pub(super) struct DriverMode {
     pub(super) sets_interval: bool,
     /// `None` if the lines of a picture are in order.
     pub(super) fields: Option<FieldOrder>,
+    /// Each buffer has one field, in turn.
+    pub(super) has_alternate_fields: bool,
 }
 
 /// Sets `mode`.
@@ -39,8 +42,10 @@ pub(super) fn set_mode(
     buffers: BufferType,
     formats: &DeviceFormats,
     mode: &CaptureMode,
+    signal: SignalKind,
 ) -> Result<DriverMode, FailedCall> {
-    let format = set_format(device, buffers, formats, mode).map_err(|error| ("VIDIOC_S_FMT", error))?;
+    let format =
+        set_format(device, buffers, formats, mode, signal).map_err(|error| ("VIDIOC_S_FMT", error))?;
     let fields = match format.field {
         field::SEQ_TB => Some(FieldOrder::TopFirst),
         field::SEQ_BT => Some(FieldOrder::BottomFirst),
@@ -50,7 +55,8 @@ pub(super) fn set_mode(
     let set = device.set_interval(buffers, wanted);
     let sets_interval = set.as_ref().is_ok_and(|interval| interval.fps().is_some());
     let interval = set.or_else(|_| device.interval(buffers)).ok().filter(|interval| interval.fps().is_some());
-    Ok(DriverMode { format, interval, sets_interval, fields })
+    let has_alternate_fields = format.field == field::ALTERNATE;
+    Ok(DriverMode { format, interval, sets_interval, fields, has_alternate_fields })
 }
 
 fn set_format(
@@ -58,21 +64,22 @@ fn set_format(
     buffers: BufferType,
     formats: &DeviceFormats,
     mode: &CaptureMode,
+    signal: SignalKind,
 ) -> io::Result<DriverFormat> {
     let CaptureMode { format, resolution, .. } = *mode;
     let fourcc = formats.fourcc(format);
     let size = (u32::from(resolution.width), u32::from(resolution.height));
-    let mut set = device.set_format(buffers, fourcc, size, field::ANY)?;
-    for field in [field::INTERLACED, field::NONE] {
+    let wanted = match signal {
+        SignalKind::Camera => field::ANY,
+        SignalKind::Digital { is_interlaced: false } => field::NONE,
+        SignalKind::Analog | SignalKind::Digital { is_interlaced: true } => field::INTERLACED,
+    };
+    let mut set = device.set_format(buffers, fourcc, size, wanted)?;
+    for other in [field::INTERLACED, field::NONE] {
         // With alternating fields, each buffer has half of a picture.
         if set.field == field::ALTERNATE {
-            set = device.set_format(buffers, fourcc, size, field)?;
+            set = device.set_format(buffers, fourcc, size, other)?;
         }
-    }
-    if set.field == field::ALTERNATE {
-        return Err(io::Error::other(
-            "the driver gives each field of an interlaced picture in a buffer of its own",
-        ));
     }
     if set.fourcc != fourcc {
         let chosen = String::from_utf8_lossy(&set.fourcc).into_owned();

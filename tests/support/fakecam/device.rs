@@ -237,6 +237,8 @@ fn enum_formats(device: &Device, out: &mut vd::FmtDesc) -> Answer {
 }
 
 fn enum_sizes(device: &Device, out: &mut vd::FrmSizeEnum) -> Answer {
+    // The signal has one size.
+    ensure(inputs::forced_size(device).is_none(), libc::ENOTTY)?;
     let mode = nth(device.spec.of(pixel(out.pixel_format)?), out.index)?;
     *out = vd::FrmSizeEnum { index: out.index, pixel_format: out.pixel_format, ..Default::default() };
     let ([w, h], [max_w, max_h], [step_w, step_h]) = (mode.least, mode.largest, mode.step);
@@ -248,6 +250,7 @@ fn enum_sizes(device: &Device, out: &mut vd::FrmSizeEnum) -> Answer {
 }
 
 fn enum_intervals(device: &Device, out: &mut vd::FrmIvalEnum) -> Answer {
+    ensure(inputs::forced_size(device).is_none(), libc::ENOTTY)?;
     let size = [out.width, out.height];
     let mut modes = device.spec.of(pixel(out.pixel_format)?);
     let mode = modes.find(|mode| mode.fit(size) == size).ok_or(libc::EINVAL)?;

@@ -24,11 +24,42 @@ struct Rig {
     _scratch: Scratch,
 }
 
+/// What the camera is that hangs.
+#[derive(Clone, Copy, PartialEq)]
+enum HungCamera {
+    /// rscam serves it.
+    Webcam,
+    /// A multi-planar device with an HDMI input, which the capture of the service serves.
+    Grabber,
+}
+
+/// Calls that a grabber is asked, other than those for controls.
+const GRABBER_CALLS: [u32; 13] = [
+    hang::OPEN,
+    hang::QUERYCAP,
+    hang::ENUMINPUT,
+    hang::QUERY_DV_TIMINGS,
+    hang::ENUM_FMT,
+    hang::S_FMT,
+    hang::S_PARM,
+    hang::REQBUFS,
+    hang::QUERYBUF,
+    hang::QBUF,
+    hang::STREAMON,
+    hang::DQBUF,
+    hang::STREAMOFF,
+];
+
 impl Rig {
-    fn new() -> Self {
+    fn new(hung_camera: HungCamera) -> Self {
         let scratch = Scratch::new();
         let ([hung, _], cameras) = Camera::pair(&scratch.path("")).unwrap();
-        let cameras = cameras.map(|camera| camera.with("formats", "MJPG:320x240@30"));
+        let [first, second] = cameras.map(|camera| camera.with("formats", "MJPG:320x240@30"));
+        let first = match hung_camera {
+            HungCamera::Webcam => first,
+            HungCamera::Grabber => first.with("kind", "multiplanar").with("inputs", "HDMI:hdmi"),
+        };
+        let cameras = [first, second];
         let mut jpeg = Vec::new();
         let encoder = jpeg_encoder::Encoder::new(&mut jpeg, 90);
         encoder.encode(&[99; 64 * 48], 64, 48, jpeg_encoder::ColorType::Luma).unwrap();
@@ -124,10 +155,11 @@ impl Rig {
 fn a_camera_that_hangs_in_any_call_stops_no_other() {
     let _turn = turn(Group::Faults);
     // `auto` would take the camera that is going to hang.
-    let usual = Rig::new();
+    let usual = Rig::new(HungCamera::Webcam);
     let usual = NEIGHBOURS.map(|name| usual.ask(name, "nothing hangs"));
-    for call in 1..=hang::S_CTRL {
-        let rig = Rig::new();
+    let calls = (1..=hang::S_CTRL).map(|call| (HungCamera::Webcam, call));
+    for (camera, call) in calls.chain(GRABBER_CALLS.map(|call| (HungCamera::Grabber, call))) {
+        let rig = Rig::new(camera);
         let _asked = rig.hang_in(call);
         for (name, usual) in NEIGHBOURS.iter().zip(&usual) {
             // It is the same camera, whose pictures hang too unless it hangs before it is chosen.
