@@ -55,8 +55,8 @@ struct State {
     /// Frames since STREAMON, and when the previous one was due.
     sequence: u32,
     previous: u64,
-    /// The sequence of the last one that DQBUF returned.
-    returned: Option<u32>,
+    /// The number of the last one that DQBUF returned.
+    returned: Option<u64>,
     /// The input whose changes the program is told, and what it received when the program was told last.
     subscribed: Option<(u32, Answer<[u32; 2]>)>,
     events: u32,
@@ -366,9 +366,8 @@ impl Stream {
         }
         state.queue.describe(index, out)?;
         out.flags |= shot.flags();
-        let missed = state.returned.replace(out.sequence);
-        let missed = missed.map_or(0, |last| out.sequence.wrapping_sub(last).saturating_sub(1));
-        table.add(Counter::Missed, missed.into());
+        let missed = state.returned.replace(shot.number).map_or(0, |last| shot.number - last - 1);
+        table.add(Counter::Missed, missed);
         table.add(Counter::Dequeued, 1);
         shot.faults.iter().for_each(|fault| _ = table.add(*fault, 1));
         Ok(())

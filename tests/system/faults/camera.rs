@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tungstenite::{Error, Message};
 
-use support::fakecam::{Camera, Counter, Knob, Table, hang, now_ns};
+use support::fakecam::{Camera, Counter, Knob, Table, hang, now_ns, stamp};
 use support::http::get;
 use support::picture::decode;
 use support::prometheus::Exposition;
@@ -54,6 +54,11 @@ const KNOBS: [Knob; Knob::HangWhere as usize + 1] = [
     Knob::StreamonErrno,
     Knob::FpsMilli,
     Knob::JitterUs,
+    Knob::Stamp,
+    Knob::Sequence,
+    Knob::UsedExcess,
+    Knob::Signal,
+    Knob::SignalSize,
     Knob::HangMs,
     Knob::HangWhere,
 ];
@@ -302,8 +307,16 @@ impl Stage<'_> {
                 let call = self.random.of(&[&opening[..], &[hang::STREAMON, hang::STREAMOFF]].concat());
                 self.hangs(call);
             }
+            Knob::Stamp => {
+                let claim = self.random.of(&[stamp::ZERO, stamp::FUTURE, stamp::BACKWARDS]);
+                self.endures(knob, claim);
+            }
             // Of the other kind of camera.
             Knob::CorruptEvery | Knob::TruncateEvery | Knob::ShortEvery => {}
+            // Of a camera with another input.
+            Knob::Signal | Knob::SignalSize => {}
+            // What is dropped or corrupt cannot be compared then.
+            Knob::Sequence | Knob::UsedExcess => {}
         }
     }
 
