@@ -107,8 +107,8 @@ impl EdidMode {
         base.extend(HEADER);
         // Manufacturer "LNX", as the EDIDs in the kernel have; product and serial number; year 2026.
         base.extend([0x31, 0xd8, 0x01, 0x00, 0, 0, 0, 0, 0, 36]);
-        // EDID 1.3; digital; no size; gamma 2.2; RGB, and the first detailed timing is preferred.
-        base.extend([1, 3, 0x80, 0, 0, 0x78, 0x0a]);
+        // EDID 1.3; digital; no size; gamma 2.2; RGB, sRGB, and the first detailed timing is preferred.
+        base.extend([1, 3, 0x80, 0, 0, 0x78, 0x0e]);
         // The primaries of sRGB.
         base.extend([0xee, 0x91, 0xa3, 0x54, 0x4c, 0x99, 0x26, 0x0f, 0x50, 0x54]);
         // 640x480 at 60 Hz, and no other standard timing.
@@ -125,12 +125,14 @@ impl EdidMode {
         base.extend([0; 14]);
         base.push(1);
         seal(&mut base);
-        // Revision 3; the data blocks end at 13; one native timing.
-        let mut extension = vec![0x02, 0x03, 13, 0x01];
-        // Video: this mode is native; 640x480.
-        extension.extend([0x42, 0x80 | self.vic, 1]);
+        // Revision 3; the data blocks end at 16; computers show no overscan; one native timing.
+        let mut extension = vec![0x02, 0x03, 16, 0x81];
+        // Video: this mode, and 640x480.
+        extension.extend([0x42, self.vic, 1]);
         // HDMI, at the first input.
         extension.extend([0x65, 0x03, 0x0c, 0x00, 0x10, 0x00]);
+        // Capabilities: the source chooses the range of RGB; nothing is overscanned.
+        extension.extend([0xe2, 0x00, 0x4a]);
         extension.resize(BLOCK - 1, 0);
         seal(&mut extension);
         base.append(&mut extension);
@@ -193,6 +195,20 @@ mod tests {
             let rate: u64 = mode.name.split('p').nth(1).unwrap().parse().unwrap();
             assert_eq!(u64::from(mode.pixel_clock) * 10_000, pixels * rate, "{}", mode.name);
             assert_eq!(mode.name.parse(), Ok(EdidChoice::Mode(mode)));
+        }
+    }
+
+    #[test]
+    fn another_decoder_finds_them_conformant() {
+        let folder = std::env::temp_dir();
+        for mode in MODES {
+            let file = folder.join(format!("porthole-{}-{}.edid", std::process::id(), mode.name));
+            std::fs::write(&file, mode.edid()).unwrap();
+            let decoded = std::process::Command::new("edid-decode").arg("--check").arg(&file).output();
+            std::fs::remove_file(&file).unwrap();
+            let Ok(decoded) = decoded else { return println!("there is no edid-decode") };
+            let text = String::from_utf8_lossy(&decoded.stdout);
+            assert!(text.contains("EDID conformity: PASS"), "{}: {text}", mode.name);
         }
     }
 

@@ -175,6 +175,21 @@ fn an_input_is_chosen_by_number_or_name() {
 }
 
 #[test]
+fn inputs_and_standards_are_listed() {
+    let grabber = grabber("S-Video:analog,HDMI_1:hdmi,Camera_1:camera");
+    let environment = support::fakecam::environment(std::slice::from_ref(&grabber.camera));
+    let (_, out, _) = support::finish(support::porthole().arg("cameras").envs(environment));
+    for line in [
+        "  input 0 = S-Video, analog video",
+        "  input 1 = HDMI 1, digital video",
+        "  input 2 = Camera 1",
+        "  standards of the chosen input: NTSC, PAL",
+    ] {
+        assert!(out.lines().any(|shown| shown == line), "no line {line:?} in\n{out}");
+    }
+}
+
+#[test]
 fn a_camera_with_compressed_video_alone_is_told_apart() {
     let scratch = Scratch::new();
     let table = Table::create(scratch.path("camera.table")).unwrap();

@@ -32,6 +32,32 @@ pub fn try_decode(jpeg: &[u8]) -> Result<Luma, String> {
     Ok(Luma { width, height, pixels })
 }
 
+/// A decoded picture in colour.
+pub struct Rgb {
+    width: usize,
+    pixels: Vec<u8>,
+}
+
+impl Rgb {
+    /// Decodes a JPEG.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[track_caller]
+    pub fn of(jpeg: &[u8]) -> Self {
+        let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::RGB);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options);
+        let pixels = decoder.decode().expect("a JPEG");
+        Self { width: decoder.dimensions().expect("a size").0, pixels }
+    }
+
+    /// Red, green and blue of a pixel.
+    pub fn at(&self, x: usize, y: usize) -> [u8; 3] {
+        let at = 3 * (y * self.width + x);
+        [self.pixels[at], self.pixels[at + 1], self.pixels[at + 2]]
+    }
+}
+
 /// What the fake cameras write into a comment of each JPEG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {

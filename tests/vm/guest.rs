@@ -86,6 +86,9 @@ impl Guest {
              rm -f /run/*porthole.*
              echo none >/sys/class/leds/ACT/trigger
              uvc-camera tell /run/isochronous reset && uvc-camera tell /run/bulk reset || exit 1
+             if [ -e /run/vivid-changed ]; then
+                 rmmod vivid && insmod /modules/vivid.ko n_devs=1 node_types=0x1 && rm /run/vivid-changed || exit 1
+             fi
              cd /sys/bus/platform/drivers/vivid; [ -e vivid.0 ] || echo vivid.0 >bind",
         );
         until("vivid has a node and no other camera has", || {
@@ -150,6 +153,15 @@ impl Guest {
             (code == 0 && pid != before).then_some(pid)
         });
         pid.trim().parse().unwrap()
+    }
+
+    /// Loads vivid with these parameters instead. [`reset`](Self::reset) loads it as it was. Returns its node.
+    #[track_caller]
+    pub fn load_vivid(&self, parameters: &str) -> String {
+        self.run(&format!(
+            "touch /run/vivid-changed; rmmod vivid && insmod /modules/vivid.ko n_devs=1 node_types=0x1 {parameters}"
+        ));
+        until("vivid has a node", || self.vivid())
     }
 
     /// The node of the camera that vivid invents, which is there or not.

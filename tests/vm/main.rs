@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod guest;
+mod inputs;
 mod leds;
 mod lines;
 mod losing;
@@ -36,6 +37,10 @@ const TESTS: &[Test] = &tests![
     watching::two_cameras_at_once,
     watching::every_frame_of_a_camera_is_accounted_for,
     watching::a_listing_shows_the_cameras_and_their_knobs,
+    inputs::every_input_of_vivid_is_shown,
+    inputs::an_hdmi_signal_is_followed_and_missed,
+    inputs::every_format_of_vivid_shows_its_bars,
+    inputs::every_format_of_a_multi_planar_vivid_shows_its_bars,
     presence::an_unwatched_usb_camera_is_off,
     presence::an_unwatched_vivid_is_off,
     losing::an_unplugged_camera_comes_back_by_itself,

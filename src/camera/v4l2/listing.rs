@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::controls::read_controls;
 use super::formats::{DeviceFormats, is_raw_sensor};
+use super::input_ioctls::DeviceInput;
 use super::ioctl::{Capability, Device, NodeKind};
 use super::negotiate::OfferedFormat;
 use super::nodes::{entries, open_node, video_nodes};
@@ -39,6 +40,10 @@ struct DeviceDetails {
     /// Four-character codes of formats that are not supported.
     unsupported: Vec<[u8; 4]>,
     controls: Vec<Control>,
+    /// Empty if there is one, with nothing to set.
+    inputs: Vec<DeviceInput>,
+    /// Names of the standards of the chosen input.
+    standards: Vec<String>,
 }
 
 /// Lists all video devices.
@@ -73,22 +78,40 @@ fn details(path: &Path) -> std::io::Result<DeviceDetails> {
     let device = Device::new(node.as_fd());
     let capability = device.capability()?;
     if capability.kind() != NodeKind::Capture {
-        return Ok(DeviceDetails { capability, supported: vec![], unsupported: vec![], controls: vec![] });
+        let (inputs, standards) = (vec![], vec![]);
+        return Ok(DeviceDetails {
+            capability,
+            supported: vec![],
+            unsupported: vec![],
+            controls: vec![],
+            inputs,
+            standards,
+        });
     }
     // The rate only selects one of a range of rates, which does not matter here.
     let formats = DeviceFormats::read(device, capability.buffer_type(), 30.0);
     let is_supported = |code: &[u8; 4]| PixelFormat::from_fourcc(*code).is_some();
     let unsupported = formats.fourccs.into_iter().filter(|code| !is_supported(code)).collect();
     let controls = read_controls(device)?;
-    Ok(DeviceDetails { capability, supported: formats.supported, unsupported, controls })
+    let mut inputs = device.inputs();
+    if let [only] = inputs.as_slice()
+        && !only.has_timings
+        && !only.has_standards
+    {
+        inputs.clear();
+    }
+    let standards = device.standards().into_iter().map(|standard| standard.name).collect();
+    let supported = formats.supported;
+    Ok(DeviceDetails { capability, supported, unsupported, controls, inputs, standards })
 }
 
 impl fmt::Display for DeviceListing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DeviceDetails { capability, supported, unsupported, controls } = match &self.details {
-            Ok(details) => details,
-            Err(error) => return writeln!(f, "{}  does not answer: {error}", self.path.display()),
-        };
+        let DeviceDetails { capability, supported, unsupported, controls, inputs, standards } =
+            match &self.details {
+                Ok(details) => details,
+                Err(error) => return writeln!(f, "{}  does not answer: {error}", self.path.display()),
+            };
         let Capability { driver, card, bus, .. } = capability;
         // Each on its line, whatever the device says of itself.
         let [card, driver, bus] = [card, driver, bus].map(|text| escape(text));
@@ -98,6 +121,17 @@ impl fmt::Display for DeviceListing {
         }
         for link in &self.stable_names {
             writeln!(f, "  {}", link.display())?;
+        }
+        for input in inputs {
+            let what = match (input.has_timings, input.has_standards) {
+                (true, _) => ", digital video",
+                (_, true) => ", analog video",
+                _ => "",
+            };
+            writeln!(f, "  input {} = {}{what}", input.index, escape(&input.name))?;
+        }
+        if !standards.is_empty() {
+            writeln!(f, "  standards of the chosen input: {}", escape(&standards.join(", ")))?;
         }
         for offered in supported {
             for size in &offered.sizes {
