@@ -156,7 +156,7 @@ async fn call(
             snapshot::answer(camera, snapshot::still(viewer, requested, server.camera_fault(index)).await)
         }
         Endpoint::State => state::answer(server),
-        Endpoint::Metrics => metrics::answer(server),
+        Endpoint::Metrics => metrics::answer(server).await,
         Endpoint::Health => state::health(&server.status.borrow()),
         Endpoint::Controls => controls::list(camera).await,
         Endpoint::Control(name) => controls::set(camera, name, body).await,

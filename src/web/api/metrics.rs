@@ -6,6 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use tokio::task::spawn_blocking;
 
 use super::exposition::{CONTENT_TYPE, Exposition};
 use crate::frame::Timestamp;
@@ -31,7 +32,9 @@ struct CameraMetrics<'a> {
 }
 
 /// Answers with all metrics at this moment.
-pub(crate) fn answer(server: &ServerState) -> Answer {
+pub(crate) async fn answer(server: &ServerState) -> Answer {
+    // The kernel takes locks of the process for these files, and may be slow to.
+    let process = spawn_blocking(process_figures).await;
     let (now, status) = (Timestamp::now(), server.status.borrow().clone());
     let (totals, ages) = (server.viewers.totals(), &server.viewers.ages);
     let parts = status.cameras.iter().zip(&server.cameras).zip(totals).zip(ages);
@@ -56,7 +59,7 @@ pub(crate) fn answer(server: &ServerState) -> Answer {
     viewer_metrics(&mut out, &cameras, server);
     connection_metrics(&mut out, server);
     access_metrics(&mut out, &server.access);
-    for (name, help, value) in process_figures() {
+    for (name, help, value) in process.into_iter().flatten() {
         if let Some(value) = value {
             out.family(name, help).sample(&[], value);
         }

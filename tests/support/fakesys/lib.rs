@@ -5,11 +5,14 @@
 //! |---|---|
 //! | `FAKESYS_LEDS` | what `/sys/class/leds` is instead |
 //! | `FAKESYS_CLOCK` | a file of eight bytes: by how many seconds CLOCK_REALTIME is off, as a native i64 |
+//! | `FAKESYS_STUCK` | a file with one folder or file in each line, on a disk that hangs: `open` and `stat` wait there until the line is gone |
 //!
 //! All other clocks run as they do.
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use interpose::interpose;
 
@@ -37,13 +40,35 @@ fn wrong_by() -> i64 {
     }
 }
 
+/// Waits for as long as the disk that holds `path` hangs.
+fn wait_while_stuck(path: *const c_char) {
+    thread_local!(static IS_READING_LIST: Cell<bool> = const { Cell::new(false) });
+    if path.is_null() || IS_READING_LIST.replace(true) {
+        return;
+    }
+    // SAFETY: the program passes a C string.
+    let path = unsafe { CStr::from_ptr(path) }.to_string_lossy();
+    if let Some(list) = std::env::var_os("FAKESYS_STUCK") {
+        let is_stuck = || {
+            let list = std::fs::read_to_string(&list).unwrap_or_default();
+            list.lines().any(|prefix| !prefix.is_empty() && path.starts_with(prefix))
+        };
+        while is_stuck() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    IS_READING_LIST.set(false);
+}
+
 interpose! {
     fn [open open64](path: *const c_char, flags: c_int, mode: c_uint) -> c_int = |real| {
+        wait_while_stuck(path);
         let instead = led(path);
         real(instead.as_ref().map_or(path, |path| path.as_ptr()), flags, mode)
     }
 
     fn [stat stat64](path: *const c_char, out: *mut libc::stat) -> c_int = |real| {
+        wait_while_stuck(path);
         let instead = led(path);
         real(instead.as_ref().map_or(path, |path| path.as_ptr()), out)
     }
@@ -51,6 +76,7 @@ interpose! {
     fn [statx](
         at: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut libc::statx
     ) -> c_int = |real| {
+        wait_while_stuck(path);
         let instead = led(path);
         real(at, instead.as_ref().map_or(path, |path| path.as_ptr()), flags, mask, out)
     }

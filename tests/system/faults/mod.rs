@@ -6,5 +6,6 @@ mod camera;
 mod machine;
 mod neighbours;
 mod ppoll;
+mod slow_disk;
 mod system;
 mod warning;

@@ -5,6 +5,7 @@
 mod certificate;
 
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use log::{info, warn};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -72,17 +74,32 @@ struct LoadedCertificate {
     /// The files as they were when last read, valid or not.
     stamps: FileStamps,
     check_at: Instant,
+    /// A thread checks the files now.
+    is_being_checked: bool,
 }
 
 /// The server's side of TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsServer(Arc<CertificateStore>);
+
+/// The certificate, and where it is read again.
 #[derive(Debug)]
-pub(crate) struct TlsServer {
+pub(crate) struct CertificateStore {
     source: CertificateSource,
+    /// Never locked while files are read.
     current: Mutex<LoadedCertificate>,
     /// Certificates that replaced an older one.
     pub(crate) reloads: Counter,
     /// Certificates that were not valid, so that the older one stays in use.
     pub(crate) rejected: Counter,
+}
+
+impl Deref for TlsServer {
+    type Target = CertificateStore;
+
+    fn deref(&self) -> &CertificateStore {
+        &self.0
+    }
 }
 
 impl TlsServer {
@@ -111,10 +128,10 @@ impl TlsServer {
                 "https with a self-signed certificate, which browsers warn of; its SHA-256 is {fingerprint}"
             );
         }
-        let current =
-            LoadedCertificate { config, renew_at, stamps, check_at: Instant::now() + CHECK_INTERVAL };
+        let check_at = Instant::now() + CHECK_INTERVAL;
+        let current = LoadedCertificate { config, renew_at, stamps, check_at, is_being_checked: false };
         let (reloads, rejected) = Default::default();
-        Ok(Some(Self { source, current: Mutex::new(current), reloads, rejected }))
+        Ok(Some(Self(Arc::new(CertificateStore { source, current: Mutex::new(current), reloads, rejected }))))
     }
 
     /// Waits for the first byte and completes the TLS handshake if it begins one. Anything else, most likely a plain HTTP
@@ -124,7 +141,7 @@ impl TlsServer {
             None => Err(io::ErrorKind::UnexpectedEof.into()),
             Some(HANDSHAKE_RECORD) => {
                 connection.set_options()?;
-                let acceptor = TlsAcceptor::from(self.config());
+                let acceptor = TlsAcceptor::from(self.config().await);
                 let bounded =
                     |session: &mut rustls::ServerConnection| session.set_buffer_limit(Some(MAX_BUFFERED));
                 let stream = acceptor.accept_with(connection, bounded).await?;
@@ -134,38 +151,61 @@ impl TlsServer {
         }
     }
 
-    /// The certificate in use, read again if its files have changed. If the new one is not valid, that is logged and the
-    /// old one stays: the files may be half written, and an expired certificate is better than none.
-    fn config(&self) -> Arc<ServerConfig> {
-        let mut current = lock(&self.current);
-        let now = Instant::now();
-        if now < current.check_at {
-            return Arc::clone(&current.config);
-        }
-        current.check_at = now + CHECK_INTERVAL;
-        let stamps = self.source.stamps();
-        let is_due = current.renew_at.is_some_and(|at| certificate::unix_time() >= at);
-        if stamps == current.stamps && !is_due {
-            return Arc::clone(&current.config);
-        }
-        current.stamps = stamps;
-        match self.source.load() {
-            Ok((config, renew_at, fingerprint)) => {
-                info!("https with a new certificate; its SHA-256 is {fingerprint}");
-                self.reloads.add(1);
-                (current.config, current.renew_at) = (config, renew_at);
-                // A certificate that was made just now need not be read again.
-                current.stamps = self.source.stamps();
+    /// The certificate in use, checked first if that is due. The client whose connection is the occasion waits for the
+    /// check, which may make a key and write it to a slow disk; all others get the certificate that is there.
+    async fn config(&self) -> Arc<ServerConfig> {
+        if self.begin_check(Instant::now()) {
+            let store = Arc::clone(&self.0);
+            if let Err(panic) = spawn_blocking(move || store.check()).await {
+                warn!("the certificate's files were not checked, which is a bug in porthole: {panic}");
             }
-            Err(why) => {
+        }
+        Arc::clone(&lock(&self.current).config)
+    }
+}
+
+impl CertificateStore {
+    /// Whether the files must be checked now. It is true for one caller at a time, which must call [`check`](Self::check).
+    fn begin_check(&self, now: Instant) -> bool {
+        let mut current = lock(&self.current);
+        let is_due = now >= current.check_at && !current.is_being_checked;
+        current.is_being_checked |= is_due;
+        is_due
+    }
+
+    /// Reads the certificate again if its files have changed or it must be renewed. If the new one is not valid, that is
+    /// logged and the old one stays: the files may be half written, and an expired certificate is better than none. Blocks.
+    fn check(&self) {
+        let (known_stamps, renew_at) = {
+            let current = lock(&self.current);
+            (current.stamps.clone(), current.renew_at)
+        };
+        let mut stamps = self.source.stamps();
+        let mut interval = CHECK_INTERVAL;
+        let is_due = renew_at.is_some_and(|at| certificate::unix_time() >= at);
+        let loaded = (stamps != known_stamps || is_due).then(|| self.source.load());
+        match &loaded {
+            // Reading it may have made it, which is no reason to read it again.
+            Some(Ok(_)) if matches!(self.source, CertificateSource::SelfSigned { .. }) => {
+                stamps = self.source.stamps();
+            }
+            Some(Err(why)) => {
                 warn!("{why}; https keeps its old certificate");
                 self.rejected.add(1);
                 if is_due {
-                    current.check_at = now + RETRY_INTERVAL;
+                    interval = RETRY_INTERVAL;
                 }
             }
+            _ => {}
         }
-        Arc::clone(&current.config)
+        let mut current = lock(&self.current);
+        (current.stamps, current.check_at, current.is_being_checked) =
+            (stamps, Instant::now() + interval, false);
+        if let Some(Ok((config, renew_at, fingerprint))) = loaded {
+            info!("https with a new certificate; its SHA-256 is {fingerprint}");
+            self.reloads.add(1);
+            (current.config, current.renew_at) = (config, renew_at);
+        }
     }
 }
 
