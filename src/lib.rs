@@ -37,6 +37,7 @@
 //! | [`led`] | status LEDs: what each one shows, and how its line is set |
 //! | [`ring`] | the fixed set of frame slots between a camera and its viewers |
 //! | [`status`] | the status of the service as plain data |
+//! | [`websocket`] | WebSocket as a server and a client share it: framing, the frames of `porthole.v1` |
 //! | [`document`] | TOML files, read key by key |
 //! | [`storage`] | files that survive a power cut |
 //! | [`escape`] | text of others, without control characters for terminals and logs |
@@ -87,3 +88,4 @@ pub mod sync;
 #[doc(hidden)]
 pub mod testing;
 pub mod web;
+pub mod websocket;

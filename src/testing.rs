@@ -11,7 +11,7 @@ pub mod splitter {
 
 /// WebSocket framing.
 pub mod framing {
-    pub use crate::web::stream::websocket::framing::{
+    pub use crate::websocket::framing::{
         MAX_CONTROL_PAYLOAD, Message, MessageReader, ProtocolError, ServerFrameHeader, close_code,
     };
 }

@@ -33,6 +33,7 @@ const ROOMS: [(&str, &[&str]); 2] = [
             "led",
             "ring",
             "status",
+            "websocket",
             "document",
             "storage",
             "escape",

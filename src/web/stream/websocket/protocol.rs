@@ -1,5 +1,5 @@
-//! What is said over a WebSocket: the opening handshake (RFC 6455, section 4.2), frame headers of `porthole.v1`, the
-//! tutorial's JSON, and the messages of clients. Pure.
+//! What is said over a WebSocket: the opening handshake (RFC 6455, section 4.2), the tutorial's JSON, and the
+//! messages of clients. Pure.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -13,11 +13,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::frame::{Frame, Sequence, Timestamp};
+use crate::frame::{Sequence, Timestamp};
 use crate::web::stream::viewers::ViewerKind;
-
-/// The subprotocol with frame headers and acknowledgements.
-const SUBPROTOCOL: &str = "porthole.v1";
+use crate::websocket::SUBPROTOCOL;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HandshakeError {
@@ -113,20 +111,6 @@ pub(super) fn reply(text: &str) -> TextReply {
     }
 }
 
-/// The header of a `porthole.v1` message: magic, sequence, captured at, sent at, width, height, skipped. Big-endian, with
-/// times in microseconds of CLOCK_MONOTONIC.
-pub(super) fn frame_header(frame: Frame, skipped: u32) -> [u8; 32] {
-    let mut head = [0; 32];
-    head[..4].copy_from_slice(b"PHF1");
-    head[4..8].copy_from_slice(&frame.sequence.0.to_be_bytes());
-    head[8..16].copy_from_slice(&frame.captured_at.0.to_be_bytes());
-    head[16..24].copy_from_slice(&Timestamp::now().0.to_be_bytes());
-    head[24..26].copy_from_slice(&frame.resolution.width.to_be_bytes());
-    head[26..28].copy_from_slice(&frame.resolution.height.to_be_bytes());
-    head[28..].copy_from_slice(&skipped.to_be_bytes());
-    head
-}
-
 /// Replaces `text` by `{"leftimg":"<base64>"}`, as the tutorial's page expects it.
 pub(super) fn tutorial_message(jpeg: &[u8], text: &mut Vec<u8>) {
     const BEFORE: &[u8] = br#"{"leftimg":""#;
@@ -144,7 +128,6 @@ mod tests {
     use hyper::header::HeaderValue;
 
     use super::*;
-    use crate::frame::Resolution;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|&(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
@@ -180,19 +163,6 @@ mod tests {
         assert_eq!(with("sec-websocket-version", "8"), HandshakeError::Version);
         assert_eq!(with("sec-websocket-key", "c2hvcnQ="), HandshakeError::Key);
         assert_eq!(with("sec-websocket-key", "not base64, not at all!!"), HandshakeError::Key);
-    }
-
-    #[test]
-    fn the_frame_header_is_laid_out_as_documented() {
-        let frame = Frame {
-            sequence: Sequence(0x0102_0304),
-            captured_at: Timestamp(0x1112_1314_1516_1718),
-            resolution: Resolution::new(0x2122, 0x3132),
-        };
-        let head = frame_header(frame, 0x4142_4344);
-        assert_eq!(&head[..8], b"PHF1\x01\x02\x03\x04");
-        assert_eq!(head[8..16], 0x1112_1314_1516_1718u64.to_be_bytes());
-        assert_eq!(&head[24..], b"\x21\x22\x31\x32\x41\x42\x43\x44");
     }
 
     #[test]

@@ -14,12 +14,14 @@ use log::debug;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
-use super::framing::{Message, MessageReader, ProtocolError, ServerFrameHeader, close_code};
-use super::protocol::{Handshake, TextReply, frame_header, reply, tutorial_message};
+use super::protocol::{Handshake, TextReply, reply, tutorial_message};
+use crate::frame::Timestamp;
 use crate::ring::{Lease, RingClosed, Subscription};
 use crate::web::server::client_socket::{CLOSE_TIMEOUT, ClientSocket};
 use crate::web::stream::flow_control::{FramePacer, InFlightWindow, StreamEvent};
 use crate::web::stream::viewers::{DropReason, Viewer, ViewerKind, ViewerStats};
+use crate::websocket::FrameMessage;
+use crate::websocket::framing::{Message, MessageReader, ProtocolError, ServerFrameHeader, close_code};
 
 /// Most bytes of a client's message. All known ones are far smaller.
 const MAX_MESSAGE: usize = 4096;
@@ -240,7 +242,8 @@ impl WebSocketSession<'_> {
         let frame = lease.frame();
         let bytes = match self.stats.kind {
             ViewerKind::Porthole => {
-                let head = frame_header(frame, lease.skipped());
+                let sent_at = Timestamp::now();
+                let head = FrameMessage { frame, sent_at, skipped: lease.skipped() }.encode();
                 self.window.sent(frame);
                 if self.window.full_since().is_some() {
                     self.window.fit(self.socket.min_round_trip());

@@ -1,5 +1,5 @@
-//! WebSocket framing (RFC 6455, section 5): headers of outgoing frames, and messages from incoming bytes. The session
-//! decides what messages mean.
+//! WebSocket framing (RFC 6455, section 5): headers of outgoing frames, and messages from incoming bytes, for either side.
+//! The session decides what messages mean.
 //!
 //! tungstenite parses and formats the frame headers. Its own connection type is not used, as it copies every payload.
 #![forbid(unsafe_code)]
@@ -81,6 +81,28 @@ impl ServerFrameHeader {
     }
 }
 
+/// Appends a client's text message to `out`. `mask` must be unpredictable for the peer (section 5.3).
+pub(crate) fn client_text(text: &str, mask: [u8; 4], out: &mut Vec<u8>) {
+    client_frame(OpCode::Data(Data::Text), text.as_bytes(), mask, out);
+}
+
+/// Appends a client's pong to `out`.
+pub(crate) fn client_pong(payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
+    client_frame(OpCode::Control(Control::Pong), payload, mask, out);
+}
+
+/// Appends a client's close frame to `out`.
+pub(crate) fn client_close(code: u16, mask: [u8; 4], out: &mut Vec<u8>) {
+    client_frame(OpCode::Control(Control::Close), &code.to_be_bytes(), mask, out);
+}
+
+fn client_frame(opcode: OpCode, payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
+    let header = FrameHeader { opcode, mask: Some(mask), ..FrameHeader::default() };
+    let written = header.format(payload.len() as u64, out);
+    debug_assert!(written.is_ok(), "a vector takes every write");
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+}
+
 /// A message of the peer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message<'a> {
@@ -121,11 +143,19 @@ impl ProtocolError {
     }
 }
 
+/// The side that the messages come from. A client masks its frames, a server does not (section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    Client,
+    Server,
+}
+
 /// Turns the bytes of a peer into messages. Buffers one message at most.
 #[derive(Debug)]
 pub struct MessageReader {
     limit: usize,
-    /// Holds one frame of the largest size, with its header.
+    sender: Sender,
+    /// Holds one frame of the largest size, with its header; two of a server.
     buffer: Box<[u8]>,
     filled: Range<usize>,
     /// The fragments of a message so far.
@@ -135,7 +165,7 @@ pub struct MessageReader {
 }
 
 impl MessageReader {
-    /// For messages of up to `limit` bytes. `read_ahead` is what came behind the handshake.
+    /// For messages of a client, of up to `limit` bytes. `read_ahead` is what came behind the handshake.
     ///
     /// # Errors
     /// When that is more than a client may send before the handshake is answered.
@@ -143,13 +173,31 @@ impl MessageReader {
         let mut buffer = vec![0; limit.max(MAX_CONTROL_PAYLOAD) + MAX_CLIENT_HEADER].into_boxed_slice();
         let unfilled = buffer.get_mut(..read_ahead.len()).ok_or(ProtocolError::TooBig(limit))?;
         unfilled.copy_from_slice(read_ahead);
-        Ok(Self {
-            limit,
-            buffer,
-            filled: 0..read_ahead.len(),
-            fragments: Vec::new(),
-            fragments_are_text: None,
-        })
+        Ok(Self { filled: 0..read_ahead.len(), ..Self::with_buffer(limit, Sender::Client, buffer) })
+    }
+
+    /// For messages of a server, of up to `limit` bytes. There is room for a second one behind the first, so that it can be
+    /// known whether the first is the newest.
+    pub fn of_server(limit: usize) -> Self {
+        let frame = limit.max(MAX_CONTROL_PAYLOAD) + MAX_SERVER_HEADER;
+        Self::with_buffer(limit, Sender::Server, vec![0; 2 * frame].into_boxed_slice())
+    }
+
+    fn with_buffer(limit: usize, sender: Sender, buffer: Box<[u8]>) -> Self {
+        Self { limit, sender, buffer, filled: 0..0, fragments: Vec::new(), fragments_are_text: None }
+    }
+
+    /// The number of binary messages that have come whole, each in one frame, and were not returned yet.
+    pub fn binary_messages(&self) -> usize {
+        let (mut rest, mut count) = (&self.buffer[self.filled.clone()], 0);
+        loop {
+            let mut cursor = Cursor::new(rest);
+            let Ok(Some((header, length))) = FrameHeader::parse(&mut cursor) else { return count };
+            let behind = usize::try_from(length).ok().and_then(|n| n.checked_add(cursor.position() as usize));
+            let Some(behind) = behind.and_then(|at| rest.get(at..)) else { return count };
+            rest = behind;
+            count += usize::from(header.is_final && header.opcode == OpCode::Data(Data::Binary));
+        }
     }
 
     /// The space to read into. It is never empty after [`MessageReader::next_message`] returned `None`.
@@ -214,8 +262,8 @@ impl MessageReader {
         Ok(Message::Binary(bytes))
     }
 
-    /// Takes the next frame and unmasks it in place.
-    fn frame(&mut self) -> Result<Option<ClientFrame>, ProtocolError> {
+    /// Takes the next frame, and unmasks it in place if it is masked.
+    fn frame(&mut self) -> Result<Option<ReadFrame>, ProtocolError> {
         let mut cursor = Cursor::new(&self.buffer[self.filled.clone()]);
         let parsed =
             FrameHeader::parse(&mut cursor).map_err(|_| ProtocolError::Framing("an unknown opcode"))?;
@@ -224,9 +272,13 @@ impl MessageReader {
         if header.rsv1 || header.rsv2 || header.rsv3 {
             return Err(ProtocolError::Framing("a reserved bit is set"));
         }
-        let Some(mask) = header.mask else {
-            return Err(ProtocolError::Framing("a client's frame must be masked"));
-        };
+        match (self.sender, header.mask) {
+            (Sender::Client, None) => return Err(ProtocolError::Framing("a client's frame must be masked")),
+            (Sender::Server, Some(_)) => {
+                return Err(ProtocolError::Framing("a server's frame must not be masked"));
+            }
+            _ => {}
+        }
         if let OpCode::Control(_) = header.opcode {
             if !header.is_final || length > MAX_CONTROL_PAYLOAD as u64 {
                 return Err(ProtocolError::Framing("a control frame in fragments or of more than 125 bytes"));
@@ -239,16 +291,16 @@ impl MessageReader {
         if end > self.filled.end {
             return Ok(None);
         }
-        for (byte, mask) in self.buffer[start..end].iter_mut().zip(mask.iter().cycle()) {
+        for (byte, mask) in self.buffer[start..end].iter_mut().zip(header.mask.iter().flatten().cycle()) {
             *byte ^= mask;
         }
         self.filled.start = end;
-        Ok(Some(ClientFrame { header, payload: start..end }))
+        Ok(Some(ReadFrame { header, payload: start..end }))
     }
 }
 
 /// A frame in the buffer.
-struct ClientFrame {
+struct ReadFrame {
     header: FrameHeader,
     payload: Range<usize>,
 }
@@ -371,6 +423,59 @@ mod tests {
         assert_eq!(ServerFrameHeader::text(126).as_bytes(), [0x81, 126, 0, 126]);
         assert_eq!(ServerFrameHeader::binary(65536).as_bytes(), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
         assert_eq!(ServerFrameHeader::close(2).as_bytes(), [0x88, 2]);
+    }
+
+    #[test]
+    fn a_server_reads_what_a_client_writes() {
+        let (mask, mut bytes) = ([9, 8, 7, 6], Vec::new());
+        client_text("acknowledged", mask, &mut bytes);
+        client_pong(b"still here", mask, &mut bytes);
+        client_close(close_code::NORMAL, mask, &mut bytes);
+        assert_eq!(read_all(&bytes, 3), ["Text(\"acknowledged\")", "Pong", "Close(Some(1000))"]);
+    }
+
+    #[test]
+    fn a_client_reads_what_a_server_writes_and_knows_how_much_has_come() {
+        let frame = |header: ServerFrameHeader, payload: &[u8]| [header.as_bytes(), payload].concat();
+        let bytes = [
+            frame(ServerFrameHeader::binary(200), &[1; 200]),
+            frame(ServerFrameHeader::ping(1), b"?"),
+            frame(ServerFrameHeader::binary(3), &[2; 3]),
+            frame(ServerFrameHeader::text(2), b"{}"),
+        ]
+        .concat();
+        let mut reader = MessageReader::of_server(200);
+        assert_eq!(reader.binary_messages(), 0);
+        reader.unfilled()[..203].copy_from_slice(&bytes[..203]);
+        reader.advance(203);
+        assert_eq!(reader.binary_messages(), 0, "a byte of its payload is missing");
+        reader.unfilled()[..bytes.len() - 203].copy_from_slice(&bytes[203..]);
+        reader.advance(bytes.len() - 203);
+        assert_eq!(reader.binary_messages(), 2);
+        assert_eq!(reader.next_message().unwrap(), Some(Message::Binary(&[1; 200])));
+        assert_eq!(reader.next_message().unwrap(), Some(Message::Ping(b"?")));
+        assert_eq!(reader.binary_messages(), 1);
+        assert_eq!(reader.next_message().unwrap(), Some(Message::Binary(&[2; 3])));
+        assert_eq!(reader.next_message().unwrap(), Some(Message::Text("{}")));
+        assert_eq!(reader.next_message().unwrap(), None);
+        assert_eq!(reader.binary_messages(), 0);
+    }
+
+    #[test]
+    fn a_client_refuses_masked_and_too_large_frames() {
+        for (bytes, code) in [(frame(0x82, b"masked"), 1002), (vec![0x82, 126, 0, 201], 1009)] {
+            let mut reader = MessageReader::of_server(200);
+            reader.unfilled()[..bytes.len()].copy_from_slice(&bytes);
+            reader.advance(bytes.len());
+            assert_eq!(reader.next_message().unwrap_err().code(), code, "{bytes:x?}");
+        }
+        // A length that overflows is no message.
+        let mut reader = MessageReader::of_server(200);
+        let endless = [0x82, 127, 255, 255, 255, 255, 255, 255, 255, 255];
+        reader.unfilled()[..endless.len()].copy_from_slice(&endless);
+        reader.advance(endless.len());
+        assert_eq!(reader.binary_messages(), 0);
+        assert_eq!(reader.next_message().unwrap_err(), ProtocolError::TooBig(200));
     }
 
     #[test]

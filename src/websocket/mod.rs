@@ -1,0 +1,10 @@
+//! WebSocket (RFC 6455) as a server and a client share it: framing, and the frames of the subprotocol `porthole.v1`.
+//!
+//! Pure: bytes in, values out. Who connects, what is sent when, and what a message means belong to the rooms above: `web`
+//! serves viewers, and the `ws` source of `camera` is a viewer of another server.
+#![forbid(unsafe_code)]
+
+pub(crate) mod framing;
+mod porthole_v1;
+
+pub use porthole_v1::{FrameMessage, HEADER_BYTES, SUBPROTOCOL};
