@@ -265,7 +265,7 @@ section! {
         }
         source: String {
             default: Value("\"auto\""), flag: "--source",
-            help: "Source of frames: auto, /dev/video0, pattern, exec:COMMAND, file:PATH, or a URL of another machine",
+            help: "Source of frames: auto, /dev/video0, pattern, exec:COMMAND, file:PATH or a URL",
             example: "\"/dev/video0\"",
         }
         source_token: String {
@@ -274,7 +274,6 @@ section! {
         source_password_file: PathBuf {
             accepts: Form("a file whose first line is the password; the user stands in the URL"),
             help: "Password for a camera on another machine",
-            example: "\"/etc/porthole/front-camera.password\"",
         }
         source_fingerprint: String {
             accepts: Form("sha256: and 64 hexadecimal digits, with or without colons"),
