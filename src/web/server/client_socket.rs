@@ -34,7 +34,7 @@ pub(crate) struct ClientSocket {
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
     last_write: Instant,
-    /// Written bytes that the peer's kernel is known to have acknowledged.
+    /// Written bytes that the peer is known to have received.
     acknowledged: u64,
     /// Since when no more were acknowledged, or since nothing was in flight. New writes do not move it: a peer that keeps
     /// the service talking, by pings for example, makes no progress by that.
@@ -65,6 +65,9 @@ impl ClientSocket {
     /// has taken nothing of them within the write timeout.
     pub(crate) fn time_until_clear(&mut self) -> io::Result<Option<Duration>> {
         let connection = self.transport.connection();
+        if self.acknowledged == connection.written {
+            return Ok(None);
+        }
         let queued = connection.send_queue_bytes()?;
         let (now, acknowledged) = (Instant::now(), connection.written.saturating_sub(queued.into()));
         if acknowledged > self.acknowledged || queued == 0 {
@@ -83,6 +86,19 @@ impl ClientSocket {
         };
         let (shortest, longest) = CLEAR_CHECK_INTERVAL;
         Ok(time.map(|time| time.clamp(shortest, longest)))
+    }
+
+    /// Bytes written so far, with those that TLS adds.
+    pub(crate) fn written(&self) -> u64 {
+        self.transport.connection().written
+    }
+
+    /// The peer has said that it received the first `written` bytes, so the kernel need not be asked. A peer that says so
+    /// too early gets frames late, and nobody else does.
+    pub(crate) fn mark_received(&mut self, written: u64) {
+        if written > self.acknowledged {
+            (self.acknowledged, self.no_progress_since) = (written, Instant::now());
+        }
     }
 
     /// The shortest round trip to the peer; zero if it is not known.
@@ -177,5 +193,33 @@ impl AsyncWrite for ClientSocket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().transport).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::super::transport::{Connection, RawStream};
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_not_asked_for_what_the_peer_has_said() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            // What a peer has not read counts as queued on a UNIX socket.
+            let (near, _far) = UnixStream::pair().unwrap();
+            let transport = Transport::Plain(Connection::new(RawStream::Unix(near)));
+            let mut socket = ClientSocket::new(transport, Duration::from_secs(10)).unwrap();
+            assert_eq!(socket.time_until_clear().unwrap(), None, "nothing was written");
+            socket.write_parts(&mut [IoSlice::new(&[0; 100])]).await.unwrap();
+            let first = socket.written();
+            assert!(socket.time_until_clear().unwrap().is_some());
+            socket.mark_received(first);
+            assert_eq!(socket.time_until_clear().unwrap(), None);
+            socket.write_parts(&mut [IoSlice::new(b"ping")]).await.unwrap();
+            socket.mark_received(first);
+            assert!(socket.time_until_clear().unwrap().is_some(), "more was written since");
+        });
     }
 }

@@ -119,13 +119,14 @@ impl InFlightWindow {
         let _ = self.in_flight.push_back((frame.sequence, Instant::now()));
     }
 
-    /// Removes the frame `sequence` and all that were sent before it. Those were shown or never will be.
-    pub(super) fn acknowledge(&mut self, sequence: Sequence) {
-        if let Some(last) = self.in_flight.iter().position(|(sent, _)| *sent == sequence) {
-            for _ in 0..=last {
-                self.in_flight.pop_front();
-            }
+    /// Removes the frame `sequence` and all that were sent before it. Those were shown or never will be. Returns whether it
+    /// was the last frame that was sent.
+    pub(super) fn acknowledge(&mut self, sequence: Sequence) -> bool {
+        let Some(last) = self.in_flight.iter().position(|(sent, _)| *sent == sequence) else { return false };
+        for _ in 0..=last {
+            self.in_flight.pop_front();
         }
+        self.in_flight.is_empty()
     }
 }
 
@@ -149,13 +150,12 @@ mod tests {
         assert_eq!(window.full_since(), None);
         window.sent(frame(9, 133));
         assert!(window.full_since().is_some() && window.len() == 2);
-        window.acknowledge(Sequence(4));
-        assert_eq!(window.len(), 2, "a sequence that was never sent");
-        window.acknowledge(Sequence(5));
+        assert!(!window.acknowledge(Sequence(4)) && window.len() == 2, "a sequence that was never sent");
+        assert!(!window.acknowledge(Sequence(5)), "another frame was sent after it");
         assert_eq!((window.len(), window.full_since()), (1, None));
         window.sent(frame(12, 233));
-        window.acknowledge(Sequence(12));
-        assert_eq!(window.len(), 0, "it acknowledges those before it");
+        assert!(window.acknowledge(Sequence(12)) && window.len() == 0, "it acknowledges those before it");
+        assert!(!window.acknowledge(Sequence(12)), "it was acknowledged before");
     }
 
     #[test]

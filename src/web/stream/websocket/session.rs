@@ -109,6 +109,7 @@ pub(crate) async fn serve(
         stats,
         timeouts,
         window: InFlightWindow::default(),
+        frames_end: 0,
         pacer: FramePacer::default(),
         last_heard: Instant::now(),
         text: Vec::new(),
@@ -141,6 +142,8 @@ struct WebSocketSession<'a> {
     stats: &'a ViewerStats,
     timeouts: StreamTimeouts,
     window: InFlightWindow,
+    /// Bytes written up to the end of the last frame.
+    frames_end: u64,
     pacer: FramePacer,
     last_heard: Instant,
     /// The buffer of the tutorial's messages.
@@ -227,7 +230,9 @@ impl WebSocketSession<'_> {
             match reply {
                 TextReply::None => {}
                 TextReply::Acknowledged(sequence) => {
-                    self.window.acknowledge(sequence);
+                    if self.window.acknowledge(sequence) {
+                        self.socket.mark_received(self.frames_end);
+                    }
                     self.stats.in_flight.store(self.window.len(), Relaxed);
                 }
                 TextReply::Text(text) => {
@@ -265,6 +270,7 @@ impl WebSocketSession<'_> {
                 lease.len()
             }
         };
+        self.frames_end = self.socket.written();
         self.stats.frame_sent(frame.captured_at, lease.skipped(), bytes);
         Ok(())
     }
