@@ -264,7 +264,7 @@ fn the_state_has_the_documented_keys_and_no_others() {
         keys(camera),
         words(
             "name state source driver card format width height fps_wanted fps frames corrupt dropped reopens \
-             last_frame_age_ms error encoder ring viewers"
+             last_frame_age_ms error encoder ring viewers capture implausible_times implausible_sequences"
         )
     );
     assert_eq!(keys(&camera["encoder"]), words("kind quality subsampling encode_us_p50 encode_us_p99"));
