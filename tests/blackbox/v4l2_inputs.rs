@@ -86,11 +86,11 @@ fn a_missing_signal_is_told_and_waited_for() {
         let grabber = grabber("HDMI_1:hdmi");
         grabber.table.set(Knob::Signal, fault);
         let service = grabber.serve("");
+        let mut client = Client::porthole(service.address, "/ws");
+        service.until_camera_is("lost");
         let answer = get(service.address, "/snapshot");
         assert_eq!(answer.status, 503);
         assert!(answer.text().contains(why), "{}, not\n{why}", answer.text());
-        assert_eq!(service.camera()["state"], "lost");
-        let mut client = Client::porthole(service.address, "/ws");
         grabber.table.set(Knob::Signal, 0);
         client.acknowledged();
         // And while it runs.
