@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod passwd;
+mod title;
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,7 +56,13 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
+    let hidden = title::hide_passwords();
     logging::start(command.log);
+    if let Err(cause) = hidden {
+        warn!(
+            "passwords on the command line are visible to other users of this machine: {cause}; write them into a file"
+        );
+    }
     let flags = &command.flags;
     let done = match command.action.unwrap_or(Action::Run) {
         Action::Run => {

@@ -194,7 +194,11 @@ fn module_of(path: &str) -> (usize, Words) {
     if let Some(root) = ROOTS.iter().position(|(root, _)| *root == path) {
         return (root, Vec::new());
     }
-    let root = if path.starts_with("appliance/") { 2 } else { usize::from(path == "passwd.rs") };
+    let root = if path.starts_with("appliance/") {
+        2
+    } else {
+        usize::from(["passwd.rs", "title.rs"].contains(&path))
+    };
     let below = path.strip_prefix("appliance/").filter(|_| root == 2).unwrap_or(path);
     // What stands in for a folder where a feature is missing is the same module.
     let below = below.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/absent");

@@ -18,6 +18,7 @@ const ROOMS: [(&str, &[&str]); 2] = [
         &[
             "main",
             "passwd",
+            "title",
             "appliance",
             "lib",
             "manual",
