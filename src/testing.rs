@@ -9,6 +9,16 @@ pub mod splitter {
     pub use crate::camera::source::splitter::{Piece, Splitter};
 }
 
+/// Pictures in the body of an HTTP answer.
+pub mod multipart {
+    pub use crate::camera::source::remote::http::multipart::{Found, MultipartReader, NoPictures};
+}
+
+/// Answers to challenges of HTTP servers.
+pub mod challenge {
+    pub use crate::camera::source::remote::http::authentication::answer_to_challenge;
+}
+
 /// WebSocket framing.
 pub mod framing {
     pub use crate::websocket::framing::{

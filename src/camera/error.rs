@@ -155,7 +155,7 @@ impl SourceError {
         const NEXT_LOOK_FOR_SIGNAL: Duration = Duration::from_millis(250);
         let growing = FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LAST);
         match self {
-            Self::Remote(error) => error.retry_after().unwrap_or(growing),
+            Self::Remote(error) => error.retry_after(growing),
             Self::Absent { .. } | Self::NoCamera { .. } | Self::Gone { .. } => FIRST,
             Self::Input(error) if error.waits_for_signal() => NEXT_LOOK_FOR_SIGNAL,
             _ => growing,

@@ -33,7 +33,7 @@ pub use control::{Control, ControlError, ControlValue};
 pub use edid::{EdidChoice, EdidMode};
 pub use handle::{Camera, start};
 pub use settings::{CameraSettings, DEFAULT_RESOLUTION, InputChoice, InputSettings};
-pub use shell_command::{ShellCommand, without_passwords};
+pub use shell_command::{ShellCommand, secret_ranges, without_passwords};
 pub use source::{CertificateFingerprint, RemoteSettings, RemoteUrl, Scheme, SourceSecret};
 pub use source_spec::SourceSpec;
 pub use v4l2::{DeviceListing, list};

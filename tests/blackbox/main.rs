@@ -25,6 +25,7 @@ mod page_keep;
 mod page_look;
 mod page_states;
 mod releases;
+mod remote;
 mod settings;
 mod sockets;
 mod sources;

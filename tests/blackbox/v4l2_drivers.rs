@@ -141,7 +141,11 @@ fn fields_are_shown_as_whole_pictures() {
     let fake = fake("YUYV:640x480@30", &[("field", "alternate")]);
     let service = fake.serve(&[]);
     let answer = support::http::get(service.address, "/snapshot");
-    assert!(answer.status == 503 && answer.text().contains("fields of an interlaced picture in a buffer each"), "{}", answer.text());
+    assert!(
+        answer.status == 503 && answer.text().contains("fields of an interlaced picture in a buffer each"),
+        "{}",
+        answer.text()
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod exec;
 mod file;
 mod pattern;
 mod process;
-mod remote;
+pub(crate) mod remote;
 mod source_trait;
 pub(crate) mod splitter;
 mod v4l2;

@@ -9,27 +9,18 @@ use std::ops::Range;
 
 use memchr::{memchr, memmem};
 
-const SOI: [u8; 3] = [0xff, 0xd8, 0xff];
+/// What every JPEG begins with: SOI and the first byte of the next marker.
+pub(super) const SOI: [u8; 3] = [0xff, 0xd8, 0xff];
 
 /// Buffers a stream and returns its JPEGs.
 pub struct Splitter {
     /// Allocated once. The bytes in `pending` have not been returned yet.
     buffer: Box<[u8]>,
     pending: Range<usize>,
-    /// The position up to which the stream was parsed.
+    /// The position up to which the stream was searched for a picture.
     at: usize,
-    state: ParseState,
-}
-
-/// What is at the position.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ParseState {
-    /// Between pictures.
-    Outside,
-    /// Between two marker segments.
-    Headers,
-    /// In entropy-coded data.
-    Scan,
+    /// The search for the end of the picture that begins with the pending bytes; `None` between pictures.
+    end: Option<EndSearch>,
 }
 
 /// The next piece of a stream.
@@ -46,7 +37,7 @@ pub enum Piece<'a> {
 impl Splitter {
     /// A splitter for pictures of at most `bytes`.
     pub fn new(bytes: usize) -> Self {
-        Self { buffer: vec![0; bytes].into(), pending: 0..0, at: 0, state: ParseState::Outside }
+        Self { buffer: vec![0; bytes].into(), pending: 0..0, at: 0, end: None }
     }
 
     /// Reads once. Returns the number of bytes read; 0 at the end of the stream.
@@ -69,7 +60,6 @@ impl Splitter {
                 let piece = self.pending.start..end;
                 self.pending.start = end;
                 self.at = end;
-                self.state = ParseState::Outside;
                 Piece::Picture(&self.buffer[piece])
             }
             None if self.pending.len() == self.buffer.len() => {
@@ -82,56 +72,79 @@ impl Splitter {
 
     /// Drops the data read so far, for a stream that starts again.
     pub fn reset(&mut self) {
-        (self.pending, self.at, self.state) = (0..0, 0, ParseState::Outside);
+        (self.pending, self.at, self.end) = (0..0, 0, None);
     }
 
     /// Parses the data read so far. Returns the end of the picture once it is found.
     fn parse(&mut self) -> Option<usize> {
         loop {
-            let data = &self.buffer[..self.pending.end];
-            let rest = &data[self.at..];
-            match self.state {
-                ParseState::Outside => {
-                    let Some(start) = memmem::find(rest, &SOI) else {
-                        // The last two bytes may be the first two of an SOI.
-                        self.at += rest.len().saturating_sub(SOI.len() - 1);
-                        self.pending.start = self.at;
-                        return None;
-                    };
-                    self.pending.start = self.at + start;
-                    self.at = self.pending.start + 2;
-                    self.state = ParseState::Headers;
+            if let Some(search) = &mut self.end {
+                let end = search.find(&self.buffer[self.pending.clone()])?;
+                self.end = None;
+                return Some(self.pending.start + end);
+            }
+            let rest = &self.buffer[self.at..self.pending.end];
+            let Some(start) = memmem::find(rest, &SOI) else {
+                // The last two bytes may be the first two of an SOI.
+                self.at += rest.len().saturating_sub(SOI.len() - 1);
+                self.pending.start = self.at;
+                return None;
+            };
+            self.at += start;
+            self.pending.start = self.at;
+            self.end = Some(EndSearch::default());
+        }
+    }
+}
+
+/// The search for the end of a JPEG, which goes on where it stopped when there is more data.
+#[derive(Debug)]
+pub(super) struct EndSearch {
+    /// The position up to which the JPEG was parsed.
+    at: usize,
+    /// It is in entropy-coded data, not between two marker segments.
+    in_scan: bool,
+}
+
+impl Default for EndSearch {
+    fn default() -> Self {
+        // Behind the SOI.
+        Self { at: 2, in_scan: false }
+    }
+}
+
+impl EndSearch {
+    /// The end of the JPEG that `data` begins with, once it is found. `data` is that of the call before, with more behind it.
+    pub(super) fn find(&mut self, data: &[u8]) -> Option<usize> {
+        loop {
+            let rest = data.get(self.at..)?;
+            if self.in_scan {
+                let Some(skip) = memchr(0xff, rest) else {
+                    self.at = data.len();
+                    return None;
+                };
+                self.at += skip;
+                match rest.get(skip + 1)? {
+                    0x00 | 0xd0..=0xd7 => self.at += 2,
+                    _ => self.in_scan = false,
                 }
-                ParseState::Headers => match *rest {
-                    [0xff, 0xff, ..] => self.at += 1,
-                    [0xff, 0xd9, ..] => return Some(self.at + 2),
-                    // A new picture: the one before ends here.
-                    [0xff, 0xd8, ..] => return Some(self.at),
-                    [0xff, code, high, low, ..] => {
-                        self.at += 2 + usize::from(u16::from_be_bytes([high, low]));
-                        self.state = if code == 0xda { ParseState::Scan } else { ParseState::Headers };
-                        if self.at > self.pending.end {
-                            // The segment is not complete. Parse it again when it is, as its length may be wrong.
-                            self.at -= 2 + usize::from(u16::from_be_bytes([high, low]));
-                            self.state = ParseState::Headers;
-                            return None;
-                        }
-                    }
-                    [0xff, ..] | [] => return None,
-                    _ => return Some(self.at + 1),
-                },
-                ParseState::Scan => {
-                    let Some(skip) = memchr(0xff, rest) else {
-                        self.at = self.pending.end;
+                continue;
+            }
+            match *rest {
+                [0xff, 0xff, ..] => self.at += 1,
+                [0xff, 0xd9, ..] => return Some(self.at + 2),
+                // A new picture: the one before ends here.
+                [0xff, 0xd8, ..] => return Some(self.at),
+                [0xff, code, high, low, ..] => {
+                    let next = self.at + 2 + usize::from(u16::from_be_bytes([high, low]));
+                    if next > data.len() {
+                        // The segment is not complete. Parse it again when it is, as its length may be wrong.
                         return None;
-                    };
-                    self.at += skip;
-                    match rest.get(skip + 1) {
-                        None => return None,
-                        Some(0x00 | 0xd0..=0xd7) => self.at += 2,
-                        Some(_) => self.state = ParseState::Headers,
                     }
+                    (self.at, self.in_scan) = (next, code == 0xda);
                 }
+                [0xff, ..] | [] => return None,
+                _ => return Some(self.at + 1),
             }
         }
     }

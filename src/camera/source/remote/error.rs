@@ -8,6 +8,9 @@ use super::fingerprint::CertificateFingerprint;
 use super::url::RemoteUrl;
 use crate::status::CameraState;
 
+/// Longest delay before a connection that broke or was refused is tried again.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(500);
+
 /// A fault of a camera on another machine.
 #[derive(Debug, thiserror::Error)]
 #[error("{url}: {fault}")]
@@ -108,6 +111,53 @@ pub(in crate::camera) enum RemoteFault {
     #[error("no answer within {seconds} s; check the URL, and that the camera's program is not busy")]
     Silent { seconds: u64 },
 
+    #[error(
+        "the server asks for a user and a password ({asks_for}); write them into the URL as http://USER:PASSWORD@HOST/, or set source_password_file or source_token"
+    )]
+    NeedsCredentials { asks_for: String },
+
+    #[error(
+        "the server refuses the user or the password ({asks_for}); check both, and that special characters in the URL are written as %XX"
+    )]
+    PasswordRefused { asks_for: String },
+
+    #[error("{what}, the server asks for {asks_for}; check source_token, or use a user and a password")]
+    TokenRefused { what: &'static str, asks_for: String },
+
+    #[error("the server asks for credentials in a way that is not known ({why}); set it to Basic or Digest")]
+    UnknownChallenge { why: String },
+
+    #[error("the server forbids it (status 403); allow this user or this machine there")]
+    Forbidden,
+
+    #[error("the server has nothing there (status {code}); check the path of the URL")]
+    NotFound { code: u16 },
+
+    #[error("the server is not ready (status {code}){}; see its log, or wait", retry_words(.retry_after))]
+    Unavailable { code: u16, retry_after: Option<Duration> },
+
+    #[error("the server answers with status {code} ({reason}); check the URL, and see the server's log")]
+    Status { code: u16, reason: &'static str },
+
+    #[error(
+        "the server sends us to {to:?}, which is another host or no URL; use that address as source if it is right"
+    )]
+    RedirectedAway { to: String },
+
+    #[error("the server answers {most} requests with redirects or challenges; check the URL")]
+    TooManyRedirects { most: u32 },
+
+    #[error("the answer is not HTTP ({why}); check the port, and whether https:// or tcp:// is right")]
+    NotHttp { why: String },
+
+    #[error("the URL or its credentials cannot be sent in a request; write special characters as %XX")]
+    BadRequest,
+
+    #[error(
+        "the server sent {what} instead of JPEGs; check the path of the URL: it must be a stream of MJPEG or a JPEG"
+    )]
+    NoPictures { what: String },
+
     #[error("the connection broke: {source}; it is opened again by itself")]
     Broken {
         #[source]
@@ -121,6 +171,10 @@ pub(in crate::camera) enum RemoteFault {
     Closed { after: &'static str },
 }
 
+fn retry_words(after: &Option<Duration>) -> String {
+    after.map(|delay| format!(" and asks for {} s", delay.as_secs())).unwrap_or_default()
+}
+
 impl RemoteFault {
     /// This fault at `url`.
     pub(super) fn at(self, url: &RemoteUrl) -> RemoteError {
@@ -132,12 +186,20 @@ impl RemoteError {
     /// The state of a camera after this error.
     pub(in crate::camera) fn state(&self) -> CameraState {
         match self.fault {
+            RemoteFault::NoPictures { .. } => CameraState::Unsupported,
             _ => CameraState::Lost,
         }
     }
 
-    /// The delay that the other machine asks for before the next attempt.
-    pub(in crate::camera) fn retry_after(&self) -> Option<Duration> {
-        None
+    /// The delay before the next attempt, if `growing` is what other sources have then.
+    pub(in crate::camera) fn retry_after(&self, growing: Duration) -> Duration {
+        match self.fault {
+            RemoteFault::Unavailable { retry_after: Some(delay), .. } => delay.max(growing),
+            // Nothing is called on the other side. A camera that is back is shown within two seconds, through others too.
+            RemoteFault::Refused { .. } | RemoteFault::Closed { .. } | RemoteFault::Broken { .. } => {
+                growing.min(MAX_RECONNECT_DELAY)
+            }
+            _ => growing,
+        }
     }
 }

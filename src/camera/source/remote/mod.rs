@@ -17,6 +17,7 @@ mod connect;
 pub(in crate::camera) mod credentials;
 pub(in crate::camera) mod error;
 pub(in crate::camera) mod fingerprint;
+pub(crate) mod http;
 mod runtime;
 pub(in crate::camera) mod secret;
 mod stream;
@@ -34,7 +35,7 @@ use url::{RemoteUrl, Scheme};
 /// Creates the source for `url`.
 pub(super) fn create(url: RemoteUrl, settings: &CameraSettings, waker: &Arc<Waker>) -> Box<dyn Source> {
     match url.scheme() {
-        Scheme::Http | Scheme::Https => unimplemented!("{settings:?} {waker:?}"),
+        Scheme::Http | Scheme::Https => Box::new(http::HttpSource::new(url, settings, waker)),
         Scheme::Ws | Scheme::Wss => unimplemented!(),
         Scheme::Tcp => unimplemented!(),
     }

@@ -127,9 +127,27 @@ impl RemoteUrl {
         format!("{}{}", self.bracketed_host(), port.map(|port| format!(":{port}")).unwrap_or_default())
     }
 
-    /// This URL with another path and query on the same host.
-    pub(super) fn with_path(&self, path_and_query: &str) -> Self {
-        Self { path_and_query: path_and_query.to_owned(), ..self.clone() }
+    /// Where a server redirects to: `location` is a URL or a path (RFC 9110, section 10.2.2). `None` if that is another host,
+    /// or no encryption where there was one.
+    pub(super) fn redirected(&self, location: &str) -> Option<Self> {
+        let location = location.split('#').next().unwrap_or_default();
+        if !location.contains("://") {
+            let base = self.path_and_query.split('?').next().unwrap_or_default();
+            let path = match location.as_bytes() {
+                [] => return None,
+                [b'/', b'/', ..] => return self.redirected(&format!("{}:{location}", self.scheme.name())),
+                [b'/', ..] => location.to_owned(),
+                [b'?', ..] => format!("{base}{location}"),
+                _ => format!("{}/{location}", base.rsplit_once('/').map_or("", |(folder, _)| folder)),
+            };
+            let uri: Uri = path.parse().ok()?;
+            return Some(Self { path_and_query: uri.path_and_query()?.as_str().to_owned(), ..self.clone() });
+        }
+        let to: Self = location.parse().ok()?;
+        let is_allowed = to.host.eq_ignore_ascii_case(&self.host)
+            && matches!(to.scheme, Scheme::Http | Scheme::Https)
+            && (to.scheme.is_encrypted() || !self.scheme.is_encrypted());
+        is_allowed.then(|| Self { user: self.user.clone(), password: self.password.clone(), ..to })
     }
 
     fn bracketed_host(&self) -> String {
@@ -246,6 +264,24 @@ mod tests {
         for text in ["http://cam/stream", "wss://[::1]:8443/ws", "tcp://cam:9000", "http://user@cam/"] {
             assert_eq!(parse(text).to_string(), text);
         }
+    }
+
+    #[test]
+    fn redirects_stay_on_the_host_and_never_switch_encryption_off() {
+        let url = parse("http://me:secret@cam:81/a/b?c");
+        let to =
+            |location| url.redirected(location).map(|url| (url.authority(), url.path_and_query().to_owned()));
+        let at = |authority: &str, path: &str| Some((authority.to_owned(), path.to_owned()));
+        assert_eq!(to("/x?y#z"), at("cam:81", "/x?y"));
+        assert_eq!(to("x"), at("cam:81", "/a/x"));
+        assert_eq!(to("?d"), at("cam:81", "/a/b?d"));
+        assert_eq!(to("http://CAM/x"), at("CAM", "/x"));
+        assert_eq!(to("//cam:82/x"), at("cam:82", "/x"));
+        assert_eq!(url.redirected("https://cam:8443/x").unwrap().password().unwrap().reveal(), "secret");
+        for elsewhere in ["", "http://other/x", "//other/x", "ftp://cam/", "tcp://cam:1", "http://", "a b"] {
+            assert_eq!(to(elsewhere), None, "{elsewhere}");
+        }
+        assert_eq!(parse("https://cam/").redirected("http://cam/"), None);
     }
 
     #[test]

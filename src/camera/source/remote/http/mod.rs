@@ -1,0 +1,195 @@
+//! `http://` and `https://`: a multipart stream, or a single JPEG that is asked for again and again.
+//!
+//! What the server sends decides which it is: when an answer with pictures ends, the next is asked for, at the configured
+//! rate at most. From the top down: this file | `session` | `client` | `connection`, `authentication`, `multipart` |
+//! `part_head`.
+#![forbid(unsafe_code)]
+
+pub(crate) mod authentication;
+mod client;
+mod connection;
+pub(crate) mod multipart;
+mod part_head;
+mod session;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::debug;
+
+use super::credentials::RemoteSettings;
+use super::error::RemoteFault;
+use super::runtime::{RemoteRuntime, RunEnd};
+use super::url::RemoteUrl;
+use crate::camera::error::SourceError;
+use crate::camera::settings::CameraSettings;
+use crate::camera::source::source_trait::{CapturedPicture, OpenedSource, PictureSink, Source};
+use crate::camera::wake::Waker;
+use crate::frame::{PixelFormat, Timestamp};
+use crate::jpeg::Picture;
+use crate::status::SourceInfo;
+use client::HttpAnswer;
+use session::{AnswerRest, HttpSession, ReadEnd};
+
+/// A camera behind an HTTP server.
+pub(super) struct HttpSource {
+    url: RemoteUrl,
+    settings: RemoteSettings,
+    fps: f32,
+    max_jpeg_bytes: usize,
+    waker: Arc<Waker>,
+    /// Made when it is first opened.
+    runtime: Option<RemoteRuntime>,
+    phase: Phase,
+    /// When the server is asked for the next answer at the earliest.
+    due: Timestamp,
+}
+
+/// A request under way, with the session that it belongs to.
+type Asking = Pin<Box<dyn Future<Output = (Box<HttpSession>, Result<HttpAnswer, RemoteFault>)> + Send>>;
+
+/// What is done with the server.
+enum Phase {
+    Closed,
+    /// The next answer is not due yet.
+    Resting(Box<HttpSession>),
+    /// A request was sent.
+    Asking(Asking),
+    /// An answer is read.
+    Reading(Box<HttpSession>, AnswerRest),
+}
+
+impl HttpSource {
+    pub(super) fn new(url: RemoteUrl, settings: &CameraSettings, waker: &Arc<Waker>) -> Self {
+        Self {
+            url,
+            settings: settings.remote.clone(),
+            fps: settings.fps,
+            max_jpeg_bytes: settings.max_jpeg_bytes(),
+            waker: Arc::clone(waker),
+            runtime: None,
+            phase: Phase::Closed,
+            due: Timestamp::now(),
+        }
+    }
+
+    /// Sends a request.
+    fn ask(&mut self, mut session: Box<HttpSession>) -> Asking {
+        self.due = Timestamp::now().after(Duration::from_secs_f32(1.0 / self.fps));
+        Box::pin(async move {
+            let answer = session.client.ask().await;
+            (session, answer)
+        })
+    }
+
+    fn connect(&mut self) -> Result<(), RemoteFault> {
+        if self.runtime.is_none() {
+            let runtime = RemoteRuntime::new(Arc::clone(&self.waker));
+            self.runtime = Some(runtime.map_err(|source| RemoteFault::Runtime { source })?);
+        }
+        let session = HttpSession::new(self.url.clone(), &self.settings, self.max_jpeg_bytes)?;
+        let asking = self.ask(Box::new(session));
+        let done = self.runtime.as_ref().and_then(|runtime| runtime.run_to_end(asking));
+        let Some((mut session, answer)) = done else { return Err(RemoteFault::Stopped) };
+        let reading = session.begin(answer?);
+        self.phase = Phase::Reading(session, reading);
+        Ok(())
+    }
+
+    /// Goes on until there is a picture, or `deadline` or a wake end it. Returns the session with the picture, and how many were
+    /// skipped for it.
+    fn advance(&mut self, deadline: Timestamp) -> Result<Option<u32>, RemoteFault> {
+        loop {
+            match std::mem::replace(&mut self.phase, Phase::Closed) {
+                Phase::Closed => return Ok(None),
+                Phase::Resting(session) if Timestamp::now() < self.due => {
+                    let until = deadline.min(self.due);
+                    let rested = self.run(until, std::future::pending::<()>());
+                    self.phase = Phase::Resting(session);
+                    if matches!(rested, RunEnd::Woken) || Timestamp::now() < self.due {
+                        return Ok(None);
+                    }
+                }
+                Phase::Resting(session) => self.phase = Phase::Asking(self.ask(session)),
+                Phase::Asking(mut asking) => match self.run(deadline, asking.as_mut()) {
+                    RunEnd::Done((mut session, answer)) => {
+                        let reading = session.begin(answer?);
+                        self.phase = Phase::Reading(session, reading);
+                    }
+                    RunEnd::Woken | RunEnd::TimedOut => {
+                        self.phase = Phase::Asking(asking);
+                        return Ok(None);
+                    }
+                },
+                Phase::Reading(mut session, mut reading) => {
+                    let read = self.run(deadline, session.next_picture(&mut reading));
+                    let ended = match read {
+                        RunEnd::Done(read) => Some(read?),
+                        RunEnd::Woken | RunEnd::TimedOut => None,
+                    };
+                    let missed = match &ended {
+                        Some(ReadEnd::Picture { missed }) => Some(*missed),
+                        _ => None,
+                    };
+                    self.phase = match ended {
+                        Some(ReadEnd::Ended) => Phase::Resting(session),
+                        _ => Phase::Reading(session, reading),
+                    };
+                    if missed.is_some() || !matches!(ended, Some(ReadEnd::Ended)) {
+                        return Ok(missed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn run<T>(&self, deadline: Timestamp, future: impl Future<Output = T>) -> RunEnd<T> {
+        match &self.runtime {
+            Some(runtime) => runtime.run(deadline, future),
+            None => RunEnd::TimedOut,
+        }
+    }
+}
+
+impl Source for HttpSource {
+    fn open(&mut self) -> Result<OpenedSource, SourceError> {
+        self.connect().map_err(|fault| fault.at(&self.url))?;
+        let info = SourceInfo {
+            driver: self.url.scheme().name().into(),
+            card: self.url.authority(),
+            path: self.url.to_string(),
+            format: PixelFormat::Mjpeg,
+            resolution: None,
+            fps: self.fps,
+            encoding: None,
+            capture: None,
+        };
+        Ok(OpenedSource { info, max_jpeg_bytes: self.max_jpeg_bytes, has_larger: false })
+    }
+
+    fn next(
+        &mut self,
+        _: &Waker,
+        deadline: Timestamp,
+        sink: &mut PictureSink<'_>,
+    ) -> Result<(), SourceError> {
+        let advanced = self.advance(deadline).map_err(|fault| fault.at(&self.url))?;
+        let Some(missed) = advanced else { return Ok(()) };
+        if let Phase::Reading(session, _) = &mut self.phase {
+            if let Some(data) = session.reader.picture() {
+                let picture = Picture::Jpeg { data, expected: None };
+                sink(CapturedPicture { missed, ..CapturedPicture::now(picture) });
+            }
+            session.reader.release();
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if !matches!(self.phase, Phase::Closed) {
+            debug!("{}: closed", self.url);
+        }
+        self.phase = Phase::Closed;
+    }
+}
