@@ -140,7 +140,7 @@ fn remedies_are_those_of_the_source_and_of_the_fault() {
         (stalled(&["--source", "exec:sleep 100"], &[]), "run the command by hand", "cable"),
         (stalled(&["--source", &source("file", &cut)], &[]), "make it anew with `ffmpeg", "cable"),
         (
-            stalled(&["--source", "/dev/video90"], &[usb.clone()]),
+            stalled(&["--source", "/dev/video90"], std::slice::from_ref(&usb)),
             "another cable or USB port, another format",
             "validate",
         ),

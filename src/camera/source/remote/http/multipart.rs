@@ -233,12 +233,12 @@ impl MultipartReader {
                 if rest.len() >= MAX_LINE {
                     // All but the bytes that may be the first of an SOI.
                     let passed = rest.len() - (SOI.len() - 1);
-                    self.pass_over(&rest[..KEPT.min(passed)].to_vec(), passed)?;
+                    self.pass_over(passed)?;
                     continue;
                 }
                 if self.is_ended && !rest.is_empty() && !SOI.starts_with(rest) {
                     let all = rest.len();
-                    self.pass_over(&rest[..KEPT.min(all)].to_vec(), all)?;
+                    self.pass_over(all)?;
                 }
                 return Ok(false);
             };
@@ -268,21 +268,22 @@ impl MultipartReader {
         } else if is_empty {
             head.is_complete |= head.has_lines;
         } else if head.is_complete {
-            self.pass_over(&line[..line.len().min(KEPT)], bytes)?;
+            self.pass_over(bytes)?;
             self.place = Place::Lines(PartHead::default());
             return self.count_other();
         } else {
             head.read_line(line);
             if !head.has_lines {
-                return self.pass_over(&line[..line.len().min(KEPT)], bytes);
+                return self.pass_over(bytes);
             }
         }
         self.at += bytes;
         self.count_between(bytes)
     }
 
-    /// Passes over data that is neither a picture nor a header.
-    fn pass_over(&mut self, begin: &[u8], bytes: usize) -> Result<(), NoPictures> {
+    /// Passes over `bytes` bytes that are neither a picture nor a header.
+    fn pass_over(&mut self, bytes: usize) -> Result<(), NoPictures> {
+        let begin = self.buffer[self.at..self.at + bytes.min(KEPT)].trim_ascii_end();
         let content_type = match &self.place {
             Place::Lines(head) => head.content_type.clone(),
             _ => None,
