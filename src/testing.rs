@@ -19,6 +19,11 @@ pub mod challenge {
     pub use crate::camera::source::remote::http::authentication::answer_to_challenge;
 }
 
+/// Pictures in a stream of Python pickles.
+pub mod pickle {
+    pub use crate::camera::source::remote::pickle::{PickleError, PickleReader, PickledPiece};
+}
+
 /// WebSocket framing.
 pub mod framing {
     pub use crate::websocket::framing::{

@@ -1,7 +1,9 @@
-//! The splitter of `exec` and `file`: however a stream is cut, the same pictures come out, in the memory it was given.
+//! What cuts a camera's stream into pictures, the splitter and the reader of pickles: however a stream is cut, the same
+//! pictures come out, in the memory they were given.
 
 use std::io::Read;
 
+use porthole::testing::pickle::{PickleError, PickleReader, PickledPiece};
 use porthole::testing::splitter::{Piece, Splitter};
 
 use crate::memory::watch;
@@ -47,6 +49,59 @@ fn split(mut stream: &[u8], mut cuts: Cuts, capacity: usize) -> Vec<Option<&[u8]
                     return pieces;
                 }
             }
+        }
+    }
+}
+
+/// First byte: how the stream is cut. Second: how large a picture may be. The rest: the stream.
+pub fn pickle(data: &[u8]) {
+    let [cuts, capacity, stream @ ..] = data else { return };
+    let capacity = [16, 64, 300, 4096][usize::from(capacity % 4)];
+    // A byte at a time no dictionary is left out; otherwise those are that came with a newer one.
+    let (every, end) = unpickle(stream, None, capacity);
+    let (some, cut_end) = unpickle(stream, Some(Cuts::new(*cuts)), capacity);
+    assert_eq!(cut_end, end, "the end depends on how the stream was cut");
+    assert_eq!(some.len(), every.len(), "the number of dictionaries depends on how the stream was cut");
+    for (newest, same) in some.iter().zip(&every) {
+        assert!(newest.is_none() || newest == same, "a picture depends on how the stream was cut");
+    }
+}
+
+/// The picture of every dictionary, and how it ended. `None` for each without a picture, and each that was left out.
+fn unpickle(
+    mut stream: &[u8],
+    mut cuts: Option<Cuts>,
+    capacity: usize,
+) -> (Vec<Option<Vec<u8>>>, Option<PickleError>) {
+    let mut reader = PickleReader::new(capacity);
+    let room = reader.unfilled().len();
+    let mut pieces = Vec::new();
+    loop {
+        match reader.newest_piece() {
+            Ok((PickledPiece::Incomplete, skipped)) => assert_eq!(skipped, 0),
+            Ok((piece, skipped)) => {
+                pieces.extend((0..skipped).map(|_| None));
+                pieces.push(match piece {
+                    PickledPiece::Picture(jpeg) => {
+                        assert!(jpeg.len() <= room, "more than came");
+                        Some(jpeg.to_vec())
+                    }
+                    _ => None,
+                });
+                continue;
+            }
+            Err(error) => {
+                assert_eq!(reader.newest_piece(), Err(error.clone()), "read on after a fault");
+                return (pieces, Some(error));
+            }
+        }
+        let read = |room: &mut [u8]| {
+            assert!(!room.is_empty(), "no room left to read into");
+            let n = cuts.as_mut().map_or(1, |cuts| cuts.next(room.len()));
+            stream.read(&mut room[..n])
+        };
+        if reader.fill(read).expect("reading from memory") == 0 {
+            return (pieces, None);
         }
     }
 }

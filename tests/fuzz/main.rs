@@ -79,6 +79,11 @@ fn jpeg_replayed() {
 }
 
 #[test]
+fn pickle_replayed() {
+    replay("pickle");
+}
+
+#[test]
 fn splitter_replayed() {
     replay("splitter");
 }

@@ -6,12 +6,13 @@ use crate::{camera, config, jpeg, web};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their archive in `tests/corpora`.
-pub const ALL: [(&str, Target); 6] = [
+pub const ALL: [(&str, Target); 7] = [
     ("config", config::run),
     ("encode", jpeg::encode),
     ("http", web::http),
     ("inbound", web::inbound),
     ("jpeg", jpeg::pass),
+    ("pickle", camera::pickle),
     ("splitter", camera::splitter),
 ];
 
