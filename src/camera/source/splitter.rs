@@ -55,19 +55,37 @@ impl Splitter {
 
     /// The next piece of the data read so far. After [`Piece::Incomplete`] there is room to read more.
     pub fn next_piece(&mut self) -> Piece<'_> {
-        match self.parse() {
-            Some(end) => {
-                let piece = self.pending.start..end;
-                self.pending.start = end;
-                self.at = end;
-                Piece::Picture(&self.buffer[piece])
-            }
+        match self.next_range() {
+            Some(picture) => Piece::Picture(&self.buffer[picture]),
             None if self.pending.len() == self.buffer.len() => {
                 self.reset();
                 Piece::TooLarge
             }
             None => Piece::Incomplete,
         }
+    }
+
+    /// The newest piece of the data read so far, and the number of pictures before it, which are left out.
+    pub fn newest_piece(&mut self) -> (Piece<'_>, u32) {
+        let Some(mut newest) = self.next_range() else { return (self.next_piece(), 0) };
+        let mut skipped = 0;
+        while let Some(newer) = self.next_range() {
+            (newest, skipped) = (newer, skipped + 1);
+        }
+        (Piece::Picture(&self.buffer[newest]), skipped)
+    }
+
+    /// Whether a picture has begun that has not been returned.
+    pub(super) fn is_in_picture(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Takes the next picture of the data read so far.
+    fn next_range(&mut self) -> Option<Range<usize>> {
+        let end = self.parse()?;
+        let picture = self.pending.start..end;
+        (self.pending.start, self.at) = (end, end);
+        Some(picture)
     }
 
     /// Drops the data read so far, for a stream that starts again.
@@ -199,6 +217,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_newest_picture_leaves_out_those_before_it() {
+        let stream = [&picture(1)[..], &picture(2), &picture(3), &picture(4)[..9]].concat();
+        let mut splitter = Splitter::new(4096);
+        assert_eq!(splitter.newest_piece(), (Piece::Incomplete, 0));
+        splitter.fill(|room| io::Read::read(&mut &stream[..], room)).unwrap();
+        assert_eq!(splitter.newest_piece(), (Piece::Picture(&picture(3)), 2));
+        assert_eq!(splitter.newest_piece(), (Piece::Incomplete, 0));
+        splitter.fill(|room| io::Read::read(&mut &picture(4)[9..], room)).unwrap();
+        assert_eq!(splitter.newest_piece(), (Piece::Picture(&picture(4)), 0));
+        let mut small = Splitter::new(8);
+        small.fill(|room| io::Read::read(&mut &stream[..], room)).unwrap();
+        assert_eq!(small.newest_piece(), (Piece::TooLarge, 0));
     }
 
     #[test]

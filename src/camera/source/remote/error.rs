@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::fingerprint::CertificateFingerprint;
+use super::pickle::PickleError;
 use super::url::RemoteUrl;
 use crate::status::CameraState;
 
@@ -158,6 +159,30 @@ pub(in crate::camera) enum RemoteFault {
     )]
     NoPictures { what: String },
 
+    #[error(
+        "what comes is neither JPEGs nor pickles of protocol 2 to 5; it begins with {begin:?}; check host and port"
+    )]
+    NotPictures { begin: String },
+
+    #[error("sends no picture: {0}")]
+    Pickle(#[from] PickleError),
+
+    #[error(
+        "the server does not open a WebSocket ({why}); check the path of the URL: another porthole has /ws and /cameras/NAME/ws"
+    )]
+    NoWebSocket { why: String },
+
+    #[error(
+        "the server sends us to {to:?}; use that as source, with ws:// in place of http:// or wss:// in place of https://"
+    )]
+    WebSocketElsewhere { to: String },
+
+    #[error(
+        "the server sent {why}, which WebSocket does not allow; check that it is a porthole, and set width and height to \
+         the size of its pictures"
+    )]
+    WebSocketBroken { why: String },
+
     #[error("the connection broke: {source}; it is opened again by itself")]
     Broken {
         #[source]
@@ -186,7 +211,9 @@ impl RemoteError {
     /// The state of a camera after this error.
     pub(in crate::camera) fn state(&self) -> CameraState {
         match self.fault {
-            RemoteFault::NoPictures { .. } => CameraState::Unsupported,
+            RemoteFault::NoPictures { .. } | RemoteFault::NotPictures { .. } | RemoteFault::Pickle(_) => {
+                CameraState::Unsupported
+            }
             _ => CameraState::Lost,
         }
     }

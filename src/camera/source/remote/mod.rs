@@ -5,11 +5,14 @@
 //! | file or folder | what belongs there |
 //! |---|---|
 //! | `http/` | `http://` and `https://`: multipart streams and single JPEGs |
+//! | `ws/` | `ws://` and `wss://`: another Porthole |
+//! | `tcp` | `tcp://`: JPEGs or pickles back to back |
 //! | `runtime` | runs what waits for the network on the capture thread |
 //! | `connect` | names, addresses, TCP |
 //! | `tls` | TLS, with the system's authorities or one pinned certificate |
 //! | `credentials` | what is sent to prove who asks |
 //! | `error` | what can be wrong, and what to do |
+//! | `pickle` | pictures in Python pickles |
 //! | `url`, `stream`, `fingerprint`, `secret` | plain types of the above |
 #![forbid(unsafe_code)]
 
@@ -18,12 +21,15 @@ pub(in crate::camera) mod credentials;
 pub(in crate::camera) mod error;
 pub(in crate::camera) mod fingerprint;
 pub(crate) mod http;
+pub(crate) mod pickle;
 mod runtime;
 pub(in crate::camera) mod secret;
 mod stream;
+mod tcp;
 #[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
 mod tls;
 pub(in crate::camera) mod url;
+mod ws;
 
 use std::sync::Arc;
 
@@ -36,7 +42,7 @@ use url::{RemoteUrl, Scheme};
 pub(super) fn create(url: RemoteUrl, settings: &CameraSettings, waker: &Arc<Waker>) -> Box<dyn Source> {
     match url.scheme() {
         Scheme::Http | Scheme::Https => Box::new(http::HttpSource::new(url, settings, waker)),
-        Scheme::Ws | Scheme::Wss => unimplemented!(),
-        Scheme::Tcp => unimplemented!(),
+        Scheme::Ws | Scheme::Wss => Box::new(ws::WsSource::new(url, settings, waker)),
+        Scheme::Tcp => Box::new(tcp::TcpSource::new(url, settings, waker)),
     }
 }

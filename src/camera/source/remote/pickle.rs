@@ -19,9 +19,9 @@ const MAX_VALUES: usize = 64;
 const MAX_REST: usize = 16 * 1024;
 
 /// The first byte of a pickle of protocol 2 or newer.
-pub const PROTO: u8 = 0x80;
+pub(super) const PROTO: u8 = 0x80;
 /// The protocols that are read. 0 and 1 are text, without lengths; 5 is the newest.
-pub const PROTOCOLS: std::ops::RangeInclusive<u8> = 2..=5;
+pub(super) const PROTOCOLS: std::ops::RangeInclusive<u8> = 2..=5;
 
 /// Why a stream of pickles cannot be read on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

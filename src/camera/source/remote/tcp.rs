@@ -1,0 +1,281 @@
+//! `tcp://`: pictures over a bare connection, which are JPEGs back to back, or the tutorial's pickles. What comes first
+//! tells which.
+#![forbid(unsafe_code)]
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+
+use log::{debug, warn};
+
+use super::connect::Connector;
+use super::credentials::RemoteSettings;
+use super::error::RemoteFault;
+use super::pickle::{PROTO, PROTOCOLS, PickleReader, PickledPiece};
+use super::runtime::{RemoteRuntime, RunEnd};
+use super::stream::{Arrival, RemoteStream, poll_arrival};
+use super::url::RemoteUrl;
+use crate::camera::error::SourceError;
+use crate::camera::settings::CameraSettings;
+use crate::camera::source::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
+use crate::camera::source::splitter::{Piece, Splitter};
+use crate::camera::wake::Waker;
+use crate::frame::{PixelFormat, Timestamp};
+use crate::jpeg::Picture;
+use crate::status::SourceInfo;
+
+/// Room beside a picture, for the start of the next one.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
+/// Bytes that tell JPEGs from pickles, and are shown if they are neither.
+const BEGIN_BYTES: usize = 16;
+/// Bytes within which the first picture begins. Headers of a multipart stream are far shorter.
+const MAX_BYTES_BEFORE_PICTURES: usize = 64 * 1024;
+/// Most pictures that are skipped at a time for a newer one. Of a server that sends faster than this machine reads none would
+/// be shown otherwise.
+const MAX_SKIPPED: u32 = 16;
+
+/// A camera that sends pictures to whoever connects.
+pub(super) struct TcpSource {
+    url: RemoteUrl,
+    settings: RemoteSettings,
+    fps: f32,
+    max_jpeg_bytes: usize,
+    waker: Arc<Waker>,
+    /// Made when it is first opened.
+    runtime: Option<RemoteRuntime>,
+    connection: Option<PictureConnection>,
+}
+
+impl TcpSource {
+    pub(super) fn new(url: RemoteUrl, settings: &CameraSettings, waker: &Arc<Waker>) -> Self {
+        Self {
+            url,
+            settings: settings.remote.clone(),
+            fps: settings.fps,
+            max_jpeg_bytes: settings.max_jpeg_bytes(),
+            waker: Arc::clone(waker),
+            runtime: None,
+            connection: None,
+        }
+    }
+
+    fn connect(&mut self) -> Result<(), RemoteFault> {
+        if self.runtime.is_none() {
+            let runtime = RemoteRuntime::new(Arc::clone(&self.waker));
+            self.runtime = Some(runtime.map_err(|source| RemoteFault::Runtime { source })?);
+        }
+        let connector = Connector::new(&self.url, self.settings.fingerprint)?;
+        let stream = self.runtime.as_ref().and_then(|runtime| runtime.run_to_end(connector.connect()));
+        self.connection =
+            Some(PictureConnection::new(stream.ok_or(RemoteFault::Stopped)??, self.max_jpeg_bytes));
+        Ok(())
+    }
+
+    fn pass_next(&mut self, deadline: Timestamp, sink: &mut PictureSink<'_>) -> Result<(), RemoteFault> {
+        let (Some(runtime), Some(connection)) = (&self.runtime, &mut self.connection) else { return Ok(()) };
+        loop {
+            if connection.pass_newest(sink)? {
+                return Ok(());
+            }
+            connection.check_whether_it_goes_on()?;
+            match runtime.run(deadline, connection.read()) {
+                RunEnd::Done(read) => read.map_err(|source| RemoteFault::Broken { source })?,
+                RunEnd::Woken | RunEnd::TimedOut => return Ok(()),
+            }
+            if Timestamp::now() >= deadline {
+                // Of a peer that never pauses.
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Source for TcpSource {
+    fn open(&mut self) -> Result<OpenedSource, SourceError> {
+        self.connect().map_err(|fault| fault.at(&self.url))?;
+        let info = SourceInfo {
+            driver: self.url.scheme().name().into(),
+            card: self.url.authority(),
+            path: self.url.to_string(),
+            format: PixelFormat::Mjpeg,
+            resolution: None,
+            fps: self.fps,
+            encoding: None,
+            capture: None,
+        };
+        Ok(OpenedSource { info, max_jpeg_bytes: self.max_jpeg_bytes, has_larger: false })
+    }
+
+    fn next(
+        &mut self,
+        _: &Waker,
+        deadline: Timestamp,
+        sink: &mut PictureSink<'_>,
+    ) -> Result<(), SourceError> {
+        Ok(self.pass_next(deadline, sink).map_err(|fault| fault.at(&self.url))?)
+    }
+
+    fn remedy(&self, fault: PictureFault) -> &'static str {
+        match fault {
+            PictureFault::Silent => {
+                "see whether the program there has its camera, and sends to all who connect"
+            }
+            PictureFault::Corrupt => {
+                "let the program send whole JPEGs, one after the other, or set validate = false if the picture is good \
+                 all the same"
+            }
+            _ => "set width and height to the size of its pictures",
+        }
+    }
+
+    fn close(&mut self) {
+        if self.connection.take().is_some() {
+            debug!("{}: closed", self.url);
+        }
+    }
+}
+
+/// A connection, and what has come over it.
+struct PictureConnection {
+    stream: RemoteStream,
+    max_jpeg_bytes: usize,
+    input: Input,
+    /// The reader has no room for all that has come.
+    has_more: bool,
+    has_ended: bool,
+    /// Pictures lost since the last one that was passed on.
+    missed: u32,
+    has_passed_any: bool,
+}
+
+/// What the bytes are.
+enum Input {
+    /// Not known before the first bytes.
+    Begin { bytes: [u8; BEGIN_BYTES], len: usize },
+    /// JPEGs, of which none may have begun yet in the bytes that came.
+    Jpegs { splitter: Splitter, begin: Vec<u8>, came: usize },
+    /// Pickled dictionaries.
+    Pickles(PickleReader),
+}
+
+impl PictureConnection {
+    fn new(stream: RemoteStream, max_jpeg_bytes: usize) -> Self {
+        Self {
+            stream,
+            max_jpeg_bytes,
+            input: Input::Begin { bytes: [0; BEGIN_BYTES], len: 0 },
+            has_more: false,
+            has_ended: false,
+            missed: 0,
+            has_passed_any: false,
+        }
+    }
+
+    /// Waits for bytes, and reads all that have come. Nothing is lost when the future is dropped.
+    async fn read(&mut self) -> io::Result<()> {
+        let Self { stream, input, .. } = self;
+        let Arrival { is_all, has_ended } = poll_fn(|context| {
+            poll_arrival(stream, context, |read| match input {
+                Input::Begin { bytes, len } => {
+                    let n = read(&mut bytes[*len..])?;
+                    *len += n;
+                    Ok(n)
+                }
+                Input::Jpegs { splitter, came, .. } => {
+                    let n = splitter.fill(|room| read(room))?;
+                    *came = came.saturating_add(n);
+                    Ok(n)
+                }
+                Input::Pickles(reader) => reader.fill(|room| read(room)),
+            })
+        })
+        .await?;
+        (self.has_more, self.has_ended) = (!is_all, has_ended);
+        Ok(())
+    }
+
+    /// Passes the newest picture that has come to `sink`. Returns whether there was one.
+    fn pass_newest(&mut self, sink: &mut PictureSink<'_>) -> Result<bool, RemoteFault> {
+        self.tell_apart()?;
+        let (newest, skipped) = match &mut self.input {
+            Input::Begin { .. } => return Ok(false),
+            Input::Jpegs { splitter, .. } => {
+                let (piece, skipped) = splitter.newest_piece();
+                match piece {
+                    Piece::Picture(data) => (Some(data), skipped),
+                    Piece::TooLarge => {
+                        warn!(
+                            "tcp: dropped a frame of more than {} bytes; set width and height",
+                            self.max_jpeg_bytes
+                        );
+                        self.missed = self.missed.saturating_add(1);
+                        return Ok(false);
+                    }
+                    Piece::Incomplete => return Ok(false),
+                }
+            }
+            Input::Pickles(reader) => match reader.newest_piece()? {
+                (PickledPiece::Picture(data), skipped) => (Some(data), skipped),
+                (PickledPiece::NoPicture, skipped) => (None, skipped),
+                (PickledPiece::Incomplete, _) => return Ok(false),
+            },
+        };
+        self.missed = self.missed.saturating_add(skipped);
+        if self.has_more && self.missed < MAX_SKIPPED && newest.is_some() {
+            // A newer one is on its way.
+            self.missed += 1;
+            self.has_more = false;
+            return Ok(false);
+        }
+        let picture = Picture::Jpeg { data: newest.unwrap_or_default(), expected: None };
+        let missed = std::mem::take(&mut self.missed);
+        sink(CapturedPicture { missed, damaged: newest.is_none(), ..CapturedPicture::now(picture) });
+        self.has_passed_any = true;
+        Ok(true)
+    }
+
+    /// Chooses the reader once enough has come.
+    fn tell_apart(&mut self) -> Result<(), RemoteFault> {
+        let Input::Begin { bytes, len } = &self.input else { return Ok(()) };
+        let begin = bytes[..*len].to_vec();
+        let [first, second, ..] = begin[..] else { return Ok(()) };
+        self.input = if first == PROTO && PROTOCOLS.contains(&second) {
+            let mut reader = PickleReader::new(self.max_jpeg_bytes);
+            fill_from(&begin, |read| reader.fill(read));
+            Input::Pickles(reader)
+        } else {
+            let mut splitter = Splitter::new(self.max_jpeg_bytes + READ_AHEAD_BYTES);
+            fill_from(&begin, |read| splitter.fill(read));
+            Input::Jpegs { splitter, came: begin.len(), begin }
+        };
+        Ok(())
+    }
+
+    /// Fails once no picture can be expected any more. All that was read has been parsed.
+    fn check_whether_it_goes_on(&self) -> Result<(), RemoteFault> {
+        if let Input::Jpegs { splitter, begin, came } = &self.input
+            && !self.has_passed_any
+            && !splitter.is_in_picture()
+            && (self.has_ended || *came > MAX_BYTES_BEFORE_PICTURES)
+        {
+            return Err(RemoteFault::NotPictures { begin: begin.escape_ascii().to_string() });
+        }
+        match (self.has_ended, self.has_passed_any) {
+            (false, _) => Ok(()),
+            (true, true) => Err(RemoteFault::Closed { after: "" }),
+            (true, false) => Err(RemoteFault::Closed { after: " before its first picture" }),
+        }
+    }
+}
+
+/// Gives a new reader the bytes that have been read already.
+fn fill_from(
+    bytes: &[u8],
+    fill: impl FnOnce(&mut dyn FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize>,
+) {
+    let filled = fill(&mut |room| {
+        room[..bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    });
+    debug_assert!(filled.is_ok(), "a new reader has more room than that");
+}
