@@ -3,6 +3,8 @@
 
 use std::io::Read;
 
+use porthole::testing::challenge::answer_to_challenge;
+use porthole::testing::multipart::{Found, MultipartReader, NoPictures};
 use porthole::testing::pickle::{PickleError, PickleReader, PickledPiece};
 use porthole::testing::splitter::{Piece, Splitter};
 
@@ -103,5 +105,60 @@ fn unpickle(
         if reader.fill(read).expect("reading from memory") == 0 {
             return (pieces, None);
         }
+    }
+}
+
+/// First byte: how the body is cut. Second: how large a picture may be, and whether the answer names a boundary and a length. The
+/// rest: the body.
+pub fn multipart(data: &[u8]) {
+    let [cuts, shape, body @ ..] = data else { return };
+    let whole = find_pictures(body, Cuts::new(0), *shape);
+    let cut = find_pictures(body, Cuts::new(cuts | 1), *shape);
+    for found in [&whole, &cut] {
+        for picture in &found.0 {
+            assert!(picture.starts_with(&[0xff, 0xd8, 0xff]), "no picture begins like this");
+            assert!(memchr::memmem::find(body, picture).is_some(), "a picture is of the body");
+        }
+    }
+}
+
+/// All pictures that are kept, each before the next bytes come, and what came if none did.
+fn find_pictures(mut body: &[u8], mut cuts: Cuts, shape: u8) -> (Vec<Vec<u8>>, Result<(), NoPictures>) {
+    let capacity = [16, 64, 300, 4096][usize::from(shape % 4)];
+    let boundary = [None, Some(""), Some("frame"), Some("--frame")][usize::from(shape / 4 % 4)];
+    let length = (shape & 0x80 != 0).then_some(body.len() as u64);
+    let mut reader = MultipartReader::new(capacity);
+    reader.begin(boundary, Some("multipart/x-mixed-replace"), length);
+    let mut pictures = Vec::new();
+    loop {
+        match reader.next_found() {
+            Ok(Found::Picture | Found::TooLarge) => {}
+            Ok(Found::Incomplete) => {
+                if let Some(picture) = reader.picture() {
+                    pictures.push(picture.to_vec());
+                    reader.release();
+                } else if body.is_empty() {
+                    return (pictures, Ok(()));
+                }
+                let taken = reader.push(&body[..cuts.next(body.len())]);
+                body = &body[taken..];
+                if body.is_empty() {
+                    reader.end_of_stream();
+                }
+            }
+            Err(none) => return (pictures, Err(none)),
+        }
+    }
+}
+
+/// The value of a header line `WWW-Authenticate`.
+pub fn challenge(data: &[u8]) {
+    let Ok(challenge) = str::from_utf8(data) else { return };
+    if let Ok(answer) = answer_to_challenge(challenge) {
+        assert!(answer.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "no header line: {answer:?}");
+        assert!(
+            !answer.contains("password") || challenge.contains("password"),
+            "the password is shown: {answer}"
+        );
     }
 }

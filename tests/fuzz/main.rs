@@ -79,6 +79,16 @@ fn jpeg_replayed() {
 }
 
 #[test]
+fn challenge_replayed() {
+    replay("challenge");
+}
+
+#[test]
+fn multipart_replayed() {
+    replay("multipart");
+}
+
+#[test]
 fn pickle_replayed() {
     replay("pickle");
 }

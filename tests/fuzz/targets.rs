@@ -6,12 +6,14 @@ use crate::{camera, config, jpeg, web};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their archive in `tests/corpora`.
-pub const ALL: [(&str, Target); 7] = [
+pub const ALL: [(&str, Target); 9] = [
+    ("challenge", camera::challenge),
     ("config", config::run),
     ("encode", jpeg::encode),
     ("http", web::http),
     ("inbound", web::inbound),
     ("jpeg", jpeg::pass),
+    ("multipart", camera::multipart),
     ("pickle", camera::pickle),
     ("splitter", camera::splitter),
 ];

@@ -395,7 +395,7 @@ impl Opcode {
         let Some(length) = number(&data[at + 1..], width) else { return Ok(None) };
         let length = usize::try_from(length).ok().filter(|length| *length <= limit);
         let end = start + length.ok_or(PickleError::TooLarge(limit))?;
-        Ok((end <= data.len()).then(|| (Self::Push(Value::String(start..end)), end)))
+        Ok((end <= data.len()).then_some((Self::Push(Value::String(start..end)), end)))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Runs futures on a capture thread: all that waits for the network there ends at a deadline, and when the thread is woken.
 //!
-//! The runtime has no thread of its own. Tasks that were spawned on it make progress only while [`RemoteRuntime::run`] runs; a
-//! future that must survive a wake is such a task, or kept by the caller.
+//! The runtime has no thread of its own, and no tasks. A future that must survive a wake is kept by the caller.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -75,14 +74,6 @@ impl RemoteRuntime {
             }
         }
     }
-
-    /// Spawns a future that goes on in later runs.
-    pub(super) fn spawn<T: Send + 'static>(
-        &self,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> Option<tokio::task::JoinHandle<T>> {
-        self.runtime.as_ref().map(|runtime| runtime.spawn(future))
-    }
 }
 
 impl Drop for RemoteRuntime {
@@ -129,18 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn a_spawned_future_survives_a_wake_and_one_to_the_end_survives_all_but_a_stop() {
+    fn a_kept_future_survives_a_wake_and_one_to_the_end_survives_all_but_a_stop() {
         let waker = Arc::new(Waker::new().unwrap());
         let runtime = RemoteRuntime::new(Arc::clone(&waker)).unwrap();
-        let mut task = runtime.spawn(async {
+        let mut kept = Box::pin(async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             7
         });
-        let task = task.as_mut().unwrap();
         waker.wake();
         let minute = Timestamp::now().after(Duration::from_secs(60));
-        assert!(matches!(runtime.run(minute, &mut *task), RunEnd::Woken));
-        assert!(matches!(runtime.run(minute, task), RunEnd::Done(Ok(7))));
+        assert!(matches!(runtime.run(minute, kept.as_mut()), RunEnd::Woken));
+        assert!(matches!(runtime.run(minute, kept), RunEnd::Done(7)));
         waker.wake();
         let short = tokio::time::Duration::from_millis(5);
         assert_eq!(runtime.run_to_end(async { tokio::time::sleep(short).await }), Some(()));
