@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use support::fakecam::{Camera, Table, environment};
 use support::http::{Multipart, get};
 use support::picture::decode;
 use support::tools::program;
@@ -472,6 +473,27 @@ fn a_far_service_with_passwords_is_watched_through_nginx() {
     let refused = Porthole::start(&["--source", &format!("http://me:geheim@{address}/stream")]);
     let answer = get(refused.address, "/snapshot").text();
     assert!(answer.contains("refuses the user or the password (Basic)"), "{answer}");
+}
+
+#[test]
+fn ustreamer_is_watched() {
+    let Some(ustreamer) = program("ustreamer", "ustreamer") else { return };
+    let (scratch, port) = (Scratch::new(), free_port());
+    let table = Table::create(scratch.path("table")).unwrap();
+    let camera = Camera::new("/dev/video90", &table).with("formats", "MJPG:640x480@30");
+    let mut command = Command::new(ustreamer);
+    command.envs(environment(&[camera])).args(["--device", "/dev/video90", "--format", "MJPEG"]);
+    command.args(["--resolution", "640x480", "--host", "127.0.0.1", "--port", &port.to_string()]);
+    let _ustreamer = Server::start(&mut command);
+    for path in ["stream", "snapshot"] {
+        let (service, mut client) = watch(&format!("http://127.0.0.1:{port}/{path}"));
+        for _ in 0..10 {
+            let frame = client.acknowledged();
+            assert_eq!((frame.width, frame.height), (640, 480), "{path}");
+            decode(&frame.jpeg);
+        }
+        assert_eq!(service.camera()["corrupt"], 0, "{path}");
+    }
 }
 
 #[test]
