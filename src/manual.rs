@@ -3,7 +3,7 @@
 //! | chapter | what belongs there |
 //! |---|---|
 //! | [`installation`] | the package, the systemd unit, a web server in front |
-//! | [`cameras`] | sources, CSI cameras, controls |
+//! | [`cameras`] | sources, cameras on other machines, HDMI inputs, CSI cameras, controls |
 //! | [`configuration`] | every key of the configuration file; generated from the table in `config` |
 //! | [`http`] | URLs, the WebSocket protocol, `/state`, metrics, limits |
 //! | [`clients`] | settings for each client program |
