@@ -113,10 +113,19 @@ impl SourceError {
             }
             Some(Errno::ENODEV) => Self::Gone { path, source },
             Some(Errno::EPIPE) if call == "VIDIOC_STREAMON" => Self::Pipeline { path },
+            // Bridges say so when a stream is started, if they cannot tell before.
+            Some(Errno::ENOLINK) => Self::Input(InputError::NoSignal {
+                path,
+                input: "video".into(),
+                remedy: "connect a source and switch it on",
+            }),
             Some(Errno::ENOSPC) => Self::Bandwidth { path },
             _ => {
-                let remedy =
-                    "unplug the camera and plug it in again; if that does not help, see the kernel log";
+                let remedy = if is_fixed(&path) {
+                    "see the kernel log, and load its driver again or restart the machine"
+                } else {
+                    "unplug the camera and plug it in again; if that does not help, see the kernel log"
+                };
                 Self::Call { path, call, source, remedy }
             }
         }
@@ -161,6 +170,15 @@ impl SourceError {
             _ => growing,
         }
     }
+}
+
+/// Whether the device at `path` is known to be on another bus than USB, so that it cannot be unplugged.
+fn is_fixed(path: &str) -> bool {
+    let node = std::fs::canonicalize(path).ok().and_then(|node| node.file_name().map(ToOwned::to_owned));
+    let device = node.and_then(|node| {
+        std::fs::canonicalize(std::path::Path::new("/sys/class/video4linux").join(node).join("device")).ok()
+    });
+    device.is_some_and(|device| !device.to_string_lossy().contains("/usb"))
 }
 
 /// The program that has `path` open, as `name (PID n)`. Programs of other users cannot be inspected.

@@ -141,11 +141,7 @@ fn fields_are_shown_as_whole_pictures() {
     let fake = fake("YUYV:640x480@30", &[("field", "alternate")]);
     let service = fake.serve(&[]);
     let answer = support::http::get(service.address, "/snapshot");
-    assert!(
-        answer.status == 503 && answer.text().contains("fields of an interlaced picture in a buffer each"),
-        "{}",
-        answer.text()
-    );
+    assert!(answer.status == 503 && answer.text().contains("the two fields"), "{}", answer.text());
 }
 
 #[test]
@@ -161,6 +157,47 @@ fn a_driver_that_claims_more_than_a_buffer_holds_is_not_believed() {
         fake.table.set(Knob::UsedExcess, 0);
         decode(&client.acknowledged().jpeg);
     }
+}
+
+#[test]
+fn refusals_by_the_driver_say_what_to_do() {
+    for (knob, errno, state, why) in [
+        (Knob::StreamonErrno, libc::EPIPE, "unsupported", "are not set up; set them up with media-ctl"),
+        (Knob::StreamonErrno, libc::ENOLINK, "lost", "no signal at the video input; connect a source"),
+        (Knob::StreamonErrno, libc::EIO, "lost", "VIDIOC_STREAMON: Input/output error (os error 5); unplug"),
+        (Knob::Busy, 1, "lost", "in use by another program; stop that"),
+    ] {
+        let fake = fake("NV12:640x480@30", &[("kind", "multiplanar")]);
+        fake.table.set(knob, errno as u32);
+        let service = fake.serve(&[]);
+        let mut client = Client::porthole(service.address, "/ws");
+        let camera = service.until_camera_is(state);
+        let error = camera["error"].as_str().unwrap();
+        assert!(error.contains(why), "{error}");
+        fake.table.set(knob, 0);
+        client.acknowledged();
+    }
+}
+
+#[test]
+fn an_unplugged_grabber_comes_back_by_itself() {
+    let fake = fake("NM12:640x480@30", &[("kind", "multiplanar"), ("parm", "none")]);
+    let service = fake.serve(&[]);
+    let mut client = Client::porthole(service.address, "/ws");
+    client.acknowledged();
+    let (descriptors, threads) =
+        (support::descriptors(service.pid()), || support::proc_status(service.pid(), "Threads"));
+    let before = threads();
+    for _ in 0..5 {
+        fake.table.set(Knob::Unplug, 1);
+        service.until_camera_is("lost");
+        fake.table.set(Knob::Unplug, 0);
+        service.until_camera_is("live");
+        client.acknowledged();
+    }
+    until("no descriptor and no thread is left behind", || {
+        (support::descriptors(service.pid()) <= descriptors && threads() <= before).then_some(())
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The formats that a device offers, and what is wrong if none of them can be used.
 #![forbid(unsafe_code)]
 
-use super::format_ioctls::{FrameInterval, ListedInterval, ListedSize};
+use super::format_ioctls::{ListedInterval, ListedSize};
 use super::ioctl::{BufferType, Device};
 use super::negotiate::{
     CaptureMode, FrameSize, NoMode, OfferedFormat, OfferedSize, WantedMode, choose_mode, largest_mode,
@@ -16,6 +16,16 @@ pub(in crate::camera) struct DeviceFormats {
     pub(super) supported: Vec<OfferedFormat>,
     /// Four-character codes of all formats.
     pub(super) fourccs: Vec<[u8; 4]>,
+    /// The intervals of each size, as the driver lists them.
+    intervals: Vec<SizeIntervals>,
+}
+
+/// The intervals that a driver lists for a format and size.
+#[derive(Debug)]
+struct SizeIntervals {
+    fourcc: [u8; 4],
+    size: (u32, u32),
+    listed: Vec<ListedInterval>,
 }
 
 impl DeviceFormats {
@@ -23,13 +33,17 @@ impl DeviceFormats {
     pub(super) fn read(device: Device<'_>, buffers: BufferType, fps: f32) -> Self {
         let fourccs: Vec<[u8; 4]> = device.fourccs(buffers).collect();
         let mut supported: Vec<OfferedFormat> = Vec::new();
+        let mut intervals = Vec::new();
         for &fourcc in &fourccs {
             let Some(format) = PixelFormat::from_fourcc(fourcc) else { continue };
             if supported.iter().all(|offered| offered.format != format) {
-                supported.push(OfferedFormat { format, sizes: offered_sizes(device, fourcc, fps) });
+                supported.push(OfferedFormat {
+                    format,
+                    sizes: offered_sizes(device, fourcc, fps, &mut intervals),
+                });
             }
         }
-        Self { supported, fourccs }
+        Self { supported, fourccs, intervals }
     }
 
     /// Selects the mode of the device at `path`.
@@ -70,6 +84,12 @@ impl DeviceFormats {
         listed.copied().unwrap_or(format.fourcc())
     }
 
+    /// The intervals that the driver listed for this format and size; `None` if they were not asked for.
+    pub(super) fn intervals(&self, fourcc: [u8; 4], size: (u32, u32)) -> Option<&[ListedInterval]> {
+        let found = self.intervals.iter().find(|known| known.fourcc == fourcc && known.size == size);
+        found.map(|known| known.listed.as_slice())
+    }
+
     fn names(&self) -> String {
         let name = |code: &[u8; 4]| {
             PixelFormat::from_fourcc(*code).map_or_else(|| text(*code), |format| format.to_string())
@@ -80,7 +100,12 @@ impl DeviceFormats {
 }
 
 /// The sizes of one format. A device that lists none accepts any.
-fn offered_sizes(device: Device<'_>, fourcc: [u8; 4], fps: f32) -> Vec<OfferedSize> {
+fn offered_sizes(
+    device: Device<'_>,
+    fourcc: [u8; 4],
+    fps: f32,
+    intervals: &mut Vec<SizeIntervals>,
+) -> Vec<OfferedSize> {
     let size = |listed| match listed {
         ListedSize::Discrete((width, height)) => {
             let resolution = Resolution::new(width.try_into().ok()?, height.try_into().ok()?);
@@ -99,17 +124,23 @@ fn offered_sizes(device: Device<'_>, fourcc: [u8; 4], fps: f32) -> Vec<OfferedSi
     if sizes.is_empty() {
         sizes.push(FrameSize::ANY);
     }
-    sizes.into_iter().map(|size| OfferedSize { size, rates: rates(device, fourcc, size, fps) }).collect()
+    let offered = sizes.into_iter().map(|size| {
+        let (FrameSize::Discrete(largest) | FrameSize::Stepwise { max: largest, .. }) = size;
+        let largest = (largest.width.into(), largest.height.into());
+        let listed = device.intervals(fourcc, largest);
+        let rates = rates(&listed, fps);
+        intervals.push(SizeIntervals { fourcc, size: largest, listed });
+        OfferedSize { size, rates }
+    });
+    offered.collect()
 }
 
 /// The frame rates of one size. For a range these are its ends and the rate in it that is nearest to `fps`.
-fn rates(device: Device<'_>, fourcc: [u8; 4], size: FrameSize, fps: f32) -> Vec<f32> {
-    let (FrameSize::Discrete(size) | FrameSize::Stepwise { max: size, .. }) = size;
-    let intervals = device.intervals(fourcc, (size.width.into(), size.height.into()));
-    let rates = intervals.into_iter().flat_map(|listed| match listed {
+fn rates(listed: &[ListedInterval], fps: f32) -> Vec<f32> {
+    let rates = listed.iter().flat_map(|listed| match listed {
         ListedInterval::Discrete(interval) => vec![interval.fps()],
         ListedInterval::Range { shortest, longest } => {
-            let (slowest, fastest) = (longest.fps(), FrameInterval::fps(shortest));
+            let (slowest, fastest) = (longest.fps(), shortest.fps());
             let nearest = fps.max(slowest.unwrap_or(fps)).min(fastest.unwrap_or(fps));
             vec![slowest, Some(nearest), fastest]
         }

@@ -128,11 +128,14 @@ impl PictureLayout {
     /// Writes the picture in `memory` to `out`: all planes, their lines in order. Ends at the first line that is missing.
     fn bring_together(&self, memory: &[&[u8]], out: &mut Vec<u8>) {
         out.clear();
-        let mut offset = 0;
+        // A driver that lies of its strides must not make this grow.
+        let most =
+            memory.iter().fold(0_usize, |sum, plane| sum.saturating_add(plane.len())).saturating_mul(2);
+        let mut offset = 0_usize;
         for (index, shape) in self.shapes.iter().enumerate() {
             let lines = self.height.div_ceil(shape.lines);
             let (times, divided) = shape.bytes_per_line;
-            let (stride, row) = (self.stride * times / divided, self.row * times / divided);
+            let (stride, row) = (self.stride.saturating_mul(times) / divided, self.row * times / divided);
             let own_memory = self.memory_strides.len() > 1;
             let (plane, from_stride) = if own_memory {
                 let stated = self.memory_strides[index];
@@ -141,14 +144,17 @@ impl PictureLayout {
                 let all = memory.first().copied().unwrap_or_default();
                 (all.get(offset..).unwrap_or_default(), stride)
             };
-            offset += stride * lines;
+            offset = offset.saturating_add(stride.saturating_mul(lines));
             for line in 0..lines {
                 let position = self.fields.map_or(line, |order| order.position(line, lines));
-                let start = position * from_stride;
+                let start = position.saturating_mul(from_stride);
                 // Drivers may leave out the padding of the last line.
-                let end = (start + from_stride).min(plane.len());
+                let end = start.saturating_add(from_stride).min(plane.len());
                 let Some(bytes) = plane.get(start..end).filter(|bytes| bytes.len() >= row) else { return };
                 let bytes = &bytes[..bytes.len().min(stride)];
+                if out.len().saturating_add(stride) > most {
+                    return;
+                }
                 out.extend_from_slice(bytes);
                 out.resize(out.len() + stride - bytes.len(), 0);
             }
@@ -162,9 +168,10 @@ mod tests {
     use super::*;
 
     fn format(fourcc: &[u8; 4], (width, height): (u32, u32), strides: &[u32]) -> DriverFormat {
-        let planes = strides
-            .iter()
-            .map(|&bytes_per_line| PlaneFormat { bytes_per_line, size_image: bytes_per_line * height });
+        let planes = strides.iter().map(|&bytes_per_line| PlaneFormat {
+            bytes_per_line,
+            size_image: bytes_per_line.saturating_mul(height),
+        });
         DriverFormat { fourcc: *fourcc, width, height, field: 1, planes: planes.collect() }
     }
 
@@ -237,6 +244,8 @@ mod tests {
         assert_eq!(together(&layout, &[&[1; 5], &[2; 4]]).len(), 4, "the second line is cut short");
         assert_eq!(together(&layout, &[&[1; 8], &[]]).len(), 8);
         assert_eq!(together(&layout, &[]).len(), 0);
+        let lying = PictureLayout::new(&format(b"GREY", (4, 2), &[u32::MAX]), (4, u32::MAX as usize), None);
+        assert_eq!(together(&lying.unwrap(), &[&[1; 100]]).len(), 0, "memory for a line of 4 GiB");
         assert!(PictureLayout::new(&format(b"YUYV", (4, 2), &[8, 8]), (8, 8), None).is_none());
     }
 }

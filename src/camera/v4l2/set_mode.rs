@@ -51,7 +51,11 @@ pub(super) fn set_mode(
         field::SEQ_BT => Some(FieldOrder::BottomFirst),
         _ => None,
     };
-    let wanted = nearest_interval(device, &format, mode.fps);
+    let size = (format.width, format.height);
+    let wanted = match formats.intervals(format.fourcc, size) {
+        Some(listed) => nearest_interval(listed, mode.fps),
+        None => nearest_interval(&device.intervals(format.fourcc, size), mode.fps),
+    };
     let set = device.set_interval(buffers, wanted);
     let sets_interval = set.as_ref().is_ok_and(|interval| interval.fps().is_some());
     let interval = set.or_else(|_| device.interval(buffers)).ok().filter(|interval| interval.fps().is_some());
@@ -89,10 +93,9 @@ fn set_format(
 }
 
 /// The listed interval that is nearest to `fps`, or `fps` itself if the driver lists none.
-fn nearest_interval(device: Device<'_>, format: &DriverFormat, fps: f32) -> FrameInterval {
-    let listed = device.intervals(format.fourcc, (format.width, format.height));
-    let discrete = listed.into_iter().filter_map(|listed| match listed {
-        ListedInterval::Discrete(interval) => Some((interval, interval.fps()?)),
+fn nearest_interval(listed: &[ListedInterval], fps: f32) -> FrameInterval {
+    let discrete = listed.iter().filter_map(|listed| match listed {
+        ListedInterval::Discrete(interval) => Some((*interval, interval.fps()?)),
         ListedInterval::Range { .. } => None,
     });
     let nearest = discrete.min_by(|(_, a), (_, b)| (a - fps).abs().total_cmp(&(b - fps).abs()));
