@@ -71,6 +71,16 @@ fn an_hdmi_signal_is_shown_in_its_size_and_followed_when_that_changes() {
 }
 
 #[test]
+fn an_event_without_a_change_interrupts_nothing() {
+    let grabber = grabber("HDMI_1:hdmi");
+    grabber.table.set(Knob::EventEvery, 3);
+    let service = grabber.serve("");
+    let mut client = Client::porthole(service.address, "/ws");
+    (0..30).for_each(|_| drop(client.acknowledged()));
+    assert_eq!((&service.camera()["reopens"], &service.camera()["state"]), (&json!(0), &json!("live")));
+}
+
+#[test]
 fn a_missing_signal_is_told_and_waited_for() {
     for (fault, why) in [
         (

@@ -123,7 +123,7 @@ impl CaptureNode {
             let what = format!("{} in {planes} pieces of memory", mode.format);
             SourceError::NoFormat { path: path.clone(), offered: what }
         })?;
-        let capture = MmapCapture::start(node, buffers, layout).map_err(failed)?;
+        let capture = MmapCapture::start(node, buffers, layout, self.input.timings).map_err(failed)?;
         Ok((RunningCapture::Mmap(capture), format))
     }
 }
@@ -161,9 +161,12 @@ impl RunningCapture {
         }
     }
 
-    /// Takes the events that wait. Whether one of them tells that the input receives another signal.
+    /// Takes the events that wait. Whether the input receives another signal, or none.
     pub(in crate::camera) fn take_source_change(&self) -> bool {
-        self.device().take_source_change()
+        match self {
+            Self::Rscam(_) => false,
+            Self::Mmap(capture) => capture.take_source_change(),
+        }
     }
 
     /// Dequeues a filled buffer and passes it to `sink`: the picture, the timestamp in microseconds, and what the driver says

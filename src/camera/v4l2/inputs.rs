@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::input_error::InputError;
 use super::input_ioctls::{AnalogStandard, DeviceInput, StandardBits};
 use super::ioctl::Device;
-use super::timing_ioctls::{EDID_BLOCK, MOST_EDID_BLOCKS};
+use super::timing_ioctls::{DvTimings, EDID_BLOCK, MOST_EDID_BLOCKS};
 use crate::camera::edid::{self, EdidChoice};
 use crate::camera::settings::{InputChoice, InputSettings};
 use crate::frame::Resolution;
@@ -35,9 +35,11 @@ pub(in crate::camera) struct ChosenInput {
     pub(in crate::camera) size: Option<Resolution>,
     /// The rate of the signal.
     pub(in crate::camera) fps: Option<f32>,
+    /// The timings of a digital signal.
+    pub(super) timings: Option<DvTimings>,
 }
 
-const PLAIN: ChosenInput = ChosenInput { signal: SignalKind::Camera, size: None, fps: None };
+const PLAIN: ChosenInput = ChosenInput { signal: SignalKind::Camera, size: None, fps: None, timings: None };
 
 /// Standards with 525 lines, and those with 625: `V4L2_STD_525_60` and `V4L2_STD_625_50`.
 const LINES_525: StandardBits = 0xf900;
@@ -113,6 +115,7 @@ fn set_standard(
         signal: SignalKind::Analog,
         size: Some(Resolution::new(size.0, size.1)),
         fps: entry.and_then(|entry| entry.interval.fps()),
+        timings: None,
     })
 }
 
@@ -169,6 +172,7 @@ fn set_timings(
         signal: SignalKind::Digital { is_interlaced: timings.is_interlaced() },
         size: size.map(|(width, height)| Resolution::new(width, height)).filter(|size| size.pixels() > 0),
         fps: timings.fps(),
+        timings: Some(timings),
     })
 }
 

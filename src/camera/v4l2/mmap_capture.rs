@@ -12,6 +12,7 @@ use super::buffer_ioctls::{BufferInfo, Mapping};
 use super::format_ioctls::MAX_PLANES;
 use super::ioctl::{BufferType, Device};
 use super::planes::{PictureLayout, PictureMemory};
+use super::timing_ioctls::DvTimings;
 
 /// Buffers that are shared with the driver: one is filled, one is full, one is encoded, one is in reserve.
 const BUFFERS: u32 = 4;
@@ -24,6 +25,8 @@ pub(in crate::camera) struct MmapCapture {
     node: File,
     buffer_type: BufferType,
     layout: PictureLayout,
+    /// Those of the digital signal that the device is set to.
+    timings: Option<DvTimings>,
     /// The last picture whose fields were put together.
     woven: Vec<u8>,
 }
@@ -37,8 +40,9 @@ impl MmapCapture {
         node: File,
         buffer_type: BufferType,
         layout: PictureLayout,
+        timings: Option<DvTimings>,
     ) -> Result<Self, FailedCall> {
-        let mut capture = Self { buffers: Vec::new(), node, buffer_type, layout, woven: Vec::new() };
+        let mut capture = Self { buffers: Vec::new(), node, buffer_type, layout, timings, woven: Vec::new() };
         let device = Device::new(capture.node.as_fd());
         let count =
             device.request_buffers(buffer_type, BUFFERS).map_err(|error| ("VIDIOC_REQBUFS", error))?;
@@ -61,13 +65,21 @@ impl MmapCapture {
         Device::new(self.node.as_fd())
     }
 
+    /// Takes the events that wait. Whether the input receives another signal than the one that is set, or none. Some drivers send
+    /// the event without a change, for example whenever a stream starts.
+    pub(super) fn take_source_change(&self) -> bool {
+        let is_same =
+            |set: &DvTimings| self.device().detect_timings().is_ok_and(|now| now.is_same_signal(set));
+        self.device().take_source_change() && !self.timings.as_ref().is_some_and(is_same)
+    }
+
     /// Dequeues a filled buffer and passes it to `sink`: the picture, and what the driver says of the buffer. The buffer is
     /// queued again when this returns.
     ///
     /// # Errors
     /// `WouldBlock` when no buffer is filled.
     pub(super) fn dequeue(&mut self, sink: impl FnOnce(PictureMemory<'_>, BufferInfo)) -> io::Result<()> {
-        let Self { buffers, node, buffer_type, layout, woven } = self;
+        let Self { buffers, node, buffer_type, layout, woven, .. } = self;
         let device = Device::new(node.as_fd());
         let dequeued = device.dequeue(*buffer_type)?;
         let unknown = || io::Error::other(format!("the driver returned buffer {}", dequeued.index));

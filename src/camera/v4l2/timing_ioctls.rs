@@ -32,6 +32,13 @@ impl DvTimings {
         self.interlaced != 0
     }
 
+    /// Whether `other` is the same signal. The pixel clock that a device measures varies.
+    pub(super) fn is_same_signal(&self, other: &Self) -> bool {
+        let rate = |timings: &Self| timings.fps().unwrap_or(0.0);
+        (self.width, self.height, self.interlaced) == (other.width, other.height, other.interlaced)
+            && (rate(self) - rate(other)).abs() < SAME_RATE
+    }
+
     /// Pictures per second; `None` if the timings do not tell.
     pub(super) fn fps(&self) -> Option<f32> {
         let total =
@@ -44,6 +51,9 @@ impl DvTimings {
         FrameInterval { numerator, denominator }.fps()
     }
 }
+
+/// Rates that differ by less are one rate, measured twice; 59.94 and 60 are shown alike.
+const SAME_RATE: f32 = 0.5;
 
 /// `struct v4l2_edid`.
 #[repr(C)]
@@ -212,6 +222,9 @@ mod tests {
             ..timings
         };
         assert_eq!((interlaced.fps(), interlaced.is_interlaced()), (Some(25.0), true));
+        assert!(timings.is_same_signal(&DvTimings { pixel_clock: [148_351_648, 0], ..timings }));
+        assert!(!timings.is_same_signal(&DvTimings { pixel_clock: [74_250_000, 0], ..timings }));
+        assert!(!timings.is_same_signal(&interlaced));
         assert_eq!(DvTimings::default().fps(), None);
         let wild = DvTimings { blank_pixels: [u32::MAX; 3], blank_lines: [u32::MAX; 6], ..timings };
         assert_eq!(wild.fps(), None);

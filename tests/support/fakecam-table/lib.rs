@@ -69,6 +69,8 @@ pub enum Knob {
     Signal,
     /// Its size: width times 65536, plus height. 0: as in the description of the camera.
     SignalSize,
+    /// An event of another signal comes with this frame, although it is the same.
+    EventEvery,
     /// The call named by `HangWhere` sleeps this long; nothing interrupts it.
     HangMs,
     /// Which call hangs, see [`hang`].

@@ -158,6 +158,10 @@ impl Stream {
         // Frames that the machine was too busy for never happened.
         state.previous = on_time + now.saturating_sub(on_time) / period * period;
         let number = table.add(Counter::Frames, 1);
+        if table.spoils(Knob::EventEvery, number) && state.subscribed.is_some() {
+            state.events += 1;
+            state.queue.wake();
+        }
         let (sequence, stops) = (state.sequence, state.stops);
         state.sequence += 1;
         let Some((index, memory)) = state.queue.next_waiting() else {

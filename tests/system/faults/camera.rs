@@ -59,6 +59,7 @@ const KNOBS: [Knob; Knob::HangWhere as usize + 1] = [
     Knob::UsedExcess,
     Knob::Signal,
     Knob::SignalSize,
+    Knob::EventEvery,
     Knob::HangMs,
     Knob::HangWhere,
 ];
@@ -314,7 +315,7 @@ impl Stage<'_> {
             // Of the other kind of camera.
             Knob::CorruptEvery | Knob::TruncateEvery | Knob::ShortEvery => {}
             // Of a camera with another input.
-            Knob::Signal | Knob::SignalSize => {}
+            Knob::Signal | Knob::SignalSize | Knob::EventEvery => {}
             // What is dropped or corrupt cannot be compared then.
             Knob::Sequence | Knob::UsedExcess => {}
         }
