@@ -116,8 +116,8 @@ fn a_missing_signal_is_told_and_waited_for() {
 
 #[test]
 fn an_edid_is_set_once() {
-    let grabber = grabber("HDMI_1:hdmi");
-    let service = grabber.serve("edid = \"1080p30\"");
+    let grabber = grabber("S-Video:analog,HDMI_1:hdmi");
+    let service = grabber.serve("input = 1\nedid = \"1080p30\"");
     for _ in 0..2 {
         Client::porthole(service.address, "/ws").acknowledged();
         service.until_camera_is("idle");

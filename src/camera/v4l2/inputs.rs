@@ -144,9 +144,9 @@ fn set_timings(
     if let Err(error) = device.subscribe_source_change(chosen.index) {
         debug!("{path}: VIDIOC_SUBSCRIBE_EVENT: {error}");
     }
-    let edid = device.edid();
+    let edid = device.edid(chosen.index);
     if let Some(wanted) = wanted {
-        set_edid(device, &path, edid.as_deref().unwrap_or_default(), wanted)?;
+        set_edid(device, (&path, chosen.index), edid.as_deref().unwrap_or_default(), wanted)?;
     }
     let input = chosen.name.clone();
     let timings = device.detect_timings().map_err(|error| match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
@@ -177,7 +177,12 @@ fn set_timings(
 }
 
 /// Sets the wanted EDID unless the input has it: what is connected loses its picture for a moment.
-fn set_edid(device: Device<'_>, path: &str, current: &[u8], wanted: &EdidChoice) -> Result<(), InputError> {
+fn set_edid(
+    device: Device<'_>,
+    (path, input): (&str, u32),
+    current: &[u8],
+    wanted: &EdidChoice,
+) -> Result<(), InputError> {
     let edid = match wanted {
         EdidChoice::Mode(mode) => mode.edid(),
         EdidChoice::File(file) => {
@@ -200,7 +205,7 @@ fn set_edid(device: Device<'_>, path: &str, current: &[u8], wanted: &EdidChoice)
         return Ok(());
     }
     device
-        .set_edid(&edid)
+        .set_edid(input, &edid)
         .map_err(|source: io::Error| InputError::EdidRejected { path: path.to_owned(), source })?;
     info!("{path}: set the EDID {wanted}");
     Ok(())

@@ -55,7 +55,7 @@ impl DvTimings {
 /// Rates that differ by less are one rate, measured twice; 59.94 and 60 are shown alike.
 const SAME_RATE: f32 = 0.5;
 
-/// `struct v4l2_edid`.
+/// `struct v4l2_edid`. `pad` is the number of the input.
 #[repr(C)]
 struct RawEdid {
     pad: u32,
@@ -125,10 +125,10 @@ impl Device<'_> {
         Ok(())
     }
 
-    /// VIDIOC_G_EDID: the EDID that the chosen input shows to what is connected; empty if it has none.
-    pub(super) fn edid(self) -> io::Result<Vec<u8>> {
+    /// VIDIOC_G_EDID: the EDID that `input` shows to what is connected; empty if it has none.
+    pub(super) fn edid(self, input: u32) -> io::Result<Vec<u8>> {
         let mut raw =
-            RawEdid { pad: 0, start_block: 0, blocks: 0, reserved: [0; 5], edid: std::ptr::null_mut() };
+            RawEdid { pad: input, start_block: 0, blocks: 0, reserved: [0; 5], edid: std::ptr::null_mut() };
         // SAFETY: the kernel reads and writes one v4l2_edid, which is the layout of `raw`. With 0 blocks it writes their number
         // and no data.
         unsafe { calls::g_edid(self.fd().as_raw_fd(), &mut raw) }?;
@@ -145,10 +145,11 @@ impl Device<'_> {
     }
 
     /// VIDIOC_S_EDID. `edid` is whole blocks.
-    pub(super) fn set_edid(self, edid: &[u8]) -> io::Result<()> {
+    pub(super) fn set_edid(self, input: u32, edid: &[u8]) -> io::Result<()> {
         let mut copy = edid.to_vec();
         let blocks = (copy.len() / EDID_BLOCK) as u32;
-        let mut raw = RawEdid { pad: 0, start_block: 0, blocks, reserved: [0; 5], edid: copy.as_mut_ptr() };
+        let mut raw =
+            RawEdid { pad: input, start_block: 0, blocks, reserved: [0; 5], edid: copy.as_mut_ptr() };
         // SAFETY: the kernel reads and writes one v4l2_edid, which is the layout of `raw`, and reads `blocks` blocks at `edid`,
         // which are there.
         unsafe { calls::s_edid(self.fd().as_raw_fd(), &mut raw) }?;

@@ -172,11 +172,18 @@ fn set_timings(device: &Device, out: &mut vd::DvTimings) -> Answer {
     Ok(())
 }
 
+/// Like other drivers, takes the pad of an EDID as the number of the input.
+fn require_hdmi(device: &Device, input: u32) -> Answer {
+    ensure(!device.spec.inputs.is_empty(), libc::ENOTTY)?;
+    let input = device.spec.inputs.get(input as usize);
+    ensure(input.is_some_and(|(_, kind)| *kind == InputKind::Hdmi), libc::EINVAL)
+}
+
 fn get_edid(device: &Device, call: &mut vd::Edid) -> Answer {
     let settings = device.settings();
     let edid = &settings.inputs.edid;
     let blocks = (edid.len() / 128) as u32;
-    ensure(device.spec.inputs.iter().any(|(_, kind)| *kind == InputKind::Hdmi), libc::ENOTTY)?;
+    require_hdmi(device, call.pad)?;
     if call.start_block == 0 && call.blocks == 0 {
         call.blocks = blocks;
         return Ok(());
@@ -191,7 +198,7 @@ fn get_edid(device: &Device, call: &mut vd::Edid) -> Answer {
 }
 
 fn set_edid(device: &Device, call: &mut vd::Edid) -> Answer {
-    ensure(device.spec.inputs.iter().any(|(_, kind)| *kind == InputKind::Hdmi), libc::ENOTTY)?;
+    require_hdmi(device, call.pad)?;
     ensure(call.start_block == 0, libc::EINVAL)?;
     ensure(call.blocks <= 2, libc::E2BIG)?;
     let mut edid = vec![0; call.blocks as usize * 128];
