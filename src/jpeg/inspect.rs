@@ -14,6 +14,7 @@ use super::huffman::STANDARD_DHT;
 use crate::frame::Resolution;
 
 const SOI: [u8; 2] = [0xff, 0xd8];
+const EOI: [u8; 2] = [0xff, 0xd9];
 /// A JFIF 1.01 header without thumbnail: marker, length, "JFIF\0", version, aspect ratio 1:1, no thumbnail.
 const JFIF: [u8; 18] = *b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00";
 
@@ -43,6 +44,8 @@ pub struct InspectedJpeg<'a> {
     exif: &'static [u8],
     /// The data after SOI and the camera's JFIF segment, up to EOI.
     rest: &'a [u8],
+    /// An EOI marker to add; empty where the data has one.
+    end: &'static [u8],
     resolution: Resolution,
     has_tables: bool,
 }
@@ -76,6 +79,35 @@ pub fn inspect(data: &[u8], depth: Depth) -> Result<InspectedJpeg<'_>, Corrupt> 
             }
         }
     }
+}
+
+/// Checks the structure of a JPEG whose picture data goes on to the end of `data`: some cameras never write an EOI marker.
+/// [`InspectedJpeg::complete_into`] adds one. Only decoding tells whether the picture data is whole; what is certainly not is an
+/// error here.
+///
+/// # Errors
+/// [`Corrupt`] states the first error found.
+pub(super) fn inspect_without_end(data: &[u8]) -> Result<InspectedJpeg<'_>, Corrupt> {
+    let cut = Corrupt::CutShort { at: data.len() };
+    // What pads a buffer, but for a zero that belongs to a byte of picture data (B.1.1.5).
+    let padding = data.iter().rev().take_while(|&&byte| byte == 0).count();
+    let end = data.len() - padding;
+    let end = if padding > 0 && data[..end].ends_with(&[0xff]) { end + 1 } else { end };
+    let data = &data[..end];
+    if !data.starts_with(&SOI) {
+        return Err(Corrupt::NoStart);
+    }
+    let mut parser = Parser { data, at: SOI.len(), headers: Headers::default() };
+    while !matches!(parser.segment()?, Segment::Scan) {}
+    match parser.scan() {
+        Err(Corrupt::CutShort { .. }) => {}
+        // Another marker ends the data: the picture has several scans, or is followed by something else.
+        Ok(()) => return Err(cut),
+        Err(corrupt) => return Err(corrupt),
+    }
+    let is_possible = parser.headers.may_be_whole(data.len());
+    let jpeg = parser.finish(end)?;
+    if is_possible { Ok(InspectedJpeg { end: &EOI, ..jpeg }) } else { Err(cut) }
 }
 
 impl<'a> InspectedJpeg<'a> {
@@ -128,8 +160,9 @@ impl<'a> InspectedJpeg<'a> {
 
     /// JFIF must come first (JFIF 1.02, page 2). The tables may be anywhere before the picture data; here, tables of the
     /// camera override them.
-    fn parts(&self) -> [&[u8]; 5] {
-        [&SOI, self.jfif, self.exif, if self.has_tables { &[] } else { &STANDARD_DHT }, self.rest]
+    fn parts(&self) -> [&[u8]; 6] {
+        let tables: &[u8] = if self.has_tables { &[] } else { &STANDARD_DHT };
+        [&SOI, self.jfif, self.exif, tables, self.rest, self.end]
     }
 }
 
@@ -147,7 +180,14 @@ struct Headers {
     /// Position of the JFIF segment, if it is the first segment.
     jfif: Option<Range<usize>>,
     has_quantization: bool,
-    has_restarts: bool,
+    /// MCUs between two restart markers; 0 without such markers.
+    restart_interval: u16,
+    /// Restart markers so far.
+    restarts: u64,
+    /// All coefficients of a block stand together: no progressive coding.
+    is_sequential: bool,
+    /// Width and height of an MCU in pixels.
+    mcu: [u16; 2],
     /// Bit `class * 4 + id` for each Huffman table that is defined.
     tables: u8,
     /// The same bits for each table that a scan uses.
@@ -221,10 +261,11 @@ impl<'a> Parser<'a> {
                 Some(0x00) => self.at = at + 2,
                 Some(0xff) => self.at = at + 1,
                 Some(&code @ marker::RST0..=marker::RST7) => {
-                    if !self.headers.has_restarts || code != marker::RST0 + next_restart {
+                    if self.headers.restart_interval == 0 || code != marker::RST0 + next_restart {
                         return Err(Corrupt::Misplaced { at, found: code });
                     }
                     next_restart = (next_restart + 1) % 8;
+                    self.headers.restarts += 1;
                     self.at = at + 2;
                 }
                 Some(_) => {
@@ -248,6 +289,7 @@ impl<'a> Parser<'a> {
             jfif: headers.jfif.map_or(&JFIF, |jfif| &self.data[jfif]),
             exif: &[],
             rest: &self.data[after_jfif..end],
+            end: &[],
             resolution,
             has_tables: missing == 0,
         })
@@ -261,9 +303,12 @@ impl Headers {
             marker::APP0..=marker::APP15 | marker::COM | marker::DNL => {}
             marker::DQT => self.has_quantization = !body.is_empty(),
             marker::DHT => self.read_tables(body)?,
-            marker::DRI => self.has_restarts = u16::from_be_bytes(body.try_into().ok()?) > 0,
+            marker::DRI => self.restart_interval = u16::from_be_bytes(body.try_into().ok()?),
             marker::SOS => self.read_scan(body)?,
-            marker::SOF0..=marker::SOF2 => self.read_frame(body)?,
+            marker::SOF0..=marker::SOF2 => {
+                self.is_sequential = code != marker::SOF2;
+                self.read_frame(body)?;
+            }
             // Arithmetic, lossless and hierarchical coding: no camera sends it, and no browser shows it.
             _ => return None,
         }
@@ -278,7 +323,25 @@ impl Headers {
             && table.len() == usize::from(components) * 3
             && self.resolution.is_none();
         self.resolution = Some(resolution);
+        // A single component is not divided into MCUs of several blocks (A.2.2).
+        let factors =
+            |shift: u8| table.chunks(3).map(move |c| u16::from(c.get(1).map_or(0, |f| f >> shift & 15)));
+        let most = |shift| if components == 1 { 1 } else { factors(shift).max().unwrap_or(1).max(1) };
+        self.mcu = [most(4) * 8, most(0) * 8];
         valid.then_some(())
+    }
+
+    /// Whether one scan of `len` bytes at most may hold the whole picture.
+    fn may_be_whole(&self, len: usize) -> bool {
+        let Some(size) = self.resolution.filter(|_| self.is_sequential) else { return false };
+        let mcus = [size.width.div_ceil(self.mcu[0]), size.height.div_ceil(self.mcu[1])].map(u64::from);
+        let mcus = mcus[0] * mcus[1];
+        let restarts = match self.restart_interval {
+            0 => 0,
+            interval => mcus.div_ceil(interval.into()) - 1,
+        };
+        // A block of 8x8 pixels takes 2 bits at least.
+        self.restarts == restarts && size.pixels() / 256 <= len
     }
 
     fn read_tables(&mut self, mut body: &[u8]) -> Option<()> {

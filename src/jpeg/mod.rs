@@ -3,7 +3,7 @@
 //! JPEGs are passed through after their structure was checked ([`mod@inspect`]). Raw pictures are encoded ([`encode`]). Neither
 //! allocates per frame. Where pictures come from and where JPEGs are sent does not belong here.
 //!
-//! From the top down: `writer` | `encode` | `strips`, `inspect`, `planar`, `pixels` | `raw`, `yuv` | the rest.
+//! From the top down: `writer` | `encode` | `strips`, `inspect`, `strict`, `planar`, `pixels` | `raw`, `yuv` | the rest.
 
 pub mod encode;
 mod error;
@@ -13,6 +13,7 @@ pub mod inspect;
 mod pixels;
 mod planar;
 mod raw;
+mod strict;
 mod strips;
 mod writer;
 pub mod yuv;

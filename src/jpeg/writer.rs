@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use super::encode::JpegEncoder;
-use super::error::JpegError;
+use super::error::{Corrupt, JpegError};
 use super::exif::{self, Rotation};
-use super::inspect::{Depth, copy_to_slot, inspect};
+use super::inspect::{Depth, copy_to_slot, inspect, inspect_without_end};
 use super::raw::{PicturePlane, PlanarPicture, RawPicture};
+use super::strict::StrictDecoder;
 use super::yuv::Subsampling;
 use crate::frame::{PixelFormat, Resolution, WrittenJpeg};
 
@@ -50,12 +51,40 @@ pub struct JpegSettings {
 pub struct JpegWriter {
     settings: JpegSettings,
     encoder: Option<JpegEncoder>,
+    /// For JPEGs without an end.
+    decoder: Option<StrictDecoder>,
+    ends: EndMarkers,
 }
+
+/// Whether the JPEGs of a source have EOI markers.
+#[derive(Debug, Default)]
+struct EndMarkers {
+    /// One had.
+    seen: bool,
+    /// So many in a row had none.
+    missing: u32,
+    /// One without was whole, and was completed.
+    added: bool,
+}
+
+/// So many JPEGs in a row have no EOI marker where a source stops writing them. Fewer are cut short: a decoder would tell too, but
+/// takes ten times as long as a look at the markers.
+const MISSING_ENDS: u32 = 3;
 
 impl JpegWriter {
     /// A writer without an encoder. The first raw picture creates one.
     pub fn new(settings: JpegSettings) -> Self {
-        Self { settings, encoder: None }
+        Self { settings, encoder: None, decoder: None, ends: EndMarkers::default() }
+    }
+
+    /// Forgets what is known of the source: it is opened again, and may be another device.
+    pub fn restart(&mut self) {
+        self.ends = EndMarkers::default();
+    }
+
+    /// Whether EOI markers are added, as the source writes none.
+    pub fn adds_ends(&self) -> bool {
+        self.ends.added
     }
 
     /// Writes `picture` as a JPEG to the start of `slot`.
@@ -91,15 +120,19 @@ impl JpegWriter {
     }
 
     fn pass_through(
-        &self,
+        &mut self,
         data: &[u8],
         expected: Option<Resolution>,
         slot: &mut [u8],
     ) -> Result<WrittenJpeg, JpegError> {
         let validate = self.settings.validate;
         let inspected = match inspect(data, if validate { Depth::Whole } else { Depth::Headers }) {
-            Ok(jpeg) if validate => Some(jpeg.check_size(expected)?),
+            Ok(jpeg) if validate => {
+                (self.ends.seen, self.ends.missing) = (true, 0);
+                Some(jpeg.check_size(expected)?)
+            }
             Ok(jpeg) => Some(jpeg),
+            Err(Corrupt::CutShort { .. }) if validate => return self.complete(data, expected, slot),
             Err(corrupt) if validate || data.is_empty() => return Err(corrupt.into()),
             Err(_) => None,
         };
@@ -109,6 +142,34 @@ impl JpegWriter {
             None => (copy_to_slot(data, slot)?, expected.unwrap_or(Resolution::new(0, 0))),
         };
         Ok(WrittenJpeg { len, resolution })
+    }
+
+    /// Writes a JPEG that has no EOI marker, with one, if the source never writes any and the picture data is whole.
+    ///
+    /// Each such picture is decoded: a sample would let cut ones through.
+    fn complete(
+        &mut self,
+        data: &[u8],
+        expected: Option<Resolution>,
+        slot: &mut [u8],
+    ) -> Result<WrittenJpeg, JpegError> {
+        let cut = Corrupt::CutShort { at: data.len() };
+        self.ends.missing = self.ends.missing.saturating_add(1);
+        if self.ends.seen && self.ends.missing < MISSING_ENDS {
+            return Err(cut.into());
+        }
+        let jpeg = inspect_without_end(data)?.check_size(expected)?;
+        let jpeg = jpeg.with_rotation(self.settings.rotation);
+        let len = jpeg.complete_into(slot)?;
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            none => none.insert(StrictDecoder::new()?),
+        };
+        if !decoder.is_whole(&slot[..len]) {
+            return Err(cut.into());
+        }
+        self.ends.added = true;
+        Ok(WrittenJpeg { len, resolution: jpeg.resolution() })
     }
 }
 
@@ -387,6 +448,9 @@ mod tests {
         let mut writer = JpegWriter::new(SETTINGS);
         let mut jpeg = write(&mut writer, &Picture::Raw(raw)).unwrap();
         jpeg.truncate(jpeg.len() - 2);
+        let whole =
+            write(&mut writer, &Picture::Jpeg { data: &[&jpeg[..], b"\xff\xd9"].concat(), expected: None });
+        assert!(whole.is_ok(), "its end is seen, so the next one is cut short");
         let cut = Picture::Jpeg { data: &jpeg, expected: Some(SIZE) };
         let other = Picture::Jpeg { data: b"no picture", expected: None };
         assert!(matches!(write(&mut writer, &cut), Err(JpegError::Corrupt(Corrupt::CutShort { .. }))));
@@ -394,6 +458,49 @@ mod tests {
         assert_eq!(write(&mut unchecked, &cut).unwrap(), jpeg);
         assert_eq!(write(&mut unchecked, &other).unwrap(), b"no picture");
         assert!(write(&mut unchecked, &Picture::Jpeg { data: &[], expected: None }).is_err());
+    }
+
+    #[test]
+    fn a_source_that_never_writes_an_end_is_told_from_one_that_is_cut_short() {
+        let interval_of = |jpeg: &[u8]| jpeg.windows(2).any(|w| w == [0xff, 0xdd]);
+        // In one piece, and in strips with restart markers where there are several processors.
+        for size in [SIZE, Resolution::new(1280, 720)] {
+            let (width, height) = (usize::from(size.width), usize::from(size.height));
+            let data: Vec<u8> = (0..width * height * 2).map(|i| (i / 7 ^ i / width) as u8).collect();
+            let raw =
+                RawPicture { data: &data, format: PixelFormat::Yuyv, resolution: size, stride: width * 2 };
+            let mut slot = vec![0; 8_000_000];
+            let mut encode = JpegWriter::new(SETTINGS);
+            let len = encode.write(&Picture::Raw(raw), &mut slot).unwrap().len;
+            let (whole, mut out) = (&slot[..len], vec![0; 8_000_000]);
+            let has_restarts = interval_of(whole);
+            let mut pass = |writer: &mut JpegWriter, data: &[u8]| {
+                let written = writer.write(&Picture::Jpeg { data, expected: Some(size) }, &mut out)?;
+                Ok::<_, JpegError>(out[..written.len].to_vec())
+            };
+            let is_cut = |result: Result<Vec<u8>, JpegError>| {
+                matches!(result, Err(JpegError::Corrupt(Corrupt::CutShort { .. })))
+            };
+            let endless = &whole[..len - 2];
+            let mut writer = JpegWriter::new(SETTINGS);
+            for padding in [0, 1, 500] {
+                let padded = [endless, &vec![0; padding]].concat();
+                assert!(pass(&mut writer, &padded).unwrap() == whole, "{size}, {padding}, {has_restarts}");
+            }
+            assert!(writer.adds_ends());
+            for cut in [len - 40, len * 9 / 10, len * 6 / 10, 700, 300, 10] {
+                assert!(is_cut(pass(&mut writer, &whole[..cut])), "{cut} of {len} bytes, {has_restarts}");
+                assert!(is_cut(pass(&mut JpegWriter::new(SETTINGS), &whole[..cut])), "{cut} of {len}");
+            }
+            // Of a source that writes ends, a few without are cut short; many in a row are not.
+            writer.restart();
+            pass(&mut writer, whole).unwrap();
+            assert!(!writer.adds_ends());
+            for _ in 1..MISSING_ENDS {
+                assert!(is_cut(pass(&mut writer, endless)));
+            }
+            assert!(pass(&mut writer, endless).unwrap() == whole);
+        }
     }
 
     #[test]

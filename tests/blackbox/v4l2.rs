@@ -112,6 +112,31 @@ fn raw_formats_are_encoded_with_and_without_padded_rows() {
 }
 
 #[test]
+fn a_camera_that_never_writes_an_end_is_shown_and_its_cut_frames_are_not() {
+    let fake = fake("MJPG:1280x720@30");
+    fake.table.set(Knob::StripEoi, 1);
+    fake.table.set(Knob::TailPad, 100);
+    fake.table.set(Knob::TruncateEvery, 4);
+    let service = fake.serve(&[]);
+    let mut client = Client::porthole(service.address, "/ws");
+    until("a dozen frames were cut", || {
+        let frame = client.acknowledged();
+        decode(&frame.jpeg);
+        assert!(frame.jpeg.ends_with(&[0xff, 0xd9]) && (mjpeg_number(&frame.jpeg) + 1) % 4 != 0);
+        (fake.count(Counter::Truncated) >= 12).then_some(())
+    });
+    // Frames that are on their way are in neither count.
+    until("what was cut is what was counted", || {
+        let _ = client.acknowledged();
+        let (cut, counted) = (fake.count(Counter::Truncated), service.camera()["corrupt"].as_u64()?);
+        (cut == counted || cut == counted + 1).then_some(())
+    });
+    let camera = service.camera();
+    assert_eq!((&camera["state"], &camera["reopens"]), (&json!("live"), &json!(0)));
+    service.until_logged("writes JPEGs without their end marker, which is added");
+}
+
+#[test]
 fn the_wanted_mode_is_agreed_with_the_driver() {
     for (arguments, format, size, rate) in [
         (&["--size", "640x480"][..], "mjpeg", 640, 30_000),

@@ -64,7 +64,7 @@ impl CaptureLoop {
         waker: Arc<Waker>,
         stills: Arc<StillRequests>,
     ) -> Self {
-        let publish = PublishStep::new(settings.jpeg, publisher, reporter);
+        let publish = PublishStep::new(&settings, publisher, reporter);
         Self { settings, publish, waker, stills, failures: 0 }
     }
 

@@ -6,12 +6,13 @@
 
 use std::time::Instant;
 
-use log::debug;
+use log::{debug, info};
 
+use crate::camera::settings::CameraSettings;
 use crate::camera::source::CapturedPicture;
 use crate::failpoint;
 use crate::frame::Timestamp;
-use crate::jpeg::{JpegError, JpegSettings, JpegWriter};
+use crate::jpeg::{JpegError, JpegWriter};
 use crate::ring::Publisher;
 use crate::status::{CameraReporter, CameraState};
 
@@ -35,17 +36,21 @@ pub(super) struct PublishStep {
     to_skip: u32,
     /// Why the last rejected picture was rejected.
     pub(super) last_error: Option<JpegError>,
+    /// Name of the camera, for messages.
+    name: String,
 }
 
 impl PublishStep {
-    pub(super) fn new(settings: JpegSettings, publisher: Publisher, reporter: CameraReporter) -> Self {
-        let (writer, rate) = (JpegWriter::new(settings), FrameRate::default());
-        Self { writer, publisher, reporter, rate, to_skip: 0, last_error: None }
+    pub(super) fn new(settings: &CameraSettings, publisher: Publisher, reporter: CameraReporter) -> Self {
+        let (writer, rate) = (JpegWriter::new(settings.jpeg), FrameRate::default());
+        let name = settings.name.clone();
+        Self { writer, publisher, reporter, rate, to_skip: 0, last_error: None, name }
     }
 
     /// The source was opened. Its first `to_skip` frames are skipped.
     pub(super) fn restart(&mut self, to_skip: u32) {
         (self.rate, self.to_skip) = (FrameRate::default(), to_skip);
+        self.writer.restart();
     }
 
     pub(super) fn publish(&mut self, captured: CapturedPicture<'_>) -> Published {
@@ -63,6 +68,7 @@ impl PublishStep {
             return Published::Skipped;
         }
         let (writer, rate, reporter) = (&mut self.writer, &mut self.rate, &self.reporter);
+        let added_ends = writer.adds_ends();
         let published = self.publisher.publish(captured.at, |slot| {
             let started = Instant::now();
             let jpeg = writer.write(&captured.picture, slot)?;
@@ -74,6 +80,9 @@ impl PublishStep {
             reporter.state(CameraState::Live);
             Ok(jpeg)
         });
+        if self.writer.adds_ends() && !added_ends {
+            info!("camera {}: writes JPEGs without their end marker, which is added", self.name);
+        }
         match published {
             Ok(_) => Published::Frame,
             Err(error) => {

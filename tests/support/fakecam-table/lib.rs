@@ -41,6 +41,8 @@ pub enum Knob {
     EioEvery,
     /// MJPEG: this many zero bytes after the end-of-image marker.
     TailPad,
+    /// MJPEG: 1 leaves out the end-of-image marker.
+    StripEoi,
     /// MJPEG: 1 leaves out the Huffman tables.
     StripDht,
     /// MJPEG: 1 leaves out the JFIF segment.

@@ -356,7 +356,8 @@ impl Jpeg {
         put(huffman);
         put(scan);
         put(if corrupt { &[0xff, 0xd8, 0xff, 0xd8] } else { &[] });
-        put(more_scan);
+        let without_end = more_scan.len() - if table.knob(Knob::StripEoi) == 0 { 0 } else { 2 };
+        put(&more_scan[..without_end]);
         put(&vec![0; room.min(table.knob(Knob::TailPad) as usize)]);
         (room - rest.len(), 4 + jfif.len())
     }
