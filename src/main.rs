@@ -220,11 +220,12 @@ fn check(flags: &Flags) -> Result<(), Exit> {
 }
 
 fn cameras(out: &mut dyn Write) -> io::Result<()> {
-    let cameras = camera::list();
-    if cameras.is_empty() {
+    let (cameras, rpicam) = (camera::list(), camera::list_rpicam());
+    if cameras.is_empty() && rpicam.is_none() {
         writeln!(out, "There is no /dev/video*: no camera is connected, or its driver is not loaded.")?;
     }
-    cameras.iter().try_for_each(|camera| write!(out, "{camera}"))
+    cameras.iter().try_for_each(|camera| write!(out, "{camera}"))?;
+    rpicam.iter().try_for_each(|cameras| write!(out, "{cameras}"))
 }
 
 fn boards(out: &mut dyn Write) -> io::Result<()> {

@@ -149,6 +149,15 @@ pub enum ControlError {
     },
 }
 
+/// The controls of one camera, whatever carries them out.
+pub(super) trait CameraControls: fmt::Debug + Send + Sync {
+    /// All controls with their values, whether or not the camera is open. May block for a while.
+    fn list(&self) -> Result<Vec<Control>, ControlError>;
+
+    /// Sets a control now, and whenever the camera is opened. Returns it with its new value. May block for a while.
+    fn set(&self, name: &str, value: &ControlValue) -> Result<Control, ControlError>;
+}
+
 impl Control {
     /// The number that stands for `value`.
     pub(super) fn number_for(&self, value: &ControlValue) -> Result<i64, ControlError> {

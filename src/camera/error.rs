@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::source::RemoteError;
+use super::source::{RemoteError, RpiCamError};
 use super::v4l2::InputError;
 use crate::frame::{PixelFormat, Resolution};
 use crate::status::CameraState;
@@ -49,7 +49,7 @@ pub(super) enum SourceError {
 
     #[error(
         "{path}: gives raw sensor data ({fourcc}); a CSI camera needs its ISP: \
-         use source = \"exec:rpicam-vid -t 0 -n --codec mjpeg -o -\", or run porthole under libcamerify"
+         use source = \"rpicam\" on a Raspberry Pi, or run porthole under libcamerify"
     )]
     RawSensor { path: String, fourcc: String },
 
@@ -70,7 +70,7 @@ pub(super) enum SourceError {
 
     #[error(
         "{path}: the driver refuses to start, because the sensors and image processors before this node are not set up; \
-         set them up with media-ctl, or use libcamera: source = \"exec:rpicam-vid -t 0 -n --codec mjpeg -o -\""
+         set them up with media-ctl, or use libcamera: source = \"rpicam\" on a Raspberry Pi"
     )]
     Pipeline { path: String },
 
@@ -98,6 +98,9 @@ pub(super) enum SourceError {
 
     #[error(transparent)]
     Remote(#[from] RemoteError),
+
+    #[error(transparent)]
+    RpiCam(#[from] RpiCamError),
 }
 
 impl SourceError {
@@ -143,6 +146,7 @@ impl SourceError {
             | Self::Pipeline { .. }
             | Self::Bandwidth { .. } => CameraState::Unsupported,
             Self::Remote(error) => error.state(),
+            Self::RpiCam(error) => error.state(),
             Self::Input(error) => error.state(),
             _ => CameraState::Lost,
         }

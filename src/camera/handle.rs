@@ -7,10 +7,9 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use super::capture::{self, CaptureThread, StillError, StillRequests, StillResult};
-use super::control::{Control, ControlError, ControlValue};
+use super::control::{CameraControls, Control, ControlError, ControlValue};
 use super::settings::CameraSettings;
 use super::source;
-use super::v4l2::ControlStore;
 use super::wake::Waker;
 use crate::ring::{FrameRing, RingFull, Subscription, ring};
 use crate::status::CameraReporter;
@@ -22,8 +21,8 @@ pub struct Camera {
     ring: FrameRing,
     waker: Arc<Waker>,
     stills: Arc<StillRequests>,
-    /// `None` for sources other than V4L2, which have no controls.
-    controls: Option<Arc<ControlStore>>,
+    /// `None` for sources that have no controls.
+    controls: Option<Arc<dyn CameraControls>>,
     /// Requests for the controls wait here, in the order of their arrival.
     controls_queue: Arc<Mutex<()>>,
 }
@@ -78,7 +77,7 @@ impl Camera {
     pub fn set_control(&self, name: &str, value: &ControlValue) -> Result<Control, ControlError> {
         let unknown = || ControlError::Unknown {
             name: name.into(),
-            known: "none, as this source is no V4L2 camera".into(),
+            known: "none, as this source has no controls".into(),
         };
         self.controls.as_ref().ok_or_else(unknown)?.set(name, value)
     }

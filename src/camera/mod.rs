@@ -12,11 +12,13 @@
 //! | `capture/` | the capture thread, the publish step, full-size stills |
 //! | `source/` | one file per kind of source, and what only sources use. A new kind of source goes here |
 //! | `v4l2/` | V4L2 devices: ioctls, finding and listing them, negotiating a mode, controls, streaming |
+//! | `control_values` | the values that controls are set to, kept over a restart |
 //! | `settings`, `error`, `source_spec`, `frame_timing` | what the folders above share |
 //! | `control`, `edid`, `shell_command`, `wake` | the same, without imports within the room |
 
 mod capture;
 mod control;
+mod control_values;
 mod edid;
 mod error;
 mod frame_timing;
@@ -34,6 +36,8 @@ pub use edid::{EdidChoice, EdidMode};
 pub use handle::{Camera, start};
 pub use settings::{CameraSettings, DEFAULT_RESOLUTION, InputChoice, InputSettings};
 pub use shell_command::{ShellCommand, secret_ranges, without_passwords};
-pub use source::{CertificateFingerprint, RemoteSettings, RemoteUrl, Scheme, SourceSecret};
-pub use source_spec::SourceSpec;
+pub use source::{
+    CertificateFingerprint, RemoteSettings, RemoteUrl, RpiCamListing, Scheme, SourceSecret, list_rpicam,
+};
+pub use source_spec::{RpiCamSelector, SourceSpec};
 pub use v4l2::{DeviceListing, list};

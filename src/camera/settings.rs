@@ -36,6 +36,8 @@ pub struct CameraSettings {
     pub skip_first: u32,
     /// The input of a device with several, and what it is set to.
     pub inputs: InputSettings,
+    /// More options for the program that a Raspberry Pi's camera is read with.
+    pub rpicam_options: Vec<String>,
     /// Values that the controls are set to whenever the camera is opened.
     pub controls: BTreeMap<String, ControlValue>,
     /// Where control values that viewers set are stored over a restart; `None` if they are not.

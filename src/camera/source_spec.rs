@@ -23,13 +23,33 @@ pub enum SourceSpec {
     File(PathBuf),
     /// A camera on another machine.
     Remote(RemoteUrl),
+    /// A Raspberry Pi's own camera.
+    RpiCam(RpiCamSelector),
+}
+
+/// One of a Raspberry Pi's cameras.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RpiCamSelector {
+    /// By its number, from 0.
+    Index(u32),
+    /// By the beginning of its model, such as `imx708`, or by its whole path in the device tree.
+    Name(String),
+}
+
+impl fmt::Display for RpiCamSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(index) => write!(f, "rpicam:{index}"),
+            Self::Name(name) => write!(f, "rpicam:{name}"),
+        }
+    }
 }
 
 impl FromStr for SourceSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let remedy = "write auto, pattern, a device path like /dev/video0, exec:COMMAND, file:PATH, \
+        let remedy = "write auto, pattern, a device path like /dev/video0, rpicam, exec:COMMAND, file:PATH, \
                       or a URL that begins with http://, https://, ws://, wss:// or tcp://";
         let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
         match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
@@ -37,6 +57,12 @@ impl FromStr for SourceSpec {
                 Ok(Self::Exec(ShellCommand::new(command)))
             }
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            Some(("rpicam", camera)) if !camera.trim().is_empty() => {
+                let camera = camera.trim();
+                let name = || RpiCamSelector::Name(camera.to_owned());
+                Ok(Self::RpiCam(camera.parse().map_or_else(|_| name(), RpiCamSelector::Index)))
+            }
+            _ if text.eq_ignore_ascii_case("rpicam") => Ok(Self::RpiCam(RpiCamSelector::Index(0))),
             _ if RemoteUrl::has_scheme(text) => text.parse().map(Self::Remote),
             _ if text.eq_ignore_ascii_case("auto") => Ok(Self::Auto),
             _ if text.eq_ignore_ascii_case("pattern") => Ok(Self::Pattern),
@@ -55,6 +81,7 @@ impl fmt::Display for SourceSpec {
             Self::Exec(command) => write!(f, "exec:{command}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Remote(url) => write!(f, "{url}"),
+            Self::RpiCam(selector) => write!(f, "{selector}"),
         }
     }
 }
@@ -70,6 +97,8 @@ mod tests {
             "pattern",
             "/dev/v4l/by-id/usb-x",
             "exec:rpicam-vid -o -",
+            "rpicam:1",
+            "rpicam:imx708_wide",
             "file:a clip.mjpeg",
             "http://pi:8080/stream",
         ] {
@@ -79,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_error_for_an_unknown_source_lists_the_forms() {
-        for text in ["", "video0", "exec:", "exec:  ", "file:", "rtsp://camera"] {
+        for text in ["", "video0", "rpicam:", "rpi", "exec:", "exec:  ", "file:", "rtsp://camera"] {
             let error = text.parse::<SourceSpec>().unwrap_err();
             assert!(error.contains(&format!("{text:?}")) && error.contains("/dev/video0"), "{error}");
         }

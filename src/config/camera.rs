@@ -47,6 +47,7 @@ pub(super) fn resolve(
     let fps = resolver.value(section.fps, flags.fps).float()? as f32;
     let format = resolver.value(section.format, flags.format.clone()).check(|name| pixel_format(name))?;
     let inputs = inputs(resolver, section.input, section.standard, section.edid)?;
+    let rpicam_options = rpicam_options(resolver, &source, section.rpicam_options)?;
     let quality = resolver.value(section.quality, flags.quality).number()?;
     let subsampling = resolver.value(section.subsampling, None).choice(|text| match text {
         "4:2:2" => Ok(Subsampling::Cs422),
@@ -72,6 +73,7 @@ pub(super) fn resolve(
         linger,
         skip_first,
         inputs,
+        rpicam_options,
         controls,
         controls_file,
     })
@@ -161,6 +163,40 @@ fn inputs(
     let standard = resolver.given(standard).map(Unchecked::accept);
     let edid = resolver.given(edid).map(|edid| edid.check(|text| text.parse::<EdidChoice>())).transpose()?;
     Ok(InputSettings { input, standard, edid })
+}
+
+/// Options that have a meaning here, and the key to set instead.
+const RESERVED_RPICAM_OPTIONS: [(&[&str], &str); 8] = [
+    (&["--width", "--height"], "set width and height instead"),
+    (&["--framerate"], "set fps instead"),
+    (&["--quality", "-q"], "set quality instead"),
+    (&["--rotation"], "set rotate instead"),
+    (&["--camera"], "name the camera in source, such as rpicam:1, instead"),
+    (&["--output", "-o", "--codec", "--flush"], "the pictures come through a pipe, as JPEGs"),
+    (&["--timeout", "-t", "--nopreview", "-n"], "the program runs while there are viewers"),
+    (&["--list-cameras", "--help", "-h", "--version"], "run it by hand"),
+];
+
+fn rpicam_options(
+    resolver: &mut Resolver<'_>,
+    source: &SourceSpec,
+    field: Field<Vec<String>>,
+) -> Result<Vec<String>, ConfigError> {
+    let Some(options) = resolver.given(field) else { return Ok(Vec::new()) };
+    options.check(|options| {
+        if !matches!(source, SourceSpec::RpiCam(_) | SourceSpec::Auto) {
+            return Err("is for the sources rpicam and auto; remove it".to_owned());
+        }
+        for option in options {
+            let name = option.split('=').next().unwrap_or_default();
+            if let Some((_, instead)) =
+                RESERVED_RPICAM_OPTIONS.iter().find(|(names, _)| names.contains(&name))
+            {
+                return Err(format!("must not have {name}: {instead}"));
+            }
+        }
+        Ok(options.clone())
+    })
 }
 
 /// Any name is right: which controls there are is known when the camera is opened.

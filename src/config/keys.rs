@@ -265,7 +265,7 @@ section! {
         }
         source: String {
             default: Value("\"auto\""), flag: "--source",
-            help: "Source of frames: auto, /dev/video0, pattern, exec:COMMAND, file:PATH, URL",
+            help: "Source of frames: auto, /dev/video0, rpicam, pattern, exec:COMMAND, file:PATH, URL",
             example: "\"/dev/video0\"",
         }
         source_token: String {
@@ -315,6 +315,10 @@ section! {
             accepts: Form("720p50, 720p60, 1080p24, 1080p25, 1080p30, 1080p50, 1080p60 or the path of a file, from /"),
             help: "EDID of an HDMI input: the picture that it asks of what is connected",
             example: "\"1080p30\"",
+        }
+        rpicam_options: Vec<String> {
+            accepts: Form("options of rpicam-vid, such as \"--autofocus-mode\", \"continuous\""),
+            help: "More options for the program that a Raspberry Pi's camera is read with",
         }
         quality: i64 {
             default: Value("80"), accepts: Between(1.0, 100.0), flag: "--quality",

@@ -77,8 +77,9 @@ impl JpegWriter {
         Self { settings, encoder: None, decoder: None, ends: EndMarkers::default() }
     }
 
-    /// Forgets what is known of the source: it is opened again, and may be another device.
-    pub fn restart(&mut self) {
+    /// Forgets what is known of the source: it is opened again, and may be another device. Viewers are told of `rotation`.
+    pub fn restart(&mut self, rotation: Rotation) {
+        self.settings.rotation = rotation;
         self.ends = EndMarkers::default();
     }
 
@@ -493,7 +494,7 @@ mod tests {
                 assert!(is_cut(pass(&mut JpegWriter::new(SETTINGS), &whole[..cut])), "{cut} of {len}");
             }
             // Of a source that writes ends, a few without are cut short; many in a row are not.
-            writer.restart();
+            writer.restart(Rotation::None);
             pass(&mut writer, whole).unwrap();
             assert!(!writer.adds_ends());
             for _ in 1..MISSING_ENDS {

@@ -26,6 +26,7 @@ mod page_look;
 mod page_states;
 mod releases;
 mod remote;
+mod rpicam;
 mod settings;
 mod sockets;
 mod sources;

@@ -163,7 +163,7 @@ fn what_a_camera_does_not_offer_is_answered_with_what_it_does() {
         (
             "pBAA:3280x2464@21",
             &[],
-            "gives raw sensor data (pBAA); a CSI camera needs its ISP: use source = \"exec:rpicam",
+            "gives raw sensor data (pBAA); a CSI camera needs its ISP: use source = \"rpicam\" on a Raspberry Pi",
         ),
     ] {
         let fake = fake(formats);

@@ -16,6 +16,7 @@ use crate::camera::settings::CameraSettings;
 use crate::camera::source::{OpenedSource, PictureFault, Source};
 use crate::camera::wake::Waker;
 use crate::frame::{PixelFormat, Timestamp};
+use crate::jpeg::exif::Rotation;
 use crate::ring::Publisher;
 use crate::status::{CameraReporter, CameraState, Encoding, SourceInfo};
 
@@ -41,6 +42,8 @@ enum StreamingEnd {
     Unwatched,
     /// A still of a larger size was requested.
     StillRequested,
+    /// The source must be opened again, as its settings have changed.
+    SettingsChanged,
     /// No frame was published in time.
     Stalled(String),
     /// The source failed.
@@ -79,7 +82,7 @@ impl CaptureLoop {
                 }
                 match self.session(source) {
                     StreamingEnd::Stopped | StreamingEnd::Unwatched => break,
-                    StreamingEnd::StillRequested => {}
+                    StreamingEnd::StillRequested | StreamingEnd::SettingsChanged => {}
                     StreamingEnd::Stalled(why) => self.fault(CameraState::Stalled, why, Duration::ZERO),
                     // Once: a change before the next frame is a fault, and waits.
                     StreamingEnd::Failed(error) if error.is_change() && self.failures == 0 => {
@@ -129,7 +132,8 @@ impl CaptureLoop {
         let end = match source.open() {
             Ok(opened) => {
                 self.publish.reporter.capturing(true);
-                self.source_opened(&opened);
+                let rotation = if source.rotates() { Rotation::None } else { self.settings.jpeg.rotation };
+                self.source_opened(&opened, rotation);
                 self.publish_frames(source, &opened)
             }
             // A wait of the source was ended.
@@ -177,7 +181,7 @@ impl CaptureLoop {
         request.answer(result);
     }
 
-    fn source_opened(&mut self, opened: &OpenedSource) {
+    fn source_opened(&mut self, opened: &OpenedSource, rotation: Rotation) {
         let info = &opened.info;
         let size = info.resolution.map(|r| format!(" {r}")).unwrap_or_default();
         let rate =
@@ -190,7 +194,7 @@ impl CaptureLoop {
             self.publish.reporter.counters().reopens.add(1);
         }
         self.publish.publisher.reserve(opened.max_jpeg_bytes);
-        self.publish.restart(self.settings.skip_first);
+        self.publish.restart(self.settings.skip_first, rotation);
         let encoding = (info.format != PixelFormat::Mjpeg).then_some(Encoding {
             quality: self.settings.jpeg.quality,
             subsampling: self.settings.jpeg.subsampling.name(),
@@ -213,6 +217,9 @@ impl CaptureLoop {
                     return StreamingEnd::StillRequested;
                 }
                 self.stills.take().into_iter().for_each(|request| request.answer(Ok(None)));
+            }
+            if source.wants_reopen() {
+                return StreamingEnd::SettingsChanged;
             }
             let linger_end = self.linger_end();
             if linger_end.is_some_and(|end| Timestamp::now() >= end) {

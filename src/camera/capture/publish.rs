@@ -12,6 +12,7 @@ use crate::camera::settings::CameraSettings;
 use crate::camera::source::CapturedPicture;
 use crate::failpoint;
 use crate::frame::Timestamp;
+use crate::jpeg::exif::Rotation;
 use crate::jpeg::{JpegError, JpegWriter};
 use crate::ring::Publisher;
 use crate::status::{CameraReporter, CameraState};
@@ -47,10 +48,10 @@ impl PublishStep {
         Self { writer, publisher, reporter, rate, to_skip: 0, last_error: None, name }
     }
 
-    /// The source was opened. Its first `to_skip` frames are skipped.
-    pub(super) fn restart(&mut self, to_skip: u32) {
+    /// The source was opened. Its first `to_skip` frames are skipped; viewers are told of `rotation`.
+    pub(super) fn restart(&mut self, to_skip: u32, rotation: Rotation) {
         (self.rate, self.to_skip) = (FrameRate::default(), to_skip);
-        self.writer.restart();
+        self.writer.restart(rotation);
     }
 
     pub(super) fn publish(&mut self, captured: CapturedPicture<'_>) -> Published {

@@ -4,34 +4,24 @@
 //! When the command ends by itself, the source has failed, and is opened again with growing delays.
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::process::Command;
 
-use log::{debug, warn};
+use log::debug;
 
-use super::process::ShellProcess;
-use super::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
-use super::splitter::{Piece, Splitter};
+use super::jpeg_process::{JpegProcess, OutputFault};
+use super::source_trait::{OpenedSource, PictureFault, PictureSink, Source};
 use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
 use crate::camera::shell_command::{ShellCommand, without_passwords};
-use crate::camera::wake::{WaitResult, Waker};
+use crate::camera::wake::Waker;
 use crate::frame::{PixelFormat, Timestamp};
-use crate::jpeg::Picture;
 use crate::status::SourceInfo;
-
-/// Bytes per read: the size of a pipe.
-const READ_BYTES: usize = 64 * 1024;
 
 pub(super) struct ExecSource {
     command: ShellCommand,
     fps: f32,
     max_jpeg_bytes: usize,
-    running: Option<RunningCommand>,
-}
-
-struct RunningCommand {
-    process: ShellProcess,
-    splitter: Splitter,
+    running: Option<JpegProcess>,
 }
 
 impl ExecSource {
@@ -49,22 +39,19 @@ impl ExecSource {
 
     /// Why a command closed its standard output: it ended, or it is of no use any more and is terminated.
     fn output_closed(&mut self) -> SourceError {
-        let Some(RunningCommand { process, .. }) = self.running.take() else {
-            return self.failed("was not running", "");
-        };
-        let ended_by_itself = process.ends_after_its_output();
-        let (outcome, last_line) = process.terminate();
-        self.failed(if ended_by_itself { &outcome } else { "closed its output and went on" }, &last_line)
+        let Some(process) = self.running.take() else { return self.failed("was not running", "") };
+        let (outcome, end) = process.output_closed();
+        self.failed(outcome.as_deref().unwrap_or("closed its output and went on"), end.last_line())
     }
 }
 
 impl Source for ExecSource {
     fn open(&mut self) -> Result<OpenedSource, SourceError> {
-        let process = ShellProcess::spawn(&self.command);
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(self.command.with_passwords());
+        let process = JpegProcess::spawn(shell, self.max_jpeg_bytes);
         let process = process.map_err(|e| self.failed(format!("could not be started ({e})"), ""))?;
-        debug!("exec: started `{}` as process group {}", self.command, process.group());
-        self.running =
-            Some(RunningCommand { process, splitter: Splitter::new(self.max_jpeg_bytes + READ_BYTES) });
+        self.running = Some(process);
         let info = SourceInfo {
             driver: "exec".into(),
             card: self.command.program(),
@@ -84,35 +71,11 @@ impl Source for ExecSource {
         deadline: Timestamp,
         sink: &mut PictureSink<'_>,
     ) -> Result<(), SourceError> {
-        let Some(RunningCommand { process, splitter }) = &mut self.running else { return Ok(()) };
-        loop {
-            match splitter.next_piece() {
-                Piece::Picture(data) => {
-                    sink(CapturedPicture::now(Picture::Jpeg { data, expected: None }));
-                    return Ok(());
-                }
-                Piece::TooLarge => {
-                    warn!("exec: dropped a frame of more than {} bytes", self.max_jpeg_bytes);
-                }
-                Piece::Incomplete => {}
-            }
-            match process.wait(waker, deadline) {
-                WaitResult::Woken | WaitResult::TimedOut => return Ok(()),
-                WaitResult::Ready { index: 0, .. } => {
-                    let read = splitter.fill(|room| {
-                        let n = room.len().min(READ_BYTES);
-                        process.read_stdout(&mut room[..n])
-                    });
-                    match read {
-                        Ok(0) => return Err(self.output_closed()),
-                        Err(e) if e.kind() != io::ErrorKind::WouldBlock => {
-                            return Err(self.failed(format!("could not be read from ({e})"), ""));
-                        }
-                        _ => {}
-                    }
-                }
-                WaitResult::Ready { .. } => process.read_stderr(),
-            }
+        let Some(process) = &mut self.running else { return Ok(()) };
+        match process.next(waker, deadline, sink) {
+            Ok(_) => Ok(()),
+            Err(OutputFault::Closed) => Err(self.output_closed()),
+            Err(OutputFault::Unreadable(e)) => Err(self.failed(format!("could not be read from ({e})"), "")),
         }
     }
 
@@ -130,9 +93,9 @@ impl Source for ExecSource {
     }
 
     fn close(&mut self) {
-        if let Some(RunningCommand { process, .. }) = self.running.take() {
-            let (outcome, _) = process.terminate();
-            debug!("exec: `{}` {outcome}", self.command);
+        if let Some(process) = self.running.take() {
+            let end = process.terminate();
+            debug!("exec: `{}` {}", self.command, end.outcome);
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The kinds of sources: one file for each.
 //!
 //! A new kind gets a file here that implements [`Source`], a variant of `SourceSpec`, and a line in [`create`]. What several
-//! kinds share is in files of their own: `splitter` cuts a byte stream into JPEGs, `process` runs a shell command. Cameras on
-//! other machines are in the folder `remote`. Access to V4L2 devices is in the folder `v4l2` beside this one.
+//! kinds share is in files of their own: `splitter` cuts a byte stream into JPEGs, `process` runs a command, `jpeg_process` one
+//! that writes JPEGs. Cameras on other machines are in the folder `remote`, those of a Raspberry Pi in `rpicam`. Access to V4L2
+//! devices is in the folder `v4l2` beside this one.
 
+mod auto;
 mod exec;
 mod file;
+mod jpeg_process;
 mod pattern;
 mod process;
 pub(crate) mod remote;
+mod rpicam;
 mod source_trait;
 pub(crate) mod splitter;
 mod v4l2;
@@ -20,27 +24,50 @@ pub(super) use remote::error::RemoteError;
 pub use remote::fingerprint::CertificateFingerprint;
 pub use remote::secret::SourceSecret;
 pub use remote::url::{RemoteUrl, Scheme};
+pub(super) use rpicam::RpiCamError;
+pub use rpicam::{RpiCamListing, list as list_rpicam};
 pub(super) use source_trait::{CapturedPicture, OpenedSource, PictureFault, Source};
 
+use rpicam::{RpiCamSource, StartControls};
+
+use crate::camera::control::CameraControls;
+use crate::camera::control_values::ControlValues;
 use crate::camera::settings::CameraSettings;
-use crate::camera::source_spec::SourceSpec;
+use crate::camera::source_spec::{RpiCamSelector, SourceSpec};
 use crate::camera::v4l2::ControlStore;
 use crate::camera::wake::Waker;
 
-/// Creates the source of a camera, and its control store if it has controls. `waker` wakes the thread that will use it.
+/// Creates the source of a camera, and its controls if it has any. `waker` wakes the thread that will use it.
 pub(super) fn create(
     settings: &CameraSettings,
     waker: &Arc<Waker>,
-) -> (Box<dyn Source>, Option<Arc<ControlStore>>) {
+) -> (Box<dyn Source>, Option<Arc<dyn CameraControls>>) {
+    let CameraSettings { name, controls, controls_file, .. } = settings;
+    let values = Arc::new(ControlValues::new(name, controls.clone(), controls_file.clone()));
     let v4l2 = |path| {
-        let CameraSettings { name, controls, controls_file, .. } = settings;
-        let store = Arc::new(ControlStore::new(name, path, controls.clone(), controls_file.clone()));
-        let source: Box<dyn Source> = Box::new(v4l2::V4l2Source::new(Arc::clone(&store), settings));
-        (source, Some(store))
+        let controls = Arc::new(ControlStore::new(path, Arc::clone(&values)));
+        (v4l2::V4l2Source::new(Arc::clone(&controls), settings), controls)
+    };
+    let rpicam = |selector| {
+        let options = settings.rpicam_options.clone();
+        let controls = StartControls::new(Arc::clone(&values), options, Arc::clone(waker));
+        let controls = Arc::new(controls);
+        (RpiCamSource::new(selector, settings, Arc::clone(&controls), waker), controls)
     };
     match settings.source.clone() {
-        SourceSpec::Auto => v4l2(None),
-        SourceSpec::Device(path) => v4l2(Some(path)),
+        SourceSpec::Auto => {
+            let ((v4l2, store), (rpicam, controls)) = (v4l2(None), rpicam(RpiCamSelector::Index(0)));
+            let (source, controls) = auto::AutoSource::new(v4l2, rpicam, (store, controls));
+            (Box::new(source), Some(Arc::new(controls)))
+        }
+        SourceSpec::Device(path) => {
+            let (source, controls) = v4l2(Some(path));
+            (Box::new(source), Some(controls))
+        }
+        SourceSpec::RpiCam(selector) => {
+            let (source, controls) = rpicam(selector);
+            (Box::new(source), Some(controls))
+        }
         SourceSpec::Pattern => (Box::new(pattern::PatternSource::new(settings)), None),
         SourceSpec::Exec(command) => (Box::new(exec::ExecSource::new(command, settings)), None),
         SourceSpec::Remote(url) => (remote::create(url, settings, waker), None),

@@ -1,6 +1,7 @@
-//! A shell command as a child process, in a process group of its own that ends as a whole.
+//! A child process, in a process group of its own that ends as a whole.
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,7 +17,6 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use crate::camera::shell_command::ShellCommand;
 use crate::camera::wake::{WaitResult, Waker};
 use crate::frame::Timestamp;
 
@@ -26,38 +26,55 @@ const TERM_GRACE: Duration = Duration::from_millis(400);
 const EXIT_GRACE: Duration = Duration::from_millis(200);
 /// Interval of the checks for an exit. Before Linux 5.3 there is no descriptor to wait for.
 const EXIT_POLL: Duration = Duration::from_millis(5);
-/// Bytes kept of the last line that a command wrote to its standard error.
+/// Bytes kept of each line that a command wrote to its standard error.
 const MAX_LINE: usize = 200;
+/// Lines kept. The last one tells why the command ended; libcamera tells more in those before.
+const MAX_LINES: usize = 8;
+/// Most reads of the standard error at the end of a command: as much as a pipe holds. A process that it left behind may write on.
+const LAST_READS: usize = 128;
 /// Most descriptors that are marked one by one, which takes 10 ms. The service uses a few hundred.
 const MAX_DESCRIPTORS: libc::rlim_t = 65_536;
 /// SIGKILL as [`ExitStatusExt::signal`] reports it.
 const SIGKILL: i32 = Signal::SIGKILL as i32;
 
-/// A running shell command.
-pub(super) struct ShellProcess {
+/// A running command.
+pub(super) struct ChildProcess {
     child: Child,
     group: Pid,
     stdout: ChildStdout,
     /// `None` once the command has closed it.
     stderr: Option<ChildStderr>,
-    last_line: LastLine,
+    said: RecentLines,
 }
 
-impl ShellProcess {
+/// How a command ended.
+pub(super) struct ProcessEnd {
+    /// In words: "ended with status 1".
+    pub(super) outcome: String,
+    /// The last lines that it wrote to its standard error.
+    pub(super) said: String,
+}
+
+impl ProcessEnd {
+    /// The last line of its standard error; empty without one.
+    pub(super) fn last_line(&self) -> &str {
+        self.said.lines().last().unwrap_or_default()
+    }
+}
+
+impl ChildProcess {
     /// Starts a command. Its standard output and error can be read without blocking.
-    pub(super) fn spawn(command: &ShellCommand) -> io::Result<Self> {
-        let mut shell = Command::new("/bin/sh");
-        shell.arg("-c").arg(command.with_passwords()).process_group(0);
-        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The kernel kills the child when the thread that started it ends in any way, also by SIGKILL.
         // SAFETY: between fork and exec the closure makes system calls that are allowed there, and does not allocate.
         unsafe {
-            shell.pre_exec(|| {
+            command.pre_exec(|| {
                 keep_descriptors_from_child();
                 Ok(set_pdeathsig(Signal::SIGKILL)?)
             })
         };
-        let mut child = shell.spawn()?;
+        let mut child = command.spawn()?;
         let group = Pid::from_raw(child.id() as i32);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let stdout = stdout.ok_or_else(|| io::Error::other("its standard output is no pipe"))?;
@@ -65,7 +82,7 @@ impl ShellProcess {
             let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
             fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         }
-        Ok(Self { child, group, stdout, stderr, last_line: LastLine::default() })
+        Ok(Self { child, group, stdout, stderr, said: RecentLines::default() })
     }
 
     pub(super) fn group(&self) -> Pid {
@@ -85,16 +102,24 @@ impl ShellProcess {
         self.stdout.read(buffer)
     }
 
-    /// Reads the standard error and keeps its last line.
-    pub(super) fn read_stderr(&mut self) {
-        let Some(stderr) = &mut self.stderr else { return };
+    /// Reads from the standard error and keeps its last lines. Returns whether there was anything.
+    pub(super) fn read_stderr(&mut self) -> bool {
+        let Some(stderr) = &mut self.stderr else { return false };
         let mut buffer = [0; 512];
         match stderr.read(&mut buffer) {
-            Ok(0) => self.stderr = None,
-            Ok(n) => self.last_line.add(&buffer[..n]),
+            Ok(n) if n > 0 => {
+                self.said.add(&buffer[..n]);
+                return true;
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.stderr = None,
+            _ => self.stderr = None,
         }
+        false
+    }
+
+    /// The last lines of its standard error so far.
+    pub(super) fn said(&self) -> String {
+        self.said.text()
     }
 
     /// Whether a command that has closed its output exits too.
@@ -102,19 +127,22 @@ impl ShellProcess {
         self.exits_within(EXIT_GRACE)
     }
 
-    /// Ends the process group. Returns how the command ended, and its last line on the standard error.
-    pub(super) fn terminate(mut self) -> (String, String) {
+    /// Ends the process group.
+    pub(super) fn terminate(mut self) -> ProcessEnd {
         let _ = killpg(self.group, Signal::SIGTERM);
         self.exits_within(TERM_GRACE);
         // Also for processes that the command left behind. The number still belongs to the group: the command has not been
         // reaped. Once it is, the number may be reused, so this runs once.
         if let Err(error) = killpg(self.group, Signal::SIGKILL) {
-            warn!("exec: process group {} cannot be killed: {error}", self.group);
+            warn!("process group {} cannot be killed: {error}", self.group);
         }
         let outcome =
             self.child.wait().map_or_else(|error| format!("cannot be waited for ({error})"), outcome);
-        self.read_stderr();
-        (outcome, self.last_line.text())
+        let mut reads = 0;
+        while reads < LAST_READS && self.read_stderr() {
+            reads += 1;
+        }
+        ProcessEnd { outcome, said: self.said.text() }
     }
 
     /// Waits for at most `timeout` until the command has exited; returns whether it has. Does not reap it.
@@ -165,21 +193,25 @@ fn outcome(status: ExitStatus) -> String {
     }
 }
 
-/// The last line that was not empty.
+/// The last lines that were not empty.
 #[derive(Default)]
-struct LastLine {
+struct RecentLines {
+    earlier: VecDeque<Vec<u8>>,
     line: Vec<u8>,
     finished: bool,
 }
 
-impl LastLine {
+impl RecentLines {
     fn add(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             match byte {
                 b'\n' | b'\r' => self.finished = true,
                 _ => {
-                    if std::mem::take(&mut self.finished) {
-                        self.line.clear();
+                    if std::mem::take(&mut self.finished) && !self.line.is_empty() {
+                        self.earlier.push_back(std::mem::take(&mut self.line));
+                        if self.earlier.len() == MAX_LINES {
+                            self.earlier.pop_front();
+                        }
                     }
                     if self.line.len() < MAX_LINE {
                         self.line.push(byte);
@@ -190,7 +222,9 @@ impl LastLine {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.line).trim().to_owned()
+        let lines = self.earlier.iter().chain([&self.line]);
+        let lines: Vec<String> = lines.map(|line| String::from_utf8_lossy(line).trim().to_owned()).collect();
+        lines.join("\n").trim().to_owned()
     }
 }
 
@@ -228,13 +262,19 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_is_kept_and_limited() {
-        let mut line = LastLine::default();
-        line.add(b"first\nsecond ");
-        assert_eq!(line.text(), "second");
-        line.add(b"line\r\n\n");
-        assert_eq!(line.text(), "second line");
-        line.add(&[b'x'; 5000]);
-        assert_eq!(line.text(), "x".repeat(MAX_LINE));
+    fn the_last_lines_are_kept_and_limited() {
+        let mut lines = RecentLines::default();
+        let last = |lines: &RecentLines| {
+            ProcessEnd { outcome: String::new(), said: lines.text() }.last_line().to_owned()
+        };
+        assert_eq!((last(&lines).as_str(), lines.text().as_str()), ("", ""));
+        lines.add(b"first\nsecond ");
+        assert_eq!((last(&lines).as_str(), lines.text().as_str()), ("second", "first\nsecond"));
+        lines.add(b"line\r\n\n");
+        assert_eq!(last(&lines), "second line");
+        lines.add(&[b'x'; 5000]);
+        assert_eq!(last(&lines), "x".repeat(MAX_LINE));
+        lines.add(&b"\ny".repeat(1000));
+        assert_eq!(lines.text(), ["y"; MAX_LINES].join("\n"));
     }
 }

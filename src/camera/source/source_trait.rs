@@ -27,6 +27,16 @@ pub(in crate::camera) trait Source: Send {
         sink: &mut PictureSink<'_>,
     ) -> Result<(), SourceError>;
 
+    /// Whether an open source must be opened again, as its settings have changed. Viewers stay.
+    fn wants_reopen(&self) -> bool {
+        false
+    }
+
+    /// Whether the open source turns its pictures as configured, so that viewers must not.
+    fn rotates(&self) -> bool {
+        false
+    }
+
     /// What a person can do if an open source gives no picture that can be shown. It follows a message of what is wrong.
     fn remedy(&self, fault: PictureFault) -> &'static str {
         match fault {

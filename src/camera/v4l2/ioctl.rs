@@ -110,6 +110,11 @@ impl Capability {
         if self.caps & CAP_VIDEO_CAPTURE != 0 { BufferType::Capture } else { BufferType::CaptureMplane }
     }
 
+    /// Whether the node is an image processor of a Raspberry Pi. It delivers what libcamera feeds it with.
+    pub(super) fn is_image_processor(&self) -> bool {
+        matches!(self.driver.as_str(), "bcm2835-isp" | "pispbe")
+    }
+
     /// Whether the node is one end of a chain of sensors and image processors that other programs set up.
     pub(super) fn needs_pipeline(&self) -> bool {
         self.caps & CAP_IO_MC != 0

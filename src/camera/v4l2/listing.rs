@@ -143,8 +143,11 @@ impl fmt::Display for DeviceListing {
             }
         }
         for code in unsupported {
-            let what =
-                if is_raw_sensor(*code) { "raw sensor data, use exec:rpicam-vid" } else { "not supported" };
+            let what = if is_raw_sensor(*code) {
+                "raw sensor data, use source = \"rpicam\""
+            } else {
+                "not supported"
+            };
             writeln!(f, "  {:6} {what}", String::from_utf8_lossy(code))?;
         }
         for control in controls {

@@ -93,6 +93,7 @@ fn look(path: PathBuf) {
         let device = Device::new(node.as_fd());
         let capability = device.capability()?;
         let is_camera = capability.kind() == NodeKind::Capture
+            && !capability.is_image_processor()
             && device.fourccs(capability.buffer_type()).any(|code| PixelFormat::from_fourcc(code).is_some());
         Ok(NodeReport { path: path.clone(), capability, is_camera })
     });
