@@ -16,8 +16,7 @@ Examples:
   porthole --listen 0.0.0.0:8080           serve the network; the printed URL has the token
   porthole --source pattern                serve a test picture; no camera is needed
   porthole --source /dev/video0 --size 640x480 --fps 15
-  porthole --source 'exec:rpicam-vid -t 0 -n --codec mjpeg -o -'
-                                           serve a CSI camera of a Raspberry Pi
+  porthole --source rpicam                 serve a Raspberry Pi's own camera
   porthole cameras                         list the cameras that are connected
   porthole passwd                          require a password instead of a token
   porthole check                           show every value in force and its origin

@@ -23,7 +23,7 @@ macro_rules! chapters {
         #[doc = "[access]: crate::manual::http#access"]
         #[doc = "[clients]: crate::manual::clients"]
         #[doc = "[configuration]: crate::manual::configuration"]
-        #[doc = "[csi]: crate::manual::cameras#csi-cameras"]
+        #[doc = "[csi]: crate::manual::cameras#raspberry-pi-cameras"]
         #[doc = "[http]: crate::manual::http"]
         #[doc = "[leds]: crate::manual::leds"]
         #[doc = "[limits]: crate::manual::http#limits"]

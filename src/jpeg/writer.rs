@@ -467,7 +467,7 @@ mod tests {
         // In one piece, and in strips with restart markers where there are several processors.
         for size in [SIZE, Resolution::new(1280, 720)] {
             let (width, height) = (usize::from(size.width), usize::from(size.height));
-            let data: Vec<u8> = (0..width * height * 2).map(|i| (i / 7 ^ i / width) as u8).collect();
+            let data: Vec<u8> = (0..width * height * 2).map(|i| ((i / 7) ^ (i / width)) as u8).collect();
             let raw =
                 RawPicture { data: &data, format: PixelFormat::Yuyv, resolution: size, stride: width * 2 };
             let mut slot = vec![0; 8_000_000];

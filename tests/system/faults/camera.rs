@@ -45,6 +45,7 @@ const KNOBS: [Knob; Knob::HangWhere as usize + 1] = [
     Knob::ShortEvery,
     Knob::EioEvery,
     Knob::TailPad,
+    Knob::StripEoi,
     Knob::StripDht,
     Knob::StripJfif,
     Knob::FrameBytes,
@@ -281,7 +282,7 @@ impl Stage<'_> {
                 self.is_live_within(format!("{knob:?}"), LOOKED_FOR);
             }
             Knob::TailPad => self.endures(knob, 700),
-            Knob::StripDht | Knob::StripJfif => self.endures(knob, 1),
+            Knob::StripEoi | Knob::StripDht | Knob::StripJfif => self.endures(knob, 1),
             Knob::FrameBytes => self.endures(knob, 90_000),
             Knob::FpsMilli => {
                 let rate = self.random.of(&[5_000, 10_000, 60_000, 90_000]);
