@@ -24,6 +24,11 @@ pub mod pickle {
     pub use crate::camera::source::remote::pickle::{PickleError, PickleReader, PickledPiece};
 }
 
+/// The frame messages of `porthole.v1`.
+pub mod porthole_v1 {
+    pub use crate::websocket::{FrameMessage, HEADER_BYTES};
+}
+
 /// WebSocket framing.
 pub mod framing {
     pub use crate::websocket::framing::{

@@ -94,6 +94,11 @@ fn pickle_replayed() {
 }
 
 #[test]
+fn porthole_v1_replayed() {
+    replay("porthole_v1");
+}
+
+#[test]
 fn splitter_replayed() {
     replay("splitter");
 }

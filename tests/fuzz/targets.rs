@@ -6,7 +6,7 @@ use crate::{camera, config, jpeg, web};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their archive in `tests/corpora`.
-pub const ALL: [(&str, Target); 9] = [
+pub const ALL: [(&str, Target); 10] = [
     ("challenge", camera::challenge),
     ("config", config::run),
     ("encode", jpeg::encode),
@@ -15,6 +15,7 @@ pub const ALL: [(&str, Target); 9] = [
     ("jpeg", jpeg::pass),
     ("multipart", camera::multipart),
     ("pickle", camera::pickle),
+    ("porthole_v1", web::porthole_v1),
     ("splitter", camera::splitter),
 ];
 

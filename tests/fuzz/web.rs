@@ -7,6 +7,7 @@ use std::time::Duration;
 use porthole::config::{Flags, resolve};
 use porthole::service::Service;
 use porthole::testing::framing::{MAX_CONTROL_PAYLOAD, Message, MessageReader, ProtocolError};
+use porthole::testing::porthole_v1::{FrameMessage, HEADER_BYTES};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -25,6 +26,56 @@ pub fn inbound(data: &[u8]) {
     let whole = hear(stream, Cuts::new(0), limit);
     let cut = hear(stream, Cuts::new(cuts | 1), limit);
     assert_eq!(cut, whole, "what is heard depends on how the stream was cut");
+}
+
+/// First byte: how the stream is cut. Second: the longest message. The rest: what a server sends.
+pub fn porthole_v1(data: &[u8]) {
+    let [cuts, limit, stream @ ..] = data else { return };
+    let limit = [40, 125, 200, 4096][usize::from(limit % 4)];
+    let whole = hear_server(stream, Cuts::new(0), limit);
+    let cut = hear_server(stream, Cuts::new(cuts | 1), limit);
+    assert_eq!(cut, whole, "what is heard depends on how the stream was cut");
+}
+
+/// All that is heard of a server, up to the end or the first violation.
+fn hear_server(mut stream: &[u8], mut cuts: Cuts, limit: usize) -> Vec<Heard> {
+    let (mut heard, mut reader) = (Vec::new(), MessageReader::of_server(limit));
+    loop {
+        let whole = reader.binary_messages();
+        let message = match reader.next_message() {
+            Ok(None) => {
+                assert_eq!(whole, 0, "a message that is whole was not returned");
+                let room = reader.unfilled();
+                assert!(!room.is_empty(), "no room left to read into");
+                let n = cuts.next(room.len().min(stream.len()));
+                if stream.is_empty() {
+                    return heard;
+                }
+                room[..n].copy_from_slice(&stream[..n]);
+                reader.advance(n);
+                stream = &stream[n..];
+                continue;
+            }
+            Ok(Some(message)) => message,
+            Err(violation) => {
+                heard.push(Heard::ProtocolError(violation));
+                return heard;
+            }
+        };
+        heard.push(match message {
+            Message::Text(text) => Heard::Text(bounded(text.as_bytes(), limit), sum(text.as_bytes())),
+            Message::Binary(bytes) => {
+                if let Some((header, jpeg)) = FrameMessage::decode(bytes) {
+                    assert_eq!(header.encode(), bytes[..HEADER_BYTES], "another header");
+                    assert_eq!(jpeg.len(), bytes.len() - HEADER_BYTES);
+                }
+                Heard::Binary(bounded(bytes, limit), sum(bytes))
+            }
+            Message::Ping(bytes) => Heard::Ping(bounded(bytes, MAX_CONTROL_PAYLOAD), sum(bytes)),
+            Message::Pong => Heard::Pong,
+            Message::Close(code) => Heard::Close(code),
+        });
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
