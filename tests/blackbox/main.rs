@@ -27,6 +27,7 @@ mod page_states;
 mod releases;
 mod remote;
 mod rpicam;
+mod remote_tcp;
 mod settings;
 mod sockets;
 mod sources;

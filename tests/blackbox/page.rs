@@ -104,24 +104,26 @@ pub fn elsewhere(page: String) -> String {
     url
 }
 
-#[test]
-fn the_tutorials_own_page_shows_the_picture() {
-    let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    let mut browser = Browser::start();
-    // Its markup and script as published, with the host changed and served from elsewhere, as it was.
-    let page = format!(
+/// The tutorial's markup and script as published, with the host changed.
+pub fn tutorial_page(address: std::net::SocketAddr) -> String {
+    format!(
         r#"<!DOCTYPE html><html><body>
         <img id="left_img" src="" width="640" height="480"/>
         <script>
-            var chatSocket = new WebSocket('ws://' + '{}' + '/ws/some-path1/');
+            var chatSocket = new WebSocket('ws://' + '{address}' + '/ws/some-path1/');
             chatSocket.onmessage = function(e) {{
                 var data = JSON.parse(e.data);
                 document.querySelector('#left_img').src = 'data:image/jpg;base64,' + data['leftimg'];
             }};
-        </script></body></html>"#,
-        service.address
-    );
-    browser.open(&elsewhere(page));
+        </script></body></html>"#
+    )
+}
+
+#[test]
+fn the_tutorials_own_page_shows_the_picture() {
+    let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
+    let mut browser = Browser::start();
+    browser.open(&elsewhere(tutorial_page(service.address)));
     browser.until("document.querySelector('#left_img').naturalWidth === 640");
     let source = "document.querySelector('#left_img').src";
     let first = browser.eval(source);
