@@ -28,6 +28,7 @@ mod releases;
 mod remote;
 mod rpicam;
 mod remote_tcp;
+mod remote_ws;
 mod settings;
 mod sockets;
 mod sources;

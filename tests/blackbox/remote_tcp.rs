@@ -26,13 +26,9 @@ pub fn jpeg(luma: u8) -> Vec<u8> {
 /// A pickle of protocol 4 of `{"leftimg": base64}`, as Python writes it.
 fn pickled(jpeg: &[u8]) -> Vec<u8> {
     let text = data_encoding::BASE64.encode(jpeg);
-    let body = [
-        &b"}\x94\x8c\x07leftimg\x94X"[..],
-        &(text.len() as u32).to_le_bytes(),
-        text.as_bytes(),
-        b"\x94s.",
-    ]
-    .concat();
+    let body =
+        [&b"}\x94\x8c\x07leftimg\x94X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes(), b"\x94s."]
+            .concat();
     [&b"\x80\x04\x95"[..], &(body.len() as u64).to_le_bytes(), &body].concat()
 }
 
@@ -119,7 +115,9 @@ fn programs_that_serve_jpegs_over_tcp_are_shown() {
     }
     if let Some(gstreamer) = program("gst-launch-1.0", "gstreamer1.0-tools") {
         let mut command = Command::new(gstreamer);
-        command.args("-q videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=20/1".split(' '));
+        command.args(
+            "-q videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=20/1".split(' '),
+        );
         command.args(["!", "jpegenc", "!", "tcpserversink", "host=127.0.0.1"]);
         command.arg(format!("port={}", ports[1]));
         commands.push((ports[1], command));

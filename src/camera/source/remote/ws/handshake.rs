@@ -130,8 +130,11 @@ fn refused(answer: &Response<Incoming>, credentials: &SourceCredentials) -> Remo
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match status {
         StatusCode::UNAUTHORIZED => {
-            let asks_for = text(WWW_AUTHENTICATE).and_then(|value| value.split(' ').next());
-            let asks_for = printable(asks_for.unwrap_or("a password or token"));
+            let challenges =
+                headers.get_all(WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok());
+            let kinds: Vec<_> =
+                challenges.filter_map(|value| value.split_ascii_whitespace().next()).collect();
+            let asks_for = printable(&kinds.join(", "));
             match credentials {
                 SourceCredentials::Absent => RemoteFault::NeedsCredentials { asks_for },
                 SourceCredentials::Token(_) => {

@@ -49,6 +49,8 @@ pub(super) struct WsSession {
     is_unflushed: bool,
     clock: FarClock,
     timing: FrameTiming,
+    /// Pictures that have come whole and were not taken yet.
+    whole: usize,
     /// The number of the last picture, by the count of those that were sent and left out.
     number: u32,
     /// Pictures that were skipped here in a row.
@@ -65,6 +67,7 @@ impl WsSession {
         let room = reader.unfilled().get_mut(..read_ahead.len());
         room.ok_or_else(|| broken(ProtocolError::TooBig(max_jpeg_bytes)))?.copy_from_slice(&read_ahead);
         reader.advance(read_ahead.len());
+        let whole = reader.binary_messages();
         let oldest = Timestamp(Timestamp::now().0.saturating_sub(MAX_AGE.as_micros() as u64));
         Ok(Self {
             stream,
@@ -74,6 +77,7 @@ impl WsSession {
             is_unflushed: false,
             clock: FarClock::default(),
             timing: FrameTiming::new(oldest, None),
+            whole,
             number: 0,
             skipped: 0,
             has_more: false,
@@ -122,6 +126,8 @@ impl WsSession {
         });
         let Arrival { is_all, has_ended } = arrival.await?;
         (self.has_more, self.has_ended) = (!is_all, has_ended);
+        // Once, not for each message: a peer may send a million small ones.
+        self.whole = self.reader.binary_messages();
         Ok(())
     }
 
@@ -150,7 +156,6 @@ impl WsSession {
     /// Takes the messages that have come, and passes the newest picture in them to `sink`. Returns whether there was one.
     pub(super) fn take_messages(&mut self, sink: &mut PictureSink<'_>) -> Result<bool, RemoteFault> {
         loop {
-            let whole = self.reader.binary_messages();
             let Self { reader, clock, unsent, timing, .. } = self;
             let Some(message) = reader.next_message().map_err(broken)? else { return Ok(false) };
             match message {
@@ -159,11 +164,12 @@ impl WsSession {
                     let frame = if self.has_headers { FrameMessage::decode(message) } else { None };
                     let left_out = frame.as_ref().map_or(0, |(header, _)| header.skipped);
                     self.number = self.number.wrapping_add(left_out).wrapping_add(1);
-                    let is_newest = whole <= 1 && !self.has_more;
+                    self.whole = self.whole.saturating_sub(1);
+                    let is_newest = self.whole == 0 && !self.has_more;
                     if !is_newest && self.skipped < MAX_SKIPPED {
                         // The acknowledgement of the newer one is for this one too.
                         self.skipped += 1;
-                        self.has_more &= whole > 1;
+                        self.has_more &= self.whole > 0;
                         continue;
                     }
                     self.skipped = 0;
