@@ -344,6 +344,7 @@ fn a_certificate_is_accepted_by_its_fingerprint_or_by_an_authority_only() {
         "--log",
         "info",
     ]);
+    far.until_logged("its SHA-256 is ");
     let log = far.log();
     let seen = log.split("its SHA-256 is ").nth(1).and_then(|rest| rest.lines().next()).unwrap().trim();
     let seen_plain = format!("sha256:{}", seen.replace(':', "").to_lowercase());

@@ -41,7 +41,7 @@ pub(super) struct HttpSource {
     waker: Arc<Waker>,
     /// Made when it is first opened.
     runtime: Option<RemoteRuntime>,
-    phase: Phase,
+    phase: HttpPhase,
     /// When the server is asked for the next answer at the earliest.
     due: Timestamp,
 }
@@ -50,7 +50,7 @@ pub(super) struct HttpSource {
 type Asking = Pin<Box<dyn Future<Output = (Box<HttpSession>, Result<HttpAnswer, RemoteFault>)> + Send>>;
 
 /// What is done with the server.
-enum Phase {
+enum HttpPhase {
     Closed,
     /// The next answer is not due yet.
     Resting(Box<HttpSession>),
@@ -69,7 +69,7 @@ impl HttpSource {
             max_jpeg_bytes: settings.max_jpeg_bytes(),
             waker: Arc::clone(waker),
             runtime: None,
-            phase: Phase::Closed,
+            phase: HttpPhase::Closed,
             due: Timestamp::now(),
         }
     }
@@ -93,7 +93,7 @@ impl HttpSource {
         let done = self.runtime.as_ref().and_then(|runtime| runtime.run_to_end(asking));
         let Some((mut session, answer)) = done else { return Err(RemoteFault::Stopped) };
         let reading = session.begin(answer?);
-        self.phase = Phase::Reading(session, reading);
+        self.phase = HttpPhase::Reading(session, reading);
         Ok(())
     }
 
@@ -101,28 +101,28 @@ impl HttpSource {
     /// skipped for it.
     fn advance(&mut self, deadline: Timestamp) -> Result<Option<u32>, RemoteFault> {
         loop {
-            match std::mem::replace(&mut self.phase, Phase::Closed) {
-                Phase::Closed => return Ok(None),
-                Phase::Resting(session) if Timestamp::now() < self.due => {
+            match std::mem::replace(&mut self.phase, HttpPhase::Closed) {
+                HttpPhase::Closed => return Ok(None),
+                HttpPhase::Resting(session) if Timestamp::now() < self.due => {
                     let until = deadline.min(self.due);
                     let rested = self.run(until, std::future::pending::<()>());
-                    self.phase = Phase::Resting(session);
+                    self.phase = HttpPhase::Resting(session);
                     if matches!(rested, RunEnd::Woken) || Timestamp::now() < self.due {
                         return Ok(None);
                     }
                 }
-                Phase::Resting(session) => self.phase = Phase::Asking(self.ask(session)),
-                Phase::Asking(mut asking) => match self.run(deadline, asking.as_mut()) {
+                HttpPhase::Resting(session) => self.phase = HttpPhase::Asking(self.ask(session)),
+                HttpPhase::Asking(mut asking) => match self.run(deadline, asking.as_mut()) {
                     RunEnd::Done((mut session, answer)) => {
                         let reading = session.begin(answer?);
-                        self.phase = Phase::Reading(session, reading);
+                        self.phase = HttpPhase::Reading(session, reading);
                     }
                     RunEnd::Woken | RunEnd::TimedOut => {
-                        self.phase = Phase::Asking(asking);
+                        self.phase = HttpPhase::Asking(asking);
                         return Ok(None);
                     }
                 },
-                Phase::Reading(mut session, mut reading) => {
+                HttpPhase::Reading(mut session, mut reading) => {
                     let read = self.run(deadline, session.next_picture(&mut reading));
                     let ended = match read {
                         RunEnd::Done(read) => Some(read?),
@@ -133,8 +133,8 @@ impl HttpSource {
                         _ => None,
                     };
                     self.phase = match ended {
-                        Some(ReadEnd::Ended) => Phase::Resting(session),
-                        _ => Phase::Reading(session, reading),
+                        Some(ReadEnd::Ended) => HttpPhase::Resting(session),
+                        _ => HttpPhase::Reading(session, reading),
                     };
                     if missed.is_some() || !matches!(ended, Some(ReadEnd::Ended)) {
                         return Ok(missed);
@@ -176,7 +176,7 @@ impl Source for HttpSource {
     ) -> Result<(), SourceError> {
         let advanced = self.advance(deadline).map_err(|fault| fault.at(&self.url))?;
         let Some(missed) = advanced else { return Ok(()) };
-        if let Phase::Reading(session, _) = &mut self.phase {
+        if let HttpPhase::Reading(session, _) = &mut self.phase {
             if let Some(data) = session.reader.picture() {
                 let picture = Picture::Jpeg { data, expected: None };
                 sink(CapturedPicture { missed, ..CapturedPicture::now(picture) });
@@ -187,9 +187,9 @@ impl Source for HttpSource {
     }
 
     fn close(&mut self) {
-        if !matches!(self.phase, Phase::Closed) {
+        if !matches!(self.phase, HttpPhase::Closed) {
             debug!("{}: closed", self.url);
         }
-        self.phase = Phase::Closed;
+        self.phase = HttpPhase::Closed;
     }
 }

@@ -34,9 +34,9 @@ pub struct MultipartReader {
     at: usize,
     /// The newest complete picture. It stands before `at`.
     picture: Option<Range<usize>>,
-    place: Place,
+    place: StreamPlace,
     boundary: Option<Box<[u8]>>,
-    lengths: Trust,
+    lengths: LengthTrust,
     /// Pictures have no EOI, as their length has shown.
     lacks_eoi: bool,
     /// Nothing comes any more.
@@ -52,7 +52,7 @@ pub struct MultipartReader {
 
 /// What is at the position.
 #[derive(Debug)]
-enum Place {
+enum StreamPlace {
     /// Between pictures, at the start of a line.
     Lines(PartHead),
     /// In a picture, which begins at the position.
@@ -63,7 +63,7 @@ enum Place {
 
 /// Whether the lengths of parts are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
+enum LengthTrust {
     /// None has been compared with a picture.
     Unknown,
     /// They were right so far.
@@ -96,9 +96,9 @@ impl MultipartReader {
             end: 0,
             at: 0,
             picture: None,
-            place: Place::Lines(PartHead::default()),
+            place: StreamPlace::Lines(PartHead::default()),
             boundary: None,
-            lengths: Trust::Unknown,
+            lengths: LengthTrust::Unknown,
             lacks_eoi: false,
             is_ended: false,
             between: 0,
@@ -114,7 +114,7 @@ impl MultipartReader {
         (self.between, self.others, self.came, self.pictures) = (0, 0, None, 0);
         self.boundary = boundary.map(|boundary| boundary.as_bytes().into());
         let content_type = content_type.map(str::to_owned);
-        self.place = Place::Lines(match boundary {
+        self.place = StreamPlace::Lines(match boundary {
             Some(_) => PartHead::default(),
             None => PartHead { length, content_type, ..PartHead::default() },
         });
@@ -158,7 +158,7 @@ impl MultipartReader {
 
     /// Whether it is within a picture.
     pub fn is_within_picture(&self) -> bool {
-        matches!(self.place, Place::Picture { .. })
+        matches!(self.place, StreamPlace::Picture { .. })
     }
 
     /// What came, if no picture did.
@@ -166,9 +166,9 @@ impl MultipartReader {
         let (content_type, begin) = match &self.came {
             Some((content_type, begin)) => (content_type.as_deref(), begin.as_slice()),
             None => match &self.place {
-                Place::Lines(head) => (head.content_type.as_deref(), &[][..]),
-                Place::Picture { .. } => return NoPictures("a JPEG that is not whole".into()),
-                Place::Skipping(_) => (None, &[][..]),
+                StreamPlace::Lines(head) => (head.content_type.as_deref(), &[][..]),
+                StreamPlace::Picture { .. } => return NoPictures("a JPEG that is not whole".into()),
+                StreamPlace::Skipping(_) => (None, &[][..]),
             },
         };
         NoPictures(what_came(content_type, begin))
@@ -178,33 +178,33 @@ impl MultipartReader {
     pub fn next_found(&mut self) -> Result<Found, NoPictures> {
         loop {
             match &mut self.place {
-                Place::Lines(_) => {
+                StreamPlace::Lines(_) => {
                     if !self.read_lines()? {
                         return Ok(Found::Incomplete);
                     }
                 }
-                Place::Skipping(left) => {
+                StreamPlace::Skipping(left) => {
                     let skipped = (self.end - self.at).min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= skipped as u64;
                     self.at += skipped;
                     if *left > 0 {
                         return Ok(Found::Incomplete);
                     }
-                    self.place = Place::Lines(PartHead::default());
+                    self.place = StreamPlace::Lines(PartHead::default());
                 }
-                Place::Picture { .. } => {
+                StreamPlace::Picture { .. } => {
                     let Some((picture, next)) = self.picture_end() else {
                         // There is no room for more of it, also when no picture is kept before it.
                         if self.picture.is_none() && self.end - self.at == self.buffer.len() {
                             self.at = self.end;
-                            self.place = Place::Lines(PartHead::default());
+                            self.place = StreamPlace::Lines(PartHead::default());
                             return Ok(Found::TooLarge);
                         }
                         return Ok(Found::Incomplete);
                     };
                     self.picture = Some(self.at..self.at + picture);
                     self.at += next;
-                    self.place = Place::Lines(PartHead::default());
+                    self.place = StreamPlace::Lines(PartHead::default());
                     (self.between, self.others, self.came) = (0, 0, None);
                     self.pictures += 1;
                     return Ok(Found::Picture);
@@ -222,11 +222,11 @@ impl MultipartReader {
             // Nothing else in a line begins like a JPEG. Before it may be anything.
             if let Some(begin) = memmem::find(line, &SOI) {
                 self.at += begin;
-                let Place::Lines(head) = &mut self.place else { return Ok(true) };
+                let StreamPlace::Lines(head) = &mut self.place else { return Ok(true) };
                 // One that cannot be true is none.
                 let length = head.length.and_then(|length| usize::try_from(length).ok());
                 let length = length.filter(|length| (4..=self.buffer.len() - MAX_LINE).contains(length));
-                self.place = Place::Picture { length, search: EndSearch::default() };
+                self.place = StreamPlace::Picture { length, search: EndSearch::default() };
                 return Ok(true);
             }
             let Some(line_end) = line_end else {
@@ -246,7 +246,7 @@ impl MultipartReader {
             let is_empty = line.is_empty();
             let line = line[..line.len().min(MAX_LINE)].to_vec();
             self.read_line(&line, is_empty, line_end + 1)?;
-            if matches!(self.place, Place::Skipping(_)) {
+            if matches!(self.place, StreamPlace::Skipping(_)) {
                 return Ok(true);
             }
         }
@@ -254,7 +254,7 @@ impl MultipartReader {
 
     /// Reads a line of `bytes` bytes with its end.
     fn read_line(&mut self, line: &[u8], is_empty: bool, bytes: usize) -> Result<(), NoPictures> {
-        let Place::Lines(head) = &mut self.place else { return Ok(()) };
+        let StreamPlace::Lines(head) = &mut self.place else { return Ok(()) };
         let is_boundary = line.starts_with(b"--") || self.boundary.as_deref() == Some(line);
         if is_boundary {
             *head = PartHead::default();
@@ -264,12 +264,12 @@ impl MultipartReader {
             let name = head.content_type.take();
             self.came.get_or_insert((name, Vec::new()));
             self.count_other()?;
-            self.place = Place::Skipping(length);
+            self.place = StreamPlace::Skipping(length);
         } else if is_empty {
             head.is_complete |= head.has_lines;
         } else if head.is_complete {
             self.pass_over(bytes)?;
-            self.place = Place::Lines(PartHead::default());
+            self.place = StreamPlace::Lines(PartHead::default());
             return self.count_other();
         } else {
             head.read_line(line);
@@ -285,7 +285,7 @@ impl MultipartReader {
     fn pass_over(&mut self, bytes: usize) -> Result<(), NoPictures> {
         let begin = self.buffer[self.at..self.at + bytes.min(KEPT)].trim_ascii_end();
         let content_type = match &self.place {
-            Place::Lines(head) => head.content_type.clone(),
+            StreamPlace::Lines(head) => head.content_type.clone(),
             _ => None,
         };
         self.at += bytes;
@@ -324,9 +324,9 @@ impl MultipartReader {
     /// The end of the picture at the position, and where the stream goes on, if it is complete.
     fn picture_end(&mut self) -> Option<(usize, usize)> {
         let data = &self.buffer[self.at..self.end];
-        let Place::Picture { length, search } = &mut self.place else { return None };
-        let length = length.filter(|_| self.lengths != Trust::Wrong);
-        if let Some(length) = length.filter(|_| self.lengths == Trust::Right) {
+        let StreamPlace::Picture { length, search } = &mut self.place else { return None };
+        let length = length.filter(|_| self.lengths != LengthTrust::Wrong);
+        if let Some(length) = length.filter(|_| self.lengths == LengthTrust::Right) {
             let whole = data.get(..length)?;
             if let Some(end) = end_before_padding(whole) {
                 return Some((end, length));
@@ -340,9 +340,9 @@ impl MultipartReader {
             (Some(end), Some(length)) if end <= length => {
                 let behind = &data[end..length.min(data.len())];
                 if !behind.iter().all(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
-                    self.lengths = Trust::Wrong;
+                    self.lengths = LengthTrust::Wrong;
                 } else if data.len() >= length {
-                    self.lengths = Trust::Right;
+                    self.lengths = LengthTrust::Right;
                     return Some((end, length));
                 }
                 Some((end, end))
@@ -351,12 +351,12 @@ impl MultipartReader {
                 if is_boundary_next(&data[length..], self.boundary.as_deref(), self.is_ended)
                     == Some(true) =>
             {
-                (self.lengths, self.lacks_eoi) = (Trust::Right, true);
+                (self.lengths, self.lacks_eoi) = (LengthTrust::Right, true);
                 Some((length, length))
             }
             (Some(end), _) => {
                 if length.is_some() {
-                    self.lengths = Trust::Wrong;
+                    self.lengths = LengthTrust::Wrong;
                 }
                 Some((self.before_boundary(end), end))
             }
@@ -364,7 +364,7 @@ impl MultipartReader {
             (None, Some(length)) => {
                 let followed =
                     is_boundary_next(data.get(length..)?, self.boundary.as_deref(), self.is_ended)?;
-                self.lengths = if followed { Trust::Right } else { Trust::Wrong };
+                self.lengths = if followed { LengthTrust::Right } else { LengthTrust::Wrong };
                 self.lacks_eoi |= followed;
                 followed.then_some((length, length))
             }
@@ -576,14 +576,14 @@ mod tests {
             reader.release();
             (found, picture, reader.lengths)
         };
-        assert_eq!(next(&part(300, &one)), (Found::Picture, Some(one.clone()), Trust::Right));
+        assert_eq!(next(&part(300, &one)), (Found::Picture, Some(one.clone()), LengthTrust::Right));
         // Complete with its last byte, before anything follows.
         let whole = part(200, &other);
         let (begin, end) = whole.split_at(whole.len() - 3);
         assert_eq!(next(begin).0, Found::Incomplete);
-        assert_eq!(next(&end[..1]), (Found::Picture, Some(other.clone()), Trust::Right));
+        assert_eq!(next(&end[..1]), (Found::Picture, Some(other.clone()), LengthTrust::Right));
         next(&end[1..]);
-        assert_eq!(next(&part(250, &one)).2, Trust::Wrong);
+        assert_eq!(next(&part(250, &one)).2, LengthTrust::Wrong);
     }
 
     #[test]
