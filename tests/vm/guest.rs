@@ -204,7 +204,7 @@ impl Guest {
 
     /// Lines of the kernel's log that tell of a fault of its own.
     pub fn kernel_faults(&self) -> String {
-        self.run("dmesg | grep -E 'BUG|WARNING|Oops|hung task|Call trace|vhci.*error' || true")
+        self.run("dmesg | grep -B 6 -A 12 -E 'BUG|WARNING|Oops|hung task|Call trace|vhci.*error' || true")
     }
 }
 

@@ -37,10 +37,6 @@ const TESTS: &[Test] = &tests![
     watching::two_cameras_at_once,
     watching::every_frame_of_a_camera_is_accounted_for,
     watching::a_listing_shows_the_cameras_and_their_knobs,
-    inputs::every_input_of_vivid_is_shown,
-    inputs::an_hdmi_signal_is_followed_and_missed,
-    inputs::every_format_of_vivid_shows_its_bars,
-    inputs::every_format_of_a_multi_planar_vivid_shows_its_bars,
     presence::an_unwatched_usb_camera_is_off,
     presence::an_unwatched_vivid_is_off,
     losing::an_unplugged_camera_comes_back_by_itself,
@@ -65,6 +61,12 @@ const TESTS: &[Test] = &tests![
     leds::the_packaged_user_has_all_it_needs_and_no_more,
     leds::an_led_of_the_board_is_taken_over_and_given_back,
     losing::fifty_losses_leave_nothing_behind,
+    // After the look at the kernel's log: vivid traces its own lateness there, where it has more to draw than the emulated
+    // processor can.
+    inputs::every_input_of_vivid_is_shown,
+    inputs::an_hdmi_signal_is_followed_and_missed,
+    inputs::every_format_of_vivid_shows_its_bars,
+    inputs::every_format_of_a_multi_planar_vivid_shows_its_bars,
 ];
 
 fn main() -> ExitCode {
