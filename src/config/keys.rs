@@ -265,7 +265,7 @@ section! {
         }
         source: String {
             default: Value("\"auto\""), flag: "--source",
-            help: "Source of frames: auto, /dev/video0, rpicam, pattern, exec:COMMAND, file:PATH, URL",
+            help: "Source: auto, /dev/video0, rpicam, pattern, exec:COMMAND, file:PATH, URL",
             example: "\"/dev/video0\"",
         }
         source_token: String {

@@ -163,7 +163,7 @@ fn what_cannot_be_is_answered_with_the_reason() {
     let pattern = Porthole::start(&["--source", "pattern"]);
     assert_eq!(get(pattern.address, "/controls").text(), "{\"controls\":[]}");
     let none = put(pattern.address, "/controls/gain", "{\"value\":1}");
-    assert!(none.status == 404 && none.text().contains("this source is no V4L2 camera"), "{}", none.text());
+    assert!(none.status == 404 && none.text().contains("as this source has no controls"), "{}", none.text());
 }
 
 #[test]
