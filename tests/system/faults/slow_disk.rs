@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::http::{Multipart, get};
+#[cfg(feature = "tls")]
 use support::tls::{ClientStream, encrypted, plain};
 use support::{DEADLINE, Porthole, Scratch, library, porthole, until};
 
@@ -36,6 +37,7 @@ fn until_one_waits<T: Send + 'static>(request: fn(SocketAddr) -> T, address: Soc
     })
 }
 
+#[cfg(feature = "tls")]
 fn status_line(mut stream: Box<dyn ClientStream>) -> String {
     write!(stream, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
 use super::fingerprint::CertificateFingerprint;
 use super::pickle::PickleError;
 use super::url::RemoteUrl;
