@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use support::fakecam::{Camera, Counter, Knob, Table, hang};
+use support::fakecam::{Camera, Counter, Setting, Table, hang};
 use support::http::{Response, get, put};
 use support::ws::Client;
 use support::{Porthole, Scratch, proc_status, until};
@@ -179,9 +179,9 @@ fn what_is_configured_is_set_whenever_the_camera_is_opened() {
         client.acknowledged();
         until("the controls are set", || (set() == [77, 1, 11]).then_some(()));
         // Pulling the plug makes the camera forget.
-        rig.table.set(Knob::Unplug, 1);
+        rig.table.set(Setting::Unplug, 1);
         service.until_camera_is("lost");
-        rig.table.set(Knob::Unplug, 0);
+        rig.table.set(Setting::Unplug, 0);
         service.until_camera_is("live");
     }
     service.until_logged("control not set: gain = 900: must be a number from 0 to 255");
@@ -198,9 +198,9 @@ fn what_a_viewer_set_outlives_the_plug_and_if_wanted_the_service() {
     let set = || [BRIGHTNESS, CONTRAST].map(|id| rig.table.control(id).unwrap());
     assert_eq!(set(), [99, 22]);
     let replug = |service: &Porthole| {
-        rig.table.set(Knob::Unplug, 1);
+        rig.table.set(Setting::Unplug, 1);
         service.until_camera_is("lost");
-        rig.table.set(Knob::Unplug, 0);
+        rig.table.set(Setting::Unplug, 0);
         service.until_camera_is("live");
         until("the controls are set", || (set() == [99, 22]).then_some(()));
     };
@@ -219,7 +219,7 @@ fn what_a_viewer_set_outlives_the_plug_and_if_wanted_the_service() {
 #[test]
 fn a_camera_that_is_not_there_says_so() {
     let rig = Rig::new();
-    rig.table.set(Knob::Unplug, 1);
+    rig.table.set(Setting::Unplug, 1);
     let service = rig.serve("");
     for answer in [get(service.address, "/controls"), put(service.address, "/controls/gain", "{\"value\":1}")]
     {
@@ -275,15 +275,15 @@ fn a_step_of_a_slider_costs_three_ioctls() {
 fn the_controls_of_another_camera_in_its_place_are_read_again() {
     let rig = Rig::new();
     let table = Table::create(rig.scratch.path("other")).unwrap();
-    table.set(Knob::Unplug, 1);
-    table.set(Knob::Renumber, 90);
+    table.set(Setting::Unplug, 1);
+    table.set(Setting::Renumber, 90);
     let other = Camera::new("/dev/video91", &table).with("card", "Other").with("bus", "usb-other");
     let cameras = [rig.camera.clone(), other];
     let service = Porthole::with_cameras(&cameras, &["--source", NODE]);
     let set = || put(service.address, "/controls/brightness", "{\"value\": 5}").status;
     assert_eq!(set(), 200);
-    rig.table.set(Knob::Unplug, 1);
-    table.set(Knob::Unplug, 0);
+    rig.table.set(Setting::Unplug, 1);
+    table.set(Setting::Unplug, 0);
     assert_eq!(set(), 200);
     assert!(table.counter(Counter::Ioctls) > 20, "the list of the other camera was used");
     assert_eq!(table.control(BRIGHTNESS), Some(5));
@@ -293,8 +293,8 @@ fn the_controls_of_another_camera_in_its_place_are_read_again() {
 fn requests_behind_a_driver_that_hangs_time_out_and_hold_no_thread() {
     let rig = Rig::new();
     let mut service = rig.serve("");
-    rig.table.set(Knob::HangMs, 600_000);
-    rig.table.set(Knob::HangWhere, hang::OPEN);
+    rig.table.set(Setting::HangMs, 600_000);
+    rig.table.set(Setting::HangWhere, hang::OPEN);
     let address = service.address;
     let before = proc_status(service.pid(), "Threads");
     let stuck = std::thread::spawn(move || get(address, "/controls"));

@@ -42,7 +42,7 @@ fn it_stops_with_the_camera_blocked() {
     let mut service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
-    table.set(fakecam::Knob::Stall, 1);
+    table.set(fakecam::Setting::Stall, 1);
     assert_eq!(service.stop(), Some(0), "{}", service.log());
     assert_eq!(table.counter(fakecam::Counter::Streamoffs), 1, "the camera was not shut down in order");
 
@@ -165,8 +165,8 @@ fn a_wedged_capture_thread_stops_the_keep_alive() {
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
     manager.hear("WATCHDOG=1");
-    table.set(fakecam::Knob::HangMs, 600_000);
-    table.set(fakecam::Knob::HangWhere, fakecam::hang::DQBUF);
+    table.set(fakecam::Setting::HangMs, 600_000);
+    table.set(fakecam::Setting::HangWhere, fakecam::hang::DQBUF);
     service.until_logged("its thread is stuck in a driver");
     until("the keep-alive has stopped", || manager.is_silent().then_some(()));
 }

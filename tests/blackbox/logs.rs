@@ -6,7 +6,7 @@ use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use support::fakecam::{Camera, Knob, Table, environment};
+use support::fakecam::{Camera, Setting, Table, environment};
 use support::http::get;
 use support::ws::Client;
 use support::{DEADLINE, Porthole, Scratch, finish, porthole};
@@ -83,9 +83,9 @@ fn a_camera_that_comes_and_goes_does_not_fill_the_log() {
     let mut client = Client::porthole(service.address, "/ws");
     for _ in 0..15 {
         client.acknowledged();
-        table.set(Knob::Unplug, 1);
+        table.set(Setting::Unplug, 1);
         service.until_camera_is("lost");
-        table.set(Knob::Unplug, 0);
+        table.set(Setting::Unplug, 0);
         service.until_camera_is("live");
     }
     let camera = service.camera();

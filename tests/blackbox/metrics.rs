@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use support::fakecam::{Camera, Knob, Table};
+use support::fakecam::{Camera, Setting, Table};
 use support::http::{Multipart, get, request, send};
 use support::prometheus::Exposition;
 use support::tools::program;
@@ -130,16 +130,16 @@ fn faults_and_refusals_are_counted() {
     let front = ("camera", "front");
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
-    table.set(Knob::TruncateEvery, 2);
+    table.set(Setting::TruncateEvery, 2);
     until("broken frames are counted", || {
         client.acknowledged();
         (metrics(&service).value("porthole_camera_corrupt_frames_total", &[front]) > 0.0).then_some(())
     });
-    table.set(Knob::TruncateEvery, 0);
-    table.set(Knob::Unplug, 1);
+    table.set(Setting::TruncateEvery, 0);
+    table.set(Setting::Unplug, 1);
     service.until_camera_is("lost");
     assert_eq!(metrics(&service).value("porthole_camera_state", &[front, ("state", "lost")]), 1.0);
-    table.set(Knob::Unplug, 0);
+    table.set(Setting::Unplug, 0);
     service.until_camera_is("live");
     let reopened = metrics(&service);
     assert_eq!(reopened.value("porthole_camera_reopens_total", &[front]), 1.0);

@@ -2,7 +2,7 @@
 
 use crate::page::until_words;
 use support::browser::Browser;
-use support::fakecam::{Camera, Counter, Knob, Table};
+use support::fakecam::{Camera, Counter, Setting, Table};
 use support::http::put;
 use support::{Porthole, Scratch, until};
 
@@ -164,9 +164,9 @@ fn an_objection_is_shown_where_it_belongs_and_goes_away() {
     rig.enter("brightness", "[type=text]", "25", "change");
     rig.until_set(BRIGHTNESS, 25);
     rig.until("brightness", "row.querySelector('[role=alert]').textContent === ''");
-    rig.table.set(Knob::Unplug, 1);
+    rig.table.set(Setting::Unplug, 1);
     rig.browser.until("document.getElementById('panel-words').textContent.includes('no such device')");
-    rig.table.set(Knob::Unplug, 0);
+    rig.table.set(Setting::Unplug, 0);
     rig.browser.until("document.getElementById('panel-words').textContent === ''");
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::page::{number, until_words};
 use support::browser::Browser;
-use support::fakecam::{Camera, Knob, Table};
+use support::fakecam::{Camera, Setting, Table};
 use support::ws::Client;
 use support::{Porthole, Scratch, porthole, until};
 
@@ -141,17 +141,17 @@ fn a_lost_camera_is_said_in_words_and_so_is_its_return() {
     let mut browser = Browser::start();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
-    table.set(Knob::Unplug, 1);
+    table.set(Setting::Unplug, 1);
     until_words(&mut browser, "Camera lost: /dev/video90: no such device; plug the camera in");
     until_state(&mut browser, "lost");
     browser.until(&format!("{NOTICE}.includes('no such device; plug the camera in')"));
     browser.keep_screenshot("lost");
-    table.set(Knob::Unplug, 0);
+    table.set(Setting::Unplug, 0);
     until_words(&mut browser, "Live");
-    table.set(Knob::Stall, 1);
+    table.set(Setting::Stall, 1);
     until_words(&mut browser, "Camera stalled: /dev/video90: no frame for 2 s");
     until_state(&mut browser, "stalled");
-    table.set(Knob::Stall, 0);
+    table.set(Setting::Stall, 0);
     until_words(&mut browser, "Live");
 }
 

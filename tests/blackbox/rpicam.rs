@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use support::fakecam::{self, Knob, Table};
+use support::fakecam::{self, Setting, Table};
 use support::http::{get, put};
 use support::picture::decode;
 use support::ws::Client;
@@ -333,9 +333,9 @@ fn auto_takes_a_usb_camera_first_and_the_raspberry_pis_own_next() {
     assert!(controls(&service).iter().any(|control| control["name"] == "power_line_frequency"));
     assert_eq!((rig.starts().len(), rig.lists()), (before, 1), "the program was not started");
     // Once it was there, it is waited for.
-    table.set(Knob::Unplug, 1);
+    table.set(Setting::Unplug, 1);
     service.until_camera_is("lost");
-    table.set(Knob::Unplug, 0);
+    table.set(Setting::Unplug, 0);
     until("it is back", || Some(service.camera()).filter(|camera| camera["state"] == "live"));
     assert_eq!(rig.starts().len(), before);
     drop((viewer, service));

@@ -127,7 +127,7 @@ fn remedies_are_those_of_the_source_and_of_the_fault() {
     let scratch = Scratch::new();
     let cut = scratch.file("cut.mjpeg", [&jpeg(64, 48, 90)[..300], &jpeg(64, 48, 90)[..300]].concat());
     let table = fakecam::Table::create(scratch.path("table")).unwrap();
-    table.set(fakecam::Knob::ShortEvery, 1);
+    table.set(fakecam::Setting::ShortEvery, 1);
     let usb = fakecam::Camera::new("/dev/video90", &table).with("formats", "YUYV:640x480@30");
     let stalled = |arguments: &[&str], cameras: &[fakecam::Camera]| {
         let service = Porthole::with_cameras(cameras, arguments);

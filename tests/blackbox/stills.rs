@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use serde_json::json;
 
 use support::browser::Browser;
-use support::fakecam::{Camera, Counter, Knob, Table};
+use support::fakecam::{Camera, Counter, Setting, Table};
 use support::http::{Response, get, request};
 use support::picture::decode;
 use support::prometheus::Exposition;
@@ -141,12 +141,12 @@ fn a_camera_that_cannot_says_why_and_the_stream_comes_back() {
     let Rig { table, service, _scratch } = rig("MJPG:640x480@30,MJPG:1920x1080@30", SMALL);
     let mut viewer = Client::porthole(service.address, "/ws");
     viewer.acknowledged();
-    table.set(Knob::StreamonErrno, libc::ENOSPC as u32);
+    table.set(Setting::StreamonErrno, libc::ENOSPC as u32);
     let answer = get(service.address, STILL);
     assert_eq!(answer.status, 503);
     let why = "camera camera: no full-size still: /dev/video90: not enough USB bandwidth; choose mjpeg";
     assert!(answer.text().starts_with(why), "{}", answer.text());
-    table.set(Knob::StreamonErrno, 0);
+    table.set(Setting::StreamonErrno, 0);
     service.until_camera_is("live");
     viewer.acknowledged();
     assert_eq!(metric(&service, "porthole_camera_failed_stills_total"), 1.0);
@@ -162,7 +162,7 @@ fn a_stalled_still_is_given_up_and_a_service_that_stops_waits_for_none() {
     let Rig { table, mut service, _scratch } = rig("MJPG:640x480@30,MJPG:1920x1080@30", SMALL);
     let mut viewer = Client::porthole(service.address, "/ws");
     viewer.acknowledged();
-    table.set(Knob::TruncateEvery, 1);
+    table.set(Setting::TruncateEvery, 1);
     let answer = get(service.address, STILL);
     assert_eq!(answer.status, 503);
     let why = "no whole picture of 1920x1080 within 6 s, the last one JPEG ends at byte ";

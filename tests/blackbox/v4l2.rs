@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use support::fakecam::{Camera, Counter, Knob, Table, environment, hang};
+use support::fakecam::{Camera, Counter, Setting, Table, environment, hang};
 use support::http::get;
 use support::picture::decode;
 use support::ws::Client;
@@ -114,9 +114,9 @@ fn raw_formats_are_encoded_with_and_without_padded_rows() {
 #[test]
 fn a_camera_that_never_writes_an_end_is_shown_and_its_cut_frames_are_not() {
     let fake = fake("MJPG:1280x720@30");
-    fake.table.set(Knob::StripEoi, 1);
-    fake.table.set(Knob::TailPad, 100);
-    fake.table.set(Knob::TruncateEvery, 4);
+    fake.table.set(Setting::StripEoi, 1);
+    fake.table.set(Setting::TailPad, 100);
+    fake.table.set(Setting::TruncateEvery, 4);
     let service = fake.serve(&[]);
     let mut client = Client::porthole(service.address, "/ws");
     until("a dozen frames were cut", || {
@@ -217,15 +217,15 @@ fn without_any_camera_auto_says_so() {
 fn an_unplugged_camera_is_lost_and_comes_back_by_itself() {
     for errno in [libc::ENODEV, libc::EINVAL] {
         let fake = fake(WEBCAM);
-        fake.table.set(Knob::UnplugErrno, errno as u32);
+        fake.table.set(Setting::UnplugErrno, errno as u32);
         let service = fake.serve(&[]);
         let mut client = Client::porthole(service.address, "/ws");
         let before = client.acknowledged();
-        fake.table.set(Knob::Unplug, 1);
+        fake.table.set(Setting::Unplug, 1);
         let camera = service.until_camera_is("lost");
         assert!(camera["error"].as_str().unwrap().contains("plug"), "{camera}");
         assert_eq!(get(service.address, "/healthz").status, 503);
-        fake.table.set(Knob::Unplug, 0);
+        fake.table.set(Setting::Unplug, 0);
         let after = until("frames come again", || {
             Some(client.acknowledged()).filter(|f| f.captured_at > before.captured_at)
         });
@@ -239,13 +239,13 @@ fn an_unplugged_camera_is_lost_and_comes_back_by_itself() {
 #[test]
 fn a_camera_that_comes_back_under_another_number_is_followed() {
     let fake = fake(WEBCAM);
-    fake.table.set(Knob::Renumber, 95);
+    fake.table.set(Setting::Renumber, 95);
     let service = fake.serve(&[]);
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
-    fake.table.set(Knob::Unplug, 1);
+    fake.table.set(Setting::Unplug, 1);
     service.until_camera_is("lost");
-    fake.table.set(Knob::Unplug, 0);
+    fake.table.set(Setting::Unplug, 0);
     let camera = service.until_camera_is("live");
     client.acknowledged();
     assert_eq!(camera["source"], NODE);
@@ -263,10 +263,10 @@ fn another_camera_of_the_same_kind_is_not_shown_instead() {
     let service = Porthole::with_cameras(&cameras, &["--source", NODE, "--log", "debug"]);
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
-    tables[0].set(Knob::Unplug, 1);
+    tables[0].set(Setting::Unplug, 1);
     until("it has been looked for in vain", || service.log().contains("lost after attempt 5:").then_some(()));
     assert_eq!(tables[1].counter(Counter::Streamons), 0, "the other camera was opened instead");
-    tables[0].set(Knob::Unplug, 0);
+    tables[0].set(Setting::Unplug, 0);
     client.acknowledged();
 }
 
@@ -278,13 +278,13 @@ fn a_camera_that_is_put_into_another_port_is_followed() {
         Camera::new(NODE, &tables[0]).with("bus", "usb-1"),
         Camera::new("/dev/video91", &tables[1]).with("bus", "usb-2"),
     ];
-    tables[1].set(Knob::Unplug, 1);
+    tables[1].set(Setting::Unplug, 1);
     let service = Porthole::with_cameras(&cameras, &["--source", NODE]);
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
-    tables[0].set(Knob::Unplug, 1);
+    tables[0].set(Setting::Unplug, 1);
     service.until_camera_is("lost");
-    tables[1].set(Knob::Unplug, 0);
+    tables[1].set(Setting::Unplug, 0);
     service.until_camera_is("live");
     service.until_logged("opened /dev/video91");
 }
@@ -292,14 +292,14 @@ fn a_camera_that_is_put_into_another_port_is_followed() {
 #[test]
 fn a_stable_name_is_followed_wherever_it_points() {
     let fake = fake(WEBCAM);
-    fake.table.set(Knob::Renumber, 96);
+    fake.table.set(Setting::Renumber, 96);
     let name = "/dev/v4l/by-id/usb-Lab_Fake_Camera-video-index0";
     let service = Porthole::with_cameras(std::slice::from_ref(&fake.camera), &["--source", name]);
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
-    fake.table.set(Knob::Unplug, 1);
+    fake.table.set(Setting::Unplug, 1);
     service.until_camera_is("lost");
-    fake.table.set(Knob::Unplug, 0);
+    fake.table.set(Setting::Unplug, 0);
     service.until_camera_is("live");
     client.acknowledged();
 }
@@ -307,7 +307,7 @@ fn a_stable_name_is_followed_wherever_it_points() {
 #[test]
 fn a_camera_that_appears_after_the_start_is_found() {
     let fake = fake(WEBCAM);
-    fake.table.set(Knob::Unplug, 1);
+    fake.table.set(Setting::Unplug, 1);
     let service = fake.serve(&[]);
     let mut client = Client::porthole(service.address, "/ws");
     let camera = service.until_camera_is("lost");
@@ -315,7 +315,7 @@ fn a_camera_that_appears_after_the_start_is_found() {
         camera["error"],
         format!("{NODE}: no such device; plug the camera in, or pick one that `porthole cameras` lists")
     );
-    fake.table.set(Knob::Unplug, 0);
+    fake.table.set(Setting::Unplug, 0);
     client.acknowledged();
 }
 
@@ -324,28 +324,28 @@ fn a_camera_that_cannot_be_opened_yet_is_found_once_it_can() {
     // As after it was plugged in, until udev has given the new node to the right group.
     let refused = libc::EACCES as u32;
     let fake = fake(WEBCAM);
-    fake.table.set(Knob::Renumber, 97);
+    fake.table.set(Setting::Renumber, 97);
     let service = fake.serve(&["--log", "debug"]);
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
-    fake.table.set(Knob::OpenErrno, refused);
-    fake.table.set(Knob::Unplug, 1);
+    fake.table.set(Setting::OpenErrno, refused);
+    fake.table.set(Setting::Unplug, 1);
     service.until_camera_is("lost");
-    fake.table.set(Knob::Unplug, 0);
+    fake.table.set(Setting::Unplug, 0);
     let tries = || service.log().lines().filter(|line| line.contains("lost after attempt")).count();
     let before = tries();
     until("it has been tried", || (tries() > before + 2).then_some(()));
-    fake.table.set(Knob::OpenErrno, 0);
+    fake.table.set(Setting::OpenErrno, 0);
     service.until_camera_is("live");
     drop((client, service));
 
-    fake.table.set(Knob::OpenErrno, refused);
+    fake.table.set(Setting::OpenErrno, refused);
     let service = Porthole::with_cameras(std::slice::from_ref(&fake.camera), &["--source", "auto"]);
     let mut client = Client::porthole(service.address, "/ws");
     let camera = service.until_camera_is("lost");
     let why = camera["error"].as_str().unwrap();
     assert!(why.contains("/dev/video97 (does not answer, or may not be opened by this user)"), "{why}");
-    fake.table.set(Knob::OpenErrno, 0);
+    fake.table.set(Setting::OpenErrno, 0);
     client.acknowledged();
 }
 
@@ -355,10 +355,10 @@ fn a_stalled_camera_is_noticed_and_opened_again() {
     let service = fake.serve(&[]);
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
-    fake.table.set(Knob::Stall, 1);
+    fake.table.set(Setting::Stall, 1);
     let camera = service.until_camera_is("stalled");
     assert!(camera["error"].as_str().unwrap().contains("no frame for 2 s; reopening it"), "{camera}");
-    fake.table.set(Knob::Stall, 0);
+    fake.table.set(Setting::Stall, 0);
     client.acknowledged();
     client.acknowledged();
     client.acknowledged();
@@ -367,28 +367,28 @@ fn a_stalled_camera_is_noticed_and_opened_again() {
 
 #[test]
 fn spoilt_mjpeg_frames_are_counted_exactly_and_never_sent() {
-    for (knob, counter) in [
-        (Knob::TruncateEvery, Counter::Truncated),
-        (Knob::CorruptEvery, Counter::Corrupt),
-        (Knob::EmptyEvery, Counter::Empty),
-        (Knob::ErrorEvery, Counter::Error),
+    for (setting, counter) in [
+        (Setting::TruncateEvery, Counter::Truncated),
+        (Setting::CorruptEvery, Counter::Corrupt),
+        (Setting::EmptyEvery, Counter::Empty),
+        (Setting::ErrorEvery, Counter::Error),
     ] {
         let fake = fake("MJPG:640x480@30");
-        fake.table.set(Knob::FpsMilli, 120_000);
-        fake.table.set(knob, 4);
+        fake.table.set(Setting::FpsMilli, 120_000);
+        fake.table.set(setting, 4);
         let mut service = fake.serve(&["--fps", "120"]);
         let mut client = Client::porthole(service.address, "/ws");
         for _ in 0..60 {
             let frame = client.acknowledged();
             decode(&frame.jpeg);
-            assert_ne!((mjpeg_number(&frame.jpeg) + 1) % 4, 0, "{knob:?}: a spoilt frame came through");
+            assert_ne!((mjpeg_number(&frame.jpeg) + 1) % 4, 0, "{setting:?}: a spoilt frame came through");
         }
-        fake.table.set(Knob::Stall, 1);
+        fake.table.set(Setting::Stall, 1);
         let spoilt = until("the counts agree", || {
             let (seen, injected) = (service.camera()["corrupt"].as_u64()?, fake.count(counter));
             (seen == injected).then_some(injected)
         });
-        assert!(spoilt >= 15, "{knob:?}: only {spoilt} frames were spoilt");
+        assert!(spoilt >= 15, "{setting:?}: only {spoilt} frames were spoilt");
         assert_eq!(service.stop(), Some(0));
     }
 }
@@ -396,14 +396,14 @@ fn spoilt_mjpeg_frames_are_counted_exactly_and_never_sent() {
 #[test]
 fn short_raw_frames_are_counted_exactly_and_never_sent() {
     let fake = fake("YUYV:640x480@30");
-    fake.table.set(Knob::FpsMilli, 60_000);
-    fake.table.set(Knob::ShortEvery, 3);
+    fake.table.set(Setting::FpsMilli, 60_000);
+    fake.table.set(Setting::ShortEvery, 3);
     let service = fake.serve(&["--fps", "60"]);
     let mut client = Client::porthole(service.address, "/ws");
     for _ in 0..20 {
         decode(&client.acknowledged().jpeg);
     }
-    fake.table.set(Knob::Stall, 1);
+    fake.table.set(Setting::Stall, 1);
     until("the counts agree", || {
         (service.camera()["corrupt"].as_u64()? == fake.count(Counter::Short)).then_some(())
     });
@@ -413,9 +413,9 @@ fn short_raw_frames_are_counted_exactly_and_never_sent() {
 #[test]
 fn what_cameras_leave_out_is_put_in() {
     let fake = fake("MJPG:640x480@30");
-    fake.table.set(Knob::StripDht, 1);
-    fake.table.set(Knob::StripJfif, 1);
-    fake.table.set(Knob::TailPad, 500);
+    fake.table.set(Setting::StripDht, 1);
+    fake.table.set(Setting::StripJfif, 1);
+    fake.table.set(Setting::TailPad, 500);
     let service = fake.serve(&[]);
     let mut client = Client::porthole(service.address, "/ws");
     for _ in 0..5 {
@@ -430,7 +430,7 @@ fn an_input_output_error_is_survived() {
     let service = fake.serve(&[]);
     let mut client = Client::porthole(service.address, "/ws");
     client.acknowledged();
-    fake.table.set(Knob::EioEvery, 10);
+    fake.table.set(Setting::EioEvery, 10);
     until("it was opened again after the error", || {
         client.acknowledged();
         (service.camera()["reopens"].as_u64()? >= 3).then_some(())
@@ -440,31 +440,41 @@ fn an_input_output_error_is_survived() {
 
 #[test]
 fn refusals_by_the_driver_say_what_to_do() {
-    for (knob, value, state, why) in [
-        (Knob::OpenErrno, libc::EACCES, "lost", "permission denied; add the user this runs as to the group"),
-        (Knob::Busy, 1, "lost", "in use by another program; stop that, and the picture comes back by itself"),
+    for (setting, value, state, why) in [
         (
-            Knob::StreamonErrno,
+            Setting::OpenErrno,
+            libc::EACCES,
+            "lost",
+            "permission denied; add the user this runs as to the group",
+        ),
+        (
+            Setting::Busy,
+            1,
+            "lost",
+            "in use by another program; stop that, and the picture comes back by itself",
+        ),
+        (
+            Setting::StreamonErrno,
             libc::ENOSPC,
             "unsupported",
             "not enough USB bandwidth; choose mjpeg, a smaller size",
         ),
         (
-            Knob::StreamonErrno,
+            Setting::StreamonErrno,
             libc::EIO,
             "lost",
             "starting capture: Input/output error (os error 5); unplug the camera",
         ),
-        (Knob::RefuseFmt, 1, "lost", "VIDIOC_S_FMT: Invalid argument (os error 22); unplug the camera"),
+        (Setting::RefuseFmt, 1, "lost", "VIDIOC_S_FMT: Invalid argument (os error 22); unplug the camera"),
     ] {
         let fake = fake(WEBCAM);
-        fake.table.set(knob, value as u32);
+        fake.table.set(setting, value as u32);
         let service = fake.serve(&[]);
         let mut client = Client::porthole(service.address, "/ws");
         let camera = service.until_camera_is(state);
         let error = camera["error"].as_str().unwrap();
         assert!(error.starts_with(&format!("{NODE}: {why}")), "{error}");
-        fake.table.set(knob, 0);
+        fake.table.set(setting, 0);
         client.acknowledged();
     }
 }
@@ -472,7 +482,7 @@ fn refusals_by_the_driver_say_what_to_do() {
 #[test]
 fn a_driver_that_rounds_everything_is_taken_at_its_word() {
     let fake = fake(WEBCAM);
-    fake.table.set(Knob::RefuseFmt, 2);
+    fake.table.set(Setting::RefuseFmt, 2);
     let service = fake.serve(&[]);
     assert_eq!(Client::porthole(service.address, "/ws").acknowledged().width, 640);
 }
@@ -541,7 +551,7 @@ fn two_cameras_at_once() {
     for _ in 0..10 {
         assert_eq!((one.acknowledged().width, two.acknowledged().width), (1280, 640));
     }
-    tables[0].set(Knob::Unplug, 1);
+    tables[0].set(Setting::Unplug, 1);
     until("the first is lost", || (service.state()["cameras"][0]["state"] == "lost").then_some(()));
     for _ in 0..5 {
         two.acknowledged();
@@ -556,9 +566,9 @@ fn plugging_in_and_out_leaks_nothing() {
     let mut client = Client::porthole(service.address, "/ws");
     let mut cycle = || {
         client.acknowledged();
-        fake.table.set(Knob::Unplug, 1);
+        fake.table.set(Setting::Unplug, 1);
         service.until_camera_is("lost");
-        fake.table.set(Knob::Unplug, 0);
+        fake.table.set(Setting::Unplug, 0);
         service.until_camera_is("live");
     };
     let pid = service.pid();
@@ -580,14 +590,14 @@ fn a_driver_that_hangs_does_not_keep_the_service_from_stopping() {
     for hung in [hang::DQBUF, hang::STREAMOFF, hang::OPEN, hang::STREAMON] {
         let fake = fake(WEBCAM);
         let mut service = fake.serve(&[]);
-        fake.table.set(Knob::HangMs, 120_000);
+        fake.table.set(Setting::HangMs, 120_000);
         if matches!(hung, hang::OPEN | hang::STREAMON) {
-            fake.table.set(Knob::HangWhere, hung);
+            fake.table.set(Setting::HangWhere, hung);
         }
         let mut client = Client::porthole(service.address, "/ws");
         if matches!(hung, hang::DQBUF | hang::STREAMOFF) {
             client.acknowledged();
-            fake.table.set(Knob::HangWhere, hung);
+            fake.table.set(Setting::HangWhere, hung);
         } else {
             until("the camera is being opened", || (service.camera()["state"] == "starting").then_some(()));
         }
@@ -685,8 +695,8 @@ fn a_camera_that_hangs_is_listed_without_details_beside_the_others() {
     let list = |call| {
         let scratch = Scratch::new();
         let ([hung, _], cameras) = Camera::pair(&scratch.path("")).unwrap();
-        hung.set(Knob::HangMs, 600_000);
-        hung.set(Knob::HangWhere, call);
+        hung.set(Setting::HangMs, 600_000);
+        hung.set(Setting::HangWhere, call);
         let (code, out, _) = finish(porthole().arg("cameras").envs(environment(&cameras)));
         assert_eq!(code, 0);
         assert!(out.contains("/dev/video90  does not answer: nothing within 5 s"), "{call}: {out}");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use support::fakecam::{Camera, Counter, Knob, Table, sequence, stamp};
+use support::fakecam::{Camera, Counter, Setting, Table, sequence, stamp};
 use support::picture::decode;
 use support::ws::Client;
 use support::{Porthole, Scratch, until};
@@ -148,33 +148,38 @@ fn fields_are_shown_as_whole_pictures() {
 fn a_driver_that_claims_more_than_a_buffer_holds_is_not_believed() {
     for keys in [&[][..], &[("parm", "none")], &[("kind", "multiplanar")]] {
         let fake = fake("MJPG:640x480@30", keys);
-        fake.table.set(Knob::UsedExcess, 1 << 30);
+        fake.table.set(Setting::UsedExcess, 1 << 30);
         let service = fake.serve(&[]);
         let mut client = Client::porthole(service.address, "/ws");
         until("the frames count as corrupt", || {
             (service.camera()["corrupt"].as_u64() > Some(3)).then_some(())
         });
-        fake.table.set(Knob::UsedExcess, 0);
+        fake.table.set(Setting::UsedExcess, 0);
         decode(&client.acknowledged().jpeg);
     }
 }
 
 #[test]
 fn refusals_by_the_driver_say_what_to_do() {
-    for (knob, errno, state, why) in [
-        (Knob::StreamonErrno, libc::EPIPE, "unsupported", "are not set up; set them up with media-ctl"),
-        (Knob::StreamonErrno, libc::ENOLINK, "lost", "no signal at the video input; connect a source"),
-        (Knob::StreamonErrno, libc::EIO, "lost", "VIDIOC_STREAMON: Input/output error (os error 5); unplug"),
-        (Knob::Busy, 1, "lost", "in use by another program; stop that"),
+    for (setting, errno, state, why) in [
+        (Setting::StreamonErrno, libc::EPIPE, "unsupported", "are not set up; set them up with media-ctl"),
+        (Setting::StreamonErrno, libc::ENOLINK, "lost", "no signal at the video input; connect a source"),
+        (
+            Setting::StreamonErrno,
+            libc::EIO,
+            "lost",
+            "VIDIOC_STREAMON: Input/output error (os error 5); unplug",
+        ),
+        (Setting::Busy, 1, "lost", "in use by another program; stop that"),
     ] {
         let fake = fake("NV12:640x480@30", &[("kind", "multiplanar")]);
-        fake.table.set(knob, errno as u32);
+        fake.table.set(setting, errno as u32);
         let service = fake.serve(&[]);
         let mut client = Client::porthole(service.address, "/ws");
         let camera = service.until_camera_is(state);
         let error = camera["error"].as_str().unwrap();
         assert!(error.contains(why), "{error}");
-        fake.table.set(knob, 0);
+        fake.table.set(setting, 0);
         client.acknowledged();
     }
 }
@@ -189,9 +194,9 @@ fn an_unplugged_grabber_comes_back_by_itself() {
         (support::descriptors(service.pid()), || support::proc_status(service.pid(), "Threads"));
     let before = threads();
     for _ in 0..5 {
-        fake.table.set(Knob::Unplug, 1);
+        fake.table.set(Setting::Unplug, 1);
         service.until_camera_is("lost");
-        fake.table.set(Knob::Unplug, 0);
+        fake.table.set(Setting::Unplug, 0);
         service.until_camera_is("live");
         client.acknowledged();
     }
@@ -204,15 +209,15 @@ fn an_unplugged_grabber_comes_back_by_itself() {
 fn what_a_driver_says_of_time_and_order_is_believed_as_far_as_it_can_be_true() {
     // rscam, and the capture of this service.
     for keys in [&[][..], &[("parm", "none")]] {
-        for (knob, value, counter) in [
-            (Knob::Stamp, stamp::ZERO, "implausible_times"),
-            (Knob::Stamp, stamp::FUTURE, "implausible_times"),
-            (Knob::Stamp, stamp::BACKWARDS, "implausible_times"),
-            (Knob::Sequence, sequence::ZERO, "implausible_sequences"),
-            (Knob::Sequence, sequence::WILD, "implausible_sequences"),
+        for (setting, value, counter) in [
+            (Setting::Stamp, stamp::ZERO, "implausible_times"),
+            (Setting::Stamp, stamp::FUTURE, "implausible_times"),
+            (Setting::Stamp, stamp::BACKWARDS, "implausible_times"),
+            (Setting::Sequence, sequence::ZERO, "implausible_sequences"),
+            (Setting::Sequence, sequence::WILD, "implausible_sequences"),
         ] {
             let fake = fake("MJPG:640x480@30", keys);
-            fake.table.set(knob, value);
+            fake.table.set(setting, value);
             let service = fake.serve(&[]);
             let mut client = Client::porthole(service.address, "/ws");
             let mut ages = Vec::new();
@@ -227,7 +232,7 @@ fn what_a_driver_says_of_time_and_order_is_believed_as_far_as_it_can_be_true() {
             assert!(ages.iter().all(|us| *us < 1_000_000), "{ages:?} us old");
             let other =
                 ["implausible_times", "implausible_sequences"].into_iter().find(|key| *key != counter);
-            assert_eq!(camera[other.unwrap()], 0, "{knob:?} {value}");
+            assert_eq!(camera[other.unwrap()], 0, "{setting:?} {value}");
             let missed = fake.count(Counter::Dropped);
             assert!(camera["dropped"].as_u64().unwrap() <= missed + 5, "{} dropped", camera["dropped"]);
             assert!(camera["last_frame_age_ms"].as_f64().unwrap() < 1000.0);

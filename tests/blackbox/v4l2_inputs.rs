@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use support::fakecam::{Camera, Counter, Knob, Table, signal};
+use support::fakecam::{Camera, Counter, Setting, Table, signal};
 use support::http::get;
 use support::ws::Client;
 use support::{Porthole, Scratch, until};
@@ -35,7 +35,7 @@ impl Grabber {
     }
 
     fn send(&self, [width, height]: [u32; 2]) {
-        self.table.set(Knob::SignalSize, width << 16 | height);
+        self.table.set(Setting::SignalSize, width << 16 | height);
     }
 
     fn count(&self, counter: Counter) -> u64 {
@@ -73,7 +73,7 @@ fn an_hdmi_signal_is_shown_in_its_size_and_followed_when_that_changes() {
 #[test]
 fn an_event_without_a_change_interrupts_nothing() {
     let grabber = grabber("HDMI_1:hdmi");
-    grabber.table.set(Knob::EventEvery, 3);
+    grabber.table.set(Setting::EventEvery, 3);
     let service = grabber.serve("");
     let mut client = Client::porthole(service.address, "/ws");
     (0..30).for_each(|_| drop(client.acknowledged()));
@@ -94,21 +94,21 @@ fn a_missing_signal_is_told_and_waited_for() {
         ),
     ] {
         let grabber = grabber("HDMI_1:hdmi");
-        grabber.table.set(Knob::Signal, fault);
+        grabber.table.set(Setting::Signal, fault);
         let service = grabber.serve("");
         let mut client = Client::porthole(service.address, "/ws");
         service.until_camera_is("lost");
         let answer = get(service.address, "/snapshot");
         assert_eq!(answer.status, 503);
         assert!(answer.text().contains(why), "{}, not\n{why}", answer.text());
-        grabber.table.set(Knob::Signal, 0);
+        grabber.table.set(Setting::Signal, 0);
         client.acknowledged();
         // And while it runs.
-        grabber.table.set(Knob::Signal, fault);
+        grabber.table.set(Setting::Signal, fault);
         let camera = service.until_camera_is("lost");
         assert!(camera["error"].as_str().unwrap().contains(why), "{camera}");
         grabber.send([640, 480]);
-        grabber.table.set(Knob::Signal, 0);
+        grabber.table.set(Setting::Signal, 0);
         until_width(&mut client, 640);
         assert_eq!(service.camera()["state"], "live");
     }
@@ -123,7 +123,7 @@ fn an_edid_is_set_once() {
         service.until_camera_is("idle");
     }
     assert_eq!((grabber.count(Counter::EdidSets), grabber.count(Counter::EdidBlocks)), (1, 2));
-    grabber.table.set(Knob::Signal, signal::NONE);
+    grabber.table.set(Setting::Signal, signal::NONE);
     let text = get(service.address, "/snapshot").text();
     assert!(text.contains("no signal at the HDMI 1 input; connect a source and switch it on"), "{text}");
     assert!(!text.contains("has no EDID"), "{text}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use support::fakecam::{Knob, Table};
+use support::fakecam::{Setting, Table};
 use support::http::send;
 use support::ws::{Client, Frame};
 
@@ -151,19 +151,19 @@ impl Viewers {
             }
             std::thread::sleep(wait);
             let faults = [
-                (Knob::Unplug, 1, 300),
-                (Knob::Stall, 1, 2500),
-                (Knob::TruncateEvery, 2, 500),
-                (Knob::CorruptEvery, 3, 500),
-                (Knob::EmptyEvery, 2, 500),
-                (Knob::ErrorEvery, 2, 500),
-                (Knob::ShortEvery, 2, 500),
-                (Knob::EioEvery, 5, 500),
+                (Setting::Unplug, 1, 300),
+                (Setting::Stall, 1, 2500),
+                (Setting::TruncateEvery, 2, 500),
+                (Setting::CorruptEvery, 3, 500),
+                (Setting::EmptyEvery, 2, 500),
+                (Setting::ErrorEvery, 2, 500),
+                (Setting::ShortEvery, 2, 500),
+                (Setting::EioEvery, 5, 500),
             ];
-            let (knob, value, ms) = faults[(chance >> 32) as usize % faults.len()];
-            table.set(knob, value);
+            let (setting, value, ms) = faults[(chance >> 32) as usize % faults.len()];
+            table.set(setting, value);
             std::thread::sleep(Duration::from_millis(ms));
-            table.set(knob, 0);
+            table.set(setting, 0);
             self.faults.fetch_add(1, Relaxed);
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-pub use fakecam_table::{Counter, Knob, Table, hang, now_ns, sequence, signal, stamp};
+pub use fakecam_table::{Counter, Setting, Table, hang, now_ns, sequence, signal, stamp};
 
 use crate::library;
 

@@ -151,8 +151,8 @@ pub fn what_its_controls_were_set_to_it_is_told_again(guest: &Guest) {
     for _ in 0..3 {
         viewer.watch(3, VGA);
         let status = camera.status();
-        let knobs = ["exposure_time_absolute", "brightness", "contrast"].map(|name| status.get(name));
-        assert_eq!(knobs, [77, -11, 32]);
+        let settings = ["exposure_time_absolute", "brightness", "contrast"].map(|name| status.get(name));
+        assert_eq!(settings, [77, -11, 32]);
         camera.unplug();
         service.until_camera_is("lost");
         camera.plug();

@@ -36,7 +36,7 @@ const TESTS: &[Test] = &tests![
     watching::usb_cameras_pass_through,
     watching::two_cameras_at_once,
     watching::every_frame_of_a_camera_is_accounted_for,
-    watching::a_listing_shows_the_cameras_and_their_knobs,
+    watching::a_listing_shows_the_cameras_and_their_settings,
     presence::an_unwatched_usb_camera_is_off,
     presence::an_unwatched_vivid_is_off,
     losing::an_unplugged_camera_comes_back_by_itself,

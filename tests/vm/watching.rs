@@ -88,7 +88,7 @@ pub fn every_frame_of_a_camera_is_accounted_for(guest: &Guest) {
     }
 }
 
-pub fn a_listing_shows_the_cameras_and_their_knobs(guest: &Guest) {
+pub fn a_listing_shows_the_cameras_and_their_settings(guest: &Guest) {
     let camera = guest.isochronous();
     let (node, metadata) = (camera.plug(), camera.metadata_node());
     let list = guest.run("porthole cameras");

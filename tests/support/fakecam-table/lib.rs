@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 /// What a test can turn while the cameras run. 0, the initial value, is a healthy camera.
 ///
 /// Frames are numbered from 0 over the life of the table (dropped ones included); that number is in the
-/// picture. A knob `...Every` set to N spoils the frames whose number + 1 is a multiple of N.
+/// picture. A setting `...Every` set to N spoils the frames whose number + 1 is a multiple of N.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Knob {
+pub enum Setting {
     /// 1: no frame, no error.
     Stall,
     /// 1: pulled out, open descriptors die for good, the node and its links are gone. 0: plugged in again.
@@ -79,7 +79,7 @@ pub enum Knob {
     HangWhere,
 }
 
-/// The values of [`Knob::Stamp`].
+/// The values of [`Setting::Stamp`].
 pub mod stamp {
     pub const ZERO: u32 = 1;
     /// A minute from now.
@@ -88,21 +88,21 @@ pub mod stamp {
     pub const BACKWARDS: u32 = 3;
 }
 
-/// The values of [`Knob::Sequence`].
+/// The values of [`Setting::Sequence`].
 pub mod sequence {
     pub const ZERO: u32 = 1;
     /// Each is a billion after the previous one.
     pub const WILD: u32 = 2;
 }
 
-/// The values of [`Knob::Signal`].
+/// The values of [`Setting::Signal`].
 pub mod signal {
     pub const NONE: u32 = 1;
     pub const UNSTABLE: u32 = 2;
     pub const OUT_OF_RANGE: u32 = 3;
 }
 
-/// The values of [`Knob::HangWhere`].
+/// The values of [`Setting::HangWhere`].
 pub mod hang {
     pub const DQBUF: u32 = 1;
     pub const STREAMOFF: u32 = 2;
@@ -159,9 +159,9 @@ pub enum Counter {
     Querycaps,
     /// V4L2 ioctls on descriptors that are no cameras. The first camera counts them.
     StrayIoctls,
-    /// Calls that [`Knob::HangMs`] has made hang.
+    /// Calls that [`Setting::HangMs`] has made hang.
     Hangs,
-    /// The input, the bits of the standard, the size of the DV timings (as in [`Knob::SignalSize`]) and the blocks of the EDID
+    /// The input, the bits of the standard, the size of the DV timings (as in [`Setting::SignalSize`]) and the blocks of the EDID
     /// that are set now.
     Input,
     Standard,
@@ -176,7 +176,7 @@ pub enum Counter {
     LastStreamonNs,
 }
 
-const KNOBS: usize = Knob::HangWhere as usize + 1;
+const SETTINGS: usize = Setting::HangWhere as usize + 1;
 const COUNTERS: usize = Counter::LastStreamonNs as usize + 1;
 const CONTROLS: usize = 32;
 
@@ -188,7 +188,7 @@ struct Layout {
     minor: AtomicU32,
     /// `Unplugs` + 1 at the time the controls were last reset to their defaults.
     controls_reset: AtomicU32,
-    knobs: [AtomicU32; KNOBS],
+    settings: [AtomicU32; SETTINGS],
     counters: [AtomicU64; COUNTERS],
     control_ids: [AtomicU32; CONTROLS],
     control_values: [AtomicI64; CONTROLS],
@@ -235,21 +235,21 @@ impl Table {
         &self.path
     }
 
-    /// Turns a knob; the cameras notice at once.
-    pub fn set(&self, knob: Knob, value: u32) {
-        let (before, number) = (self.knob(knob), self.knob(Knob::Renumber));
-        if knob == Knob::Unplug && before != 0 && value == 0 && number != 0 {
+    /// Changes a setting; the cameras notice at once.
+    pub fn set(&self, setting: Setting, value: u32) {
+        let (before, number) = (self.setting(setting), self.setting(Setting::Renumber));
+        if setting == Setting::Unplug && before != 0 && value == 0 && number != 0 {
             self.layout.minor.store(number, SeqCst); // before the node is back
         }
-        self.layout.knobs[knob as usize].store(value, SeqCst);
-        if knob == Knob::Unplug && before == 0 && value != 0 {
+        self.layout.settings[setting as usize].store(value, SeqCst);
+        if setting == Setting::Unplug && before == 0 && value != 0 {
             self.add(Counter::Unplugs, 1); // after the node is gone: no open can fall between
         }
         self.wake();
     }
 
-    pub fn knob(&self, knob: Knob) -> u32 {
-        self.layout.knobs[knob as usize].load(SeqCst)
+    pub fn setting(&self, setting: Setting) -> u32 {
+        self.layout.settings[setting as usize].load(SeqCst)
     }
 
     pub fn counter(&self, counter: Counter) -> u64 {
@@ -278,9 +278,9 @@ impl Table {
         self.layout.minor.load(SeqCst)
     }
 
-    /// Whether a knob `...Every` spoils this frame.
-    pub fn spoils(&self, knob: Knob, frame: u64) -> bool {
-        let every = u64::from(self.knob(knob));
+    /// Whether a setting `...Every` spoils this frame.
+    pub fn spoils(&self, setting: Setting, frame: u64) -> bool {
+        let every = u64::from(self.setting(setting));
         every != 0 && (frame + 1).is_multiple_of(every)
     }
 

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor};
 
 use crate::videodev as vd;
-use fakecam_table::{Counter, Knob, Table, now_ns};
+use fakecam_table::{Counter, Setting, Table, now_ns};
 
 const STAMP: usize = 44;
 /// The texture repeats after so many pixels.
@@ -180,12 +180,12 @@ impl Format {
 }
 
 /// Which frames a fault spoils (JPEGs: true) and how it is counted once delivered.
-const FAULTS: [(Knob, Counter, Option<bool>); 5] = [
-    (Knob::CorruptEvery, Counter::Corrupt, Some(true)),
-    (Knob::TruncateEvery, Counter::Truncated, Some(true)),
-    (Knob::ShortEvery, Counter::Short, Some(false)),
-    (Knob::EmptyEvery, Counter::Empty, None),
-    (Knob::ErrorEvery, Counter::Error, None),
+const FAULTS: [(Setting, Counter, Option<bool>); 5] = [
+    (Setting::CorruptEvery, Counter::Corrupt, Some(true)),
+    (Setting::TruncateEvery, Counter::Truncated, Some(true)),
+    (Setting::ShortEvery, Counter::Short, Some(false)),
+    (Setting::EmptyEvery, Counter::Empty, None),
+    (Setting::ErrorEvery, Counter::Error, None),
 ];
 
 /// A frame in a buffer.
@@ -219,7 +219,7 @@ impl Scene {
     pub(crate) fn shoot(&self, number: u64, table: &Table, out: &mut [u8]) -> Shot {
         let jpeg = self.format.pixel.is_jpeg();
         let faults = FAULTS.iter().filter(|(_, _, kind)| kind.is_none_or(|kind| kind == jpeg));
-        let faults = faults.filter(|(knob, ..)| table.spoils(*knob, number)).map(|fault| fault.1);
+        let faults = faults.filter(|(setting, ..)| table.spoils(*setting, number)).map(|fault| fault.1);
         let faults: Vec<Counter> = faults.collect();
         let mut used = self.format.bytes as usize;
         let stamp_ns;
@@ -333,12 +333,12 @@ impl Jpeg {
 
     /// Returns the length and where the rest of the stamp goes; whatever does not fit is cut off.
     fn assemble(&self, table: &Table, corrupt: bool, out: &mut [u8]) -> (usize, usize) {
-        let jfif = if table.knob(Knob::StripJfif) == 0 { &self.jfif[..] } else { &[] };
-        let huffman = if table.knob(Knob::StripDht) == 0 { &self.huffman[..] } else { &[] };
+        let jfif = if table.setting(Setting::StripJfif) == 0 { &self.jfif[..] } else { &[] };
+        let huffman = if table.setting(Setting::StripDht) == 0 { &self.huffman[..] } else { &[] };
         let (scan, more_scan) = self.scan.split_at(self.scan.len() / 2);
         let natural = 2 + jfif.len() + STAMP + self.tables.len() + huffman.len() + self.scan.len();
         let room = out.len();
-        let mut pad = (table.knob(Knob::FrameBytes) as usize).min(room).saturating_sub(natural);
+        let mut pad = (table.setting(Setting::FrameBytes) as usize).min(room).saturating_sub(natural);
         let mut rest = out;
         let mut put = |bytes: &[u8]| _ = rest.write_all(bytes);
         put(&[0xff, 0xd8]);
@@ -356,9 +356,9 @@ impl Jpeg {
         put(huffman);
         put(scan);
         put(if corrupt { &[0xff, 0xd8, 0xff, 0xd8] } else { &[] });
-        let without_end = more_scan.len() - if table.knob(Knob::StripEoi) == 0 { 0 } else { 2 };
+        let without_end = more_scan.len() - if table.setting(Setting::StripEoi) == 0 { 0 } else { 2 };
         put(&more_scan[..without_end]);
-        put(&vec![0; room.min(table.knob(Knob::TailPad) as usize)]);
+        put(&vec![0; room.min(table.setting(Setting::TailPad) as usize)]);
         (room - rest.len(), 4 + jfif.len())
     }
 }

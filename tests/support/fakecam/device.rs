@@ -12,7 +12,7 @@ use crate::spec::{Mode, Parm, Spec};
 use crate::stream::Stream;
 use crate::videodev::{self as vd, cap};
 use crate::{controls, inputs, locked};
-use fakecam_table::{Counter, Knob, Table, hang};
+use fakecam_table::{Counter, Setting, Table, hang};
 use interpose::{Answer, ensure};
 
 pub(crate) struct Device {
@@ -43,7 +43,7 @@ impl Device {
     }
 
     pub(crate) fn is_plugged(&self) -> bool {
-        self.table.knob(Knob::Unplug) == 0
+        self.table.setting(Setting::Unplug) == 0
     }
 
     /// Changes whenever the camera is pulled out; what was opened before is dead.
@@ -75,26 +75,26 @@ impl Device {
 
     /// Simulates a driver that does not come back from this call for a while.
     pub(crate) fn hang(&self, call: u32) {
-        if self.table.knob(Knob::HangWhere) == call {
+        if self.table.setting(Setting::HangWhere) == call {
             self.table.add(Counter::Hangs, 1);
-            thread::sleep(Duration::from_millis(self.table.knob(Knob::HangMs).into()));
+            thread::sleep(Duration::from_millis(self.table.setting(Setting::HangMs).into()));
         }
     }
 
     pub(crate) fn check_busy(&self) -> Answer {
-        ensure(self.table.knob(Knob::Busy) == 0, libc::EBUSY)
+        ensure(self.table.setting(Setting::Busy) == 0, libc::EBUSY)
     }
 
-    /// The error a knob asks for.
-    pub(crate) fn errno(&self, knob: Knob) -> Answer {
-        let errno = self.table.knob(knob);
+    /// The error a setting asks for.
+    pub(crate) fn errno(&self, setting: Setting) -> Answer {
+        let errno = self.table.setting(setting);
         ensure(errno == 0, errno as c_int)
     }
 
     /// Nanoseconds between frames.
     pub(crate) fn period(&self) -> u64 {
-        let (knob, set) = (self.table.knob(Knob::FpsMilli), self.settings().rate);
-        1_000_000_000_000 / u64::from(if knob == 0 { set } else { knob }.max(1))
+        let (setting, set) = (self.table.setting(Setting::FpsMilli), self.settings().rate);
+        1_000_000_000_000 / u64::from(if setting == 0 { set } else { setting }.max(1))
     }
 }
 
@@ -119,7 +119,7 @@ impl Settings {
     }
 }
 
-/// The value of [`Knob::HangWhere`] for a request. Those that `stream.rs` lets hang are not here.
+/// The value of [`Setting::HangWhere`] for a request. Those that `stream.rs` lets hang are not here.
 fn hang_of(request: u32) -> Option<u32> {
     match request {
         vd::QUERYCAP => Some(hang::QUERYCAP),
@@ -298,7 +298,7 @@ fn try_format<'a>(device: &'a Device, out: &mut vd::Format) -> Answer<(&'a Mode,
         out.pix = pix(&format);
         return Ok((mode, format));
     }
-    let wish = match device.table.knob(Knob::RefuseFmt) {
+    let wish = match device.table.setting(Setting::RefuseFmt) {
         0 => [out.pix.width, out.pix.height],
         1 => return Err(libc::EINVAL),
         _ => [1, 1],

@@ -7,7 +7,7 @@ use std::ptr;
 use crate::device::Device;
 use crate::spec::InputKind;
 use crate::videodev as vd;
-use fakecam_table::{Counter, Knob, signal};
+use fakecam_table::{Counter, Setting, signal};
 use interpose::{Answer, ensure};
 
 /// Pixel clock of 60 pictures a second: the blanking takes an eighth of each line, and 30 lines.
@@ -31,13 +31,13 @@ impl Inputs {
 
 /// What the HDMI input receives now; the errno of QUERY_DV_TIMINGS if nothing.
 pub(crate) fn received(device: &Device) -> Answer<[u32; 2]> {
-    match device.table.knob(Knob::Signal) {
+    match device.table.setting(Setting::Signal) {
         signal::NONE => return Err(libc::ENOLINK),
         signal::UNSTABLE => return Err(libc::ENOLCK),
         signal::OUT_OF_RANGE => return Err(libc::ERANGE),
         _ => {}
     }
-    match device.table.knob(Knob::SignalSize) {
+    match device.table.setting(Setting::SignalSize) {
         0 => Ok(device.spec.signal),
         size => Ok([size >> 16, size & 0xffff]),
     }

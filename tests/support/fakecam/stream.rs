@@ -21,7 +21,7 @@ use crate::device::{Device, is_capture};
 use crate::queue::{MOST_BUFFERS, Memory, Queue, take_bytes};
 use crate::videodev as vd;
 use crate::{inputs, locked};
-use fakecam_table::{Counter, Knob, hang, now_ns, sequence, stamp};
+use fakecam_table::{Counter, Setting, hang, now_ns, sequence, stamp};
 use interpose::{Answer, ensure};
 
 /// No time to look again.
@@ -67,7 +67,7 @@ impl Handle {
     pub(crate) fn open(device: &'static Device, flags: c_int) -> io::Result<(Self, OwnedFd)> {
         let life = device.life();
         device.hang(hang::OPEN);
-        let refusal = if device.is_plugged() { device.errno(Knob::OpenErrno) } else { Err(libc::ENOENT) };
+        let refusal = if device.is_plugged() { device.errno(Setting::OpenErrno) } else { Err(libc::ENOENT) };
         refusal.map_err(io::Error::from_raw_os_error)?;
         device.reset_controls_once();
         let (mut program, peer) = UnixStream::pair()?;
@@ -147,18 +147,18 @@ impl Stream {
             return NEVER;
         }
         self.tell_changes(&mut state);
-        let shows = table.knob(Knob::Stall) == 0 && inputs::has_picture(self.device);
+        let shows = table.setting(Setting::Stall) == 0 && inputs::has_picture(self.device);
         let Some(scene) = state.scene.clone().filter(|_| shows) else { return NEVER };
         let (now, period) = (now_ns(), self.device.period());
         let on_time = state.previous + period;
-        let due = on_time.saturating_add_signed(jitter(on_time, table.knob(Knob::JitterUs)));
+        let due = on_time.saturating_add_signed(jitter(on_time, table.setting(Setting::JitterUs)));
         if now < due {
             return due;
         }
         // Frames that the machine was too busy for never happened.
         state.previous = on_time + now.saturating_sub(on_time) / period * period;
         let number = table.add(Counter::Frames, 1);
-        if table.spoils(Knob::EventEvery, number) && state.subscribed.is_some() {
+        if table.spoils(Setting::EventEvery, number) && state.subscribed.is_some() {
             state.events += 1;
             state.queue.wake();
         }
@@ -172,13 +172,13 @@ impl Stream {
         canvas.resize(scene.format.bytes as usize, 0);
         let mut shot = scene.shoot(number, table, canvas);
         let written = memory.write(index, &canvas[..shot.used as usize]);
-        shot.used += table.knob(Knob::UsedExcess);
-        let sequence = match table.knob(Knob::Sequence) {
+        shot.used += table.setting(Setting::UsedExcess);
+        let sequence = match table.setting(Setting::Sequence) {
             sequence::ZERO => 0,
             sequence::WILD => sequence.wrapping_mul(1_000_000_000),
             _ => sequence,
         };
-        match table.knob(Knob::Stamp) {
+        match table.setting(Setting::Stamp) {
             stamp::ZERO => shot.stamp_ns = 0,
             stamp::FUTURE => shot.stamp_ns += 60_000_000_000,
             stamp::BACKWARDS => shot.stamp_ns -= 2 * u64::from(sequence) * period + 10_000_000 * number,
@@ -278,7 +278,7 @@ impl Stream {
         }
         self.retire(&mut locked(&self.state));
         if [vd::QUERYBUF, vd::QBUF, vd::DQBUF].contains(&request) {
-            self.device.errno(Knob::UnplugErrno)?;
+            self.device.errno(Setting::UnplugErrno)?;
         }
         Err(libc::ENODEV)
     }
@@ -363,7 +363,7 @@ impl Stream {
             ensure(blocks, libc::EAGAIN)?;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
-        if table.spoils(Knob::EioEvery, shot.number) {
+        if table.spoils(Setting::EioEvery, shot.number) {
             table.add(Counter::Eio, 1);
             state.queue.enqueue(index)?;
             return Err(libc::EIO);
@@ -382,7 +382,7 @@ impl Stream {
         device.hang(hang::STREAMON);
         is_capture(self.device, kind)?;
         device.check_busy()?;
-        device.errno(Knob::StreamonErrno)?;
+        device.errno(Setting::StreamonErrno)?;
         let mut state = locked(&self.state);
         ensure(state.queue.is_allocated(), libc::EINVAL)?;
         if state.scene.is_some() {

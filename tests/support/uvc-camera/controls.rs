@@ -1,4 +1,4 @@
-//! The knobs of the camera: brightness, contrast and the power line's frequency in the processing unit; exposure,
+//! The settings of the camera: brightness, contrast and the power line's frequency in the processing unit; exposure,
 //! automatic or by hand, in the camera terminal. They change nothing in the picture: what was set can be asked for.
 use crate::descriptors::{CAMERA_TERMINAL, PROCESSING_UNIT};
 use crate::usb::Setup;

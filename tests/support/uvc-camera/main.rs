@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `usb.rs`, `uvc.rs` | numbers and structures of the two specifications |
 //! | `descriptors.rs` | what the camera says it is |
-//! | `controls.rs` | its knobs |
+//! | `controls.rs` | its settings |
 //! | `device.rs` | answers control transfers |
 //! | `stream.rs` | frames into payloads, in their time |
 //! | `picture.rs` | the frames and their faults |

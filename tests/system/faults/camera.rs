@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tungstenite::{Error, Message};
 
-use support::fakecam::{Camera, Counter, Knob, Table, hang, now_ns, stamp};
+use support::fakecam::{Camera, Counter, Setting, Table, hang, now_ns, stamp};
 use support::http::get;
 use support::picture::decode;
 use support::prometheus::Exposition;
@@ -33,36 +33,36 @@ const TRIED_AGAIN: Duration = Duration::from_secs(2);
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(12);
 
-const KNOBS: [Knob; Knob::HangWhere as usize + 1] = [
-    Knob::Stall,
-    Knob::Unplug,
-    Knob::UnplugErrno,
-    Knob::Renumber,
-    Knob::CorruptEvery,
-    Knob::TruncateEvery,
-    Knob::EmptyEvery,
-    Knob::ErrorEvery,
-    Knob::ShortEvery,
-    Knob::EioEvery,
-    Knob::TailPad,
-    Knob::StripEoi,
-    Knob::StripDht,
-    Knob::StripJfif,
-    Knob::FrameBytes,
-    Knob::RefuseFmt,
-    Knob::Busy,
-    Knob::OpenErrno,
-    Knob::StreamonErrno,
-    Knob::FpsMilli,
-    Knob::JitterUs,
-    Knob::Stamp,
-    Knob::Sequence,
-    Knob::UsedExcess,
-    Knob::Signal,
-    Knob::SignalSize,
-    Knob::EventEvery,
-    Knob::HangMs,
-    Knob::HangWhere,
+const SETTINGS: [Setting; Setting::HangWhere as usize + 1] = [
+    Setting::Stall,
+    Setting::Unplug,
+    Setting::UnplugErrno,
+    Setting::Renumber,
+    Setting::CorruptEvery,
+    Setting::TruncateEvery,
+    Setting::EmptyEvery,
+    Setting::ErrorEvery,
+    Setting::ShortEvery,
+    Setting::EioEvery,
+    Setting::TailPad,
+    Setting::StripEoi,
+    Setting::StripDht,
+    Setting::StripJfif,
+    Setting::FrameBytes,
+    Setting::RefuseFmt,
+    Setting::Busy,
+    Setting::OpenErrno,
+    Setting::StreamonErrno,
+    Setting::FpsMilli,
+    Setting::JitterUs,
+    Setting::Stamp,
+    Setting::Sequence,
+    Setting::UsedExcess,
+    Setting::Signal,
+    Setting::SignalSize,
+    Setting::EventEvery,
+    Setting::HangMs,
+    Setting::HangWhere,
 ];
 
 /// splitmix64 (Steele, Lea, Flood, 2014).
@@ -179,156 +179,156 @@ impl Stage<'_> {
         self.played.push((fault, begun.elapsed()));
     }
 
-    /// Pulls the camera out and plugs it in again, with `knob` turned in between.
-    fn replug(&mut self, knob: Knob, value: u32) {
-        self.table.set(Knob::Unplug, 1);
+    /// Pulls the camera out and plugs it in again, with `setting` turned in between.
+    fn replug(&mut self, setting: Setting, value: u32) {
+        self.table.set(Setting::Unplug, 1);
         self.until_state_is(&["lost"]);
         self.pause(0, 500);
-        self.table.set(knob, value);
-        self.table.set(Knob::Unplug, 0);
+        self.table.set(setting, value);
+        self.table.set(Setting::Unplug, 0);
     }
 
-    /// Turns `knob` so that the camera cannot be opened any more, and back.
-    fn refuses(&mut self, knob: Knob, value: u32) {
-        self.replug(knob, value);
+    /// Turns `setting` so that the camera cannot be opened any more, and back.
+    fn refuses(&mut self, setting: Setting, value: u32) {
+        self.replug(setting, value);
         // One that cannot be opened may have another number by now, and is not known to be there at all.
-        if knob != Knob::OpenErrno {
-            until(&format!("{}: the refusal by {knob:?} {value} is told", self.name), || {
+        if setting != Setting::OpenErrno {
+            until(&format!("{}: the refusal by {setting:?} {value} is told", self.name), || {
                 let camera = self.state();
                 let why = camera["error"].as_str().unwrap_or("unplugged");
                 (!why.contains("unplugged") && !why.contains("no such device")).then_some(())
             });
         }
         self.pause(300, 1500);
-        self.table.set(knob, 0);
-        self.is_live_within(format!("{knob:?} {value}"), TRIED_AGAIN);
+        self.table.set(setting, 0);
+        self.is_live_within(format!("{setting:?} {value}"), TRIED_AGAIN);
     }
 
     /// Spoils some frames, or all.
-    fn spoils(&mut self, knob: Knob, counter: Counter) {
+    fn spoils(&mut self, setting: Setting, counter: Counter) {
         let every = self.random.of(&[1, 2, 3, 5]);
-        self.table.set(knob, every);
+        self.table.set(setting, every);
         self.until_counted(counter, 2);
         if every == 1 && self.random.of(&[true, false]) {
             self.until_state_is(&["stalled"]);
         }
-        self.table.set(knob, 0);
-        self.is_live_within(format!("{knob:?} {every}"), LOOKED_FOR);
+        self.table.set(setting, 0);
+        self.is_live_within(format!("{setting:?} {every}"), LOOKED_FOR);
     }
 
     /// What a camera may do and be shown all the same.
-    fn endures(&mut self, knob: Knob, value: u32) {
-        self.table.set(knob, value);
-        self.is_live_within(format!("{knob:?} {value} begun"), AT_ONCE);
+    fn endures(&mut self, setting: Setting, value: u32) {
+        self.table.set(setting, value);
+        self.is_live_within(format!("{setting:?} {value} begun"), AT_ONCE);
         self.pause(0, 300);
-        self.table.set(knob, 0);
-        self.is_live_within(format!("{knob:?} {value}"), AT_ONCE);
+        self.table.set(setting, 0);
+        self.is_live_within(format!("{setting:?} {value}"), AT_ONCE);
     }
 
     fn hangs(&mut self, call: u32) {
         let time = self.random.milliseconds(200, 1500);
-        self.table.set(Knob::HangMs, time.as_millis() as u32);
-        self.table.set(Knob::HangWhere, call);
+        self.table.set(Setting::HangMs, time.as_millis() as u32);
+        self.table.set(Setting::HangWhere, call);
         match call {
             hang::DQBUF => self.pause(200, 600),
             _ => {
-                self.table.set(Knob::Unplug, 1);
+                self.table.set(Setting::Unplug, 1);
                 self.pause(100, 600);
-                self.table.set(Knob::Unplug, 0);
+                self.table.set(Setting::Unplug, 0);
                 self.pause(100, 600);
             }
         }
-        self.table.set(Knob::HangWhere, 0);
+        self.table.set(Setting::HangWhere, 0);
         self.is_live_within(format!("hang {call} for {time:?}"), LOOKED_FOR + time);
     }
 
-    /// Plays the fault that `knob` stands for. Every knob is one.
-    fn play(&mut self, knob: Knob) {
-        match knob {
-            Knob::Stall => {
-                self.table.set(Knob::Stall, 1);
+    /// Plays the fault that `setting` stands for. Every setting is one.
+    fn play(&mut self, setting: Setting) {
+        match setting {
+            Setting::Stall => {
+                self.table.set(Setting::Stall, 1);
                 if self.random.of(&[true, false]) {
                     self.until_state_is(&["stalled"]);
                 }
                 self.pause(100, 1500);
-                self.table.set(Knob::Stall, 0);
+                self.table.set(Setting::Stall, 0);
                 self.is_live_within("Stall".into(), AT_ONCE);
             }
-            Knob::Unplug => {
-                self.replug(Knob::UnplugErrno, 0);
+            Setting::Unplug => {
+                self.replug(Setting::UnplugErrno, 0);
                 self.is_live_within("Unplug".into(), LOOKED_FOR);
             }
-            Knob::UnplugErrno => {
+            Setting::UnplugErrno => {
                 let errno = self.random.of(&[libc::EINVAL, libc::ENODEV, libc::EIO]) as u32;
-                self.table.set(Knob::UnplugErrno, errno);
-                self.replug(Knob::UnplugErrno, 0);
+                self.table.set(Setting::UnplugErrno, errno);
+                self.replug(Setting::UnplugErrno, 0);
                 self.is_live_within(format!("Unplug, as {errno}"), LOOKED_FOR);
             }
-            Knob::Renumber => {
+            Setting::Renumber => {
                 let number = 92 + self.index as u32 * 4 + self.random.of(&[0, 1, 2, 3]);
-                self.replug(Knob::Renumber, number);
+                self.replug(Setting::Renumber, number);
                 self.is_live_within(format!("Renumber {number}"), LOOKED_FOR);
-                self.table.set(Knob::Renumber, 0);
+                self.table.set(Setting::Renumber, 0);
             }
-            Knob::CorruptEvery if !self.is_raw => self.spoils(knob, Counter::Corrupt),
-            Knob::TruncateEvery if !self.is_raw => self.spoils(knob, Counter::Truncated),
-            Knob::ShortEvery if self.is_raw => self.spoils(knob, Counter::Short),
-            Knob::EmptyEvery => self.spoils(knob, Counter::Empty),
-            Knob::ErrorEvery => self.spoils(knob, Counter::Error),
-            Knob::EioEvery => {
-                self.table.set(knob, self.random.of(&[1, 5, 20]));
+            Setting::CorruptEvery if !self.is_raw => self.spoils(setting, Counter::Corrupt),
+            Setting::TruncateEvery if !self.is_raw => self.spoils(setting, Counter::Truncated),
+            Setting::ShortEvery if self.is_raw => self.spoils(setting, Counter::Short),
+            Setting::EmptyEvery => self.spoils(setting, Counter::Empty),
+            Setting::ErrorEvery => self.spoils(setting, Counter::Error),
+            Setting::EioEvery => {
+                self.table.set(setting, self.random.of(&[1, 5, 20]));
                 self.until_counted(Counter::Eio, 2);
-                self.table.set(knob, 0);
-                self.is_live_within(format!("{knob:?}"), LOOKED_FOR);
+                self.table.set(setting, 0);
+                self.is_live_within(format!("{setting:?}"), LOOKED_FOR);
             }
-            Knob::TailPad => self.endures(knob, 700),
-            Knob::StripEoi | Knob::StripDht | Knob::StripJfif => self.endures(knob, 1),
-            Knob::FrameBytes => self.endures(knob, 90_000),
-            Knob::FpsMilli => {
+            Setting::TailPad => self.endures(setting, 700),
+            Setting::StripEoi | Setting::StripDht | Setting::StripJfif => self.endures(setting, 1),
+            Setting::FrameBytes => self.endures(setting, 90_000),
+            Setting::FpsMilli => {
                 let rate = self.random.of(&[5_000, 10_000, 60_000, 90_000]);
-                self.endures(knob, rate);
+                self.endures(setting, rate);
             }
-            Knob::JitterUs => self.endures(knob, 30_000),
-            Knob::RefuseFmt if self.random.of(&[true, false]) => {
-                self.replug(knob, 2);
+            Setting::JitterUs => self.endures(setting, 30_000),
+            Setting::RefuseFmt if self.random.of(&[true, false]) => {
+                self.replug(setting, 2);
                 self.is_live_within("RefuseFmt 2".into(), LOOKED_FOR);
-                self.table.set(knob, 0);
+                self.table.set(setting, 0);
             }
-            Knob::RefuseFmt | Knob::Busy => self.refuses(knob, 1),
-            Knob::OpenErrno => {
+            Setting::RefuseFmt | Setting::Busy => self.refuses(setting, 1),
+            Setting::OpenErrno => {
                 let errno = self.random.of(&[libc::EACCES, libc::EIO, libc::EBUSY]) as u32;
-                self.refuses(knob, errno);
+                self.refuses(setting, errno);
             }
-            Knob::StreamonErrno => {
+            Setting::StreamonErrno => {
                 let errno = self.random.of(&[libc::EIO, libc::ENOSPC, libc::EBUSY]) as u32;
-                self.refuses(knob, errno);
+                self.refuses(setting, errno);
             }
-            Knob::HangMs => self.hangs(hang::DQBUF),
-            Knob::HangWhere => {
+            Setting::HangMs => self.hangs(hang::DQBUF),
+            Setting::HangWhere => {
                 let opening = [hang::OPEN, hang::QUERYCAP, hang::ENUM_FMT, hang::S_FMT, hang::REQBUFS];
                 let call = self.random.of(&[&opening[..], &[hang::STREAMON, hang::STREAMOFF]].concat());
                 self.hangs(call);
             }
-            Knob::Stamp => {
+            Setting::Stamp => {
                 let claim = self.random.of(&[stamp::ZERO, stamp::FUTURE, stamp::BACKWARDS]);
-                self.endures(knob, claim);
+                self.endures(setting, claim);
             }
             // Of the other kind of camera.
-            Knob::CorruptEvery | Knob::TruncateEvery | Knob::ShortEvery => {}
+            Setting::CorruptEvery | Setting::TruncateEvery | Setting::ShortEvery => {}
             // Of a camera with another input.
-            Knob::Signal | Knob::SignalSize | Knob::EventEvery => {}
+            Setting::Signal | Setting::SignalSize | Setting::EventEvery => {}
             // What is dropped or corrupt cannot be compared then.
-            Knob::Sequence | Knob::UsedExcess => {}
+            Setting::Sequence | Setting::UsedExcess => {}
         }
     }
 
-    /// Every knob once, then every knob again in another order, until the time is up.
+    /// Every setting once, then every setting again in another order, until the time is up.
     fn play_all(&mut self, until: Instant) {
         loop {
-            let mut knobs = KNOBS;
-            self.random.shuffle(&mut knobs);
-            for knob in knobs {
-                self.play(knob);
+            let mut settings = SETTINGS;
+            self.random.shuffle(&mut settings);
+            for setting in settings {
+                self.play(setting);
             }
             if Instant::now() >= until {
                 return;
@@ -442,7 +442,7 @@ fn after_every_fault_a_camera_can_have_the_stream_is_live_again_and_nothing_is_m
         let viewers: Vec<_> = viewers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         let stages: Vec<Stage<'_>> = stages.into_iter().map(Result::unwrap).collect();
         viewers.into_iter().for_each(Result::unwrap);
-        tables.iter().for_each(|table| table.set(Knob::Stall, 1));
+        tables.iter().for_each(|table| table.set(Setting::Stall, 1));
         stages.iter().for_each(Stage::counters_agree);
     });
     until("there are main, the cameras' threads, and at most those of the fakes", || {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use support::fakecam::{Camera, Counter, Knob, Table, hang};
+use support::fakecam::{Camera, Counter, Setting, Table, hang};
 use support::http::{get, put, send};
 use support::ws::Client;
 use support::{Porthole, Scratch, porthole, until};
@@ -90,8 +90,8 @@ impl Rig {
     fn hang_in(&self, call: u32) -> TcpStream {
         let address = self.service.address;
         let turn_on = || {
-            self.hung.set(Knob::HangMs, FOREVER_MS);
-            self.hung.set(Knob::HangWhere, call);
+            self.hung.set(Setting::HangMs, FOREVER_MS);
+            self.hung.set(Setting::HangWhere, call);
         };
         let body = "{\"value\": 1}";
         let viewer = matches!(call, hang::DQBUF | hang::STREAMOFF).then(|| {
@@ -180,9 +180,9 @@ fn a_node_that_hangs_holds_one_thread_however_often_a_camera_is_looked_for() {
     let _turn = turn(Group::Faults);
     let scratch = Scratch::new();
     let ([hung, healthy], cameras) = Camera::pair(&scratch.path("")).unwrap();
-    hung.set(Knob::HangMs, FOREVER_MS);
-    hung.set(Knob::HangWhere, hang::OPEN);
-    healthy.set(Knob::Unplug, 1);
+    hung.set(Setting::HangMs, FOREVER_MS);
+    hung.set(Setting::HangWhere, hang::OPEN);
+    healthy.set(Setting::Unplug, 1);
     let service = Porthole::with_cameras(&cameras, &["--source", "auto", "--log", "debug"]);
     let mut viewer = Client::porthole(service.address, "/ws");
     let searches = || service.log().lines().filter(|line| line.contains("after attempt")).count();
@@ -192,7 +192,7 @@ fn a_node_that_hangs_holds_one_thread_however_often_a_camera_is_looked_for() {
     for attempt in 1..4 {
         until("it is searched again", || (searches() >= 3 * attempt).then_some(()));
     }
-    healthy.set(Knob::Unplug, 0);
+    healthy.set(Setting::Unplug, 0);
     viewer.acknowledged();
     assert_eq!(hung.counter(Counter::Hangs), 1, "more than one thread hangs");
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use support::fakecam::{Camera, Knob, Table, now_ns};
+use support::fakecam::{Camera, Setting, Table, now_ns};
 use support::http::{Multipart, get, put, request, send};
 use support::prometheus::Exposition;
 use support::ws::Client;
@@ -142,9 +142,9 @@ fn controls_that_cannot_be_kept_are_set_all_the_same() {
     service.until_logged("No space left on device");
     assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0, "half of a file is left");
     // Opened again, it has what was set.
-    rig.table.set(Knob::Unplug, 1);
+    rig.table.set(Setting::Unplug, 1);
     service.until_camera_is("lost");
-    rig.table.set(Knob::Unplug, 0);
+    rig.table.set(Setting::Unplug, 0);
     fresh(&mut client);
     assert!(get(service.address, "/controls").text().contains("100"));
 }
@@ -171,9 +171,9 @@ fn without_descriptors_those_who_watch_go_on_and_others_come_in_when_there_are_s
     });
     (0..30).for_each(|_| drop(client.acknowledged()));
     // A camera that comes back now cannot be opened, until it can.
-    rig.table.set(Knob::Unplug, 1);
+    rig.table.set(Setting::Unplug, 1);
     service.until_logged(": lost: ");
-    rig.table.set(Knob::Unplug, 0);
+    rig.table.set(Setting::Unplug, 0);
     drop(idle);
     fresh(&mut client);
     let metrics = until("others come in", || {
@@ -304,9 +304,9 @@ fn the_clock_on_the_wall_may_jump_by_years() {
         assert!(up >= uptime && up < uptime + 600.0, "up for {uptime} s and then for {up} s");
         uptime = up;
         // Back-offs, linger and retries count time too.
-        rig.table.set(Knob::Unplug, 1);
+        rig.table.set(Setting::Unplug, 1);
         until("it is lost", || (state()["cameras"][0]["state"] == "lost").then_some(()));
-        rig.table.set(Knob::Unplug, 0);
+        rig.table.set(Setting::Unplug, 0);
         fresh(&mut client);
         drop(client);
         until("it is idle", || (state()["cameras"][0]["state"] == "idle").then_some(()));
