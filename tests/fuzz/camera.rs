@@ -116,7 +116,7 @@ pub fn multipart(data: &[u8]) {
     let cut = find_pictures(body, Cuts::new(cuts | 1), *shape);
     for found in [&whole, &cut] {
         for picture in &found.0 {
-            assert!(picture.starts_with(&[0xff, 0xd8, 0xff]), "no picture begins like this");
+            assert!(picture.starts_with(&[0xff, 0xd8]), "no picture begins like this");
             assert!(memchr::memmem::find(body, picture).is_some(), "a picture is of the body");
         }
     }

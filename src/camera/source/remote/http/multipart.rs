@@ -378,8 +378,12 @@ impl MultipartReader {
         let Some(boundary) = self.boundary.as_deref().filter(|_| !picture.ends_with(&[0xff, 0xd9])) else {
             return end;
         };
-        let Some(at) = memmem::find(picture, boundary) else { return end };
-        picture[..at].trim_ascii_end().strip_suffix(b"--").map_or(at, |rest| rest.trim_ascii_end().len())
+        // One that is not named begins a line with dashes all the same.
+        let (mark, dashes) =
+            if boundary.is_empty() { (&b"\n--"[..], &b""[..]) } else { (boundary, &b"--"[..]) };
+        let Some(at) = memmem::find(picture, mark) else { return end };
+        let picture = picture[..at].trim_ascii_end();
+        picture.strip_suffix(dashes).map_or(picture, <[u8]>::trim_ascii_end).len()
     }
 }
 
@@ -593,9 +597,12 @@ mod tests {
         let known = multipart(wrapped(&all, |n| format!("--frame\r\nContent-Length: {n}\r\n\r\n"), "\r\n"));
         let unknown =
             multipart([&wrapped(&all, |_| "--frame\r\n\r\n".into(), "\r\n")[..], &jpeg(3, 99)].concat());
+        // Of a server that does not say what its boundary is.
+        let unnamed = Body { boundary: Some(""), ..multipart(unknown.bytes.clone()) };
         for step in [1, 5, 1000] {
             assert_eq!(pictures(&known, step).0, all);
             assert_eq!(pictures(&unknown, step).0[..1], all[..1]);
+            assert_eq!(pictures(&unnamed, step).0[..1], all[..1]);
         }
     }
 
