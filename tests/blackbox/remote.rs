@@ -456,7 +456,7 @@ fn a_far_service_with_passwords_is_watched_through_nginx() {
     scratch.file("users", "me:{PLAIN}secret\n");
     let folder = scratch.path("");
     let config = format!(
-        "daemon off; pid {0}pid; error_log {0}error;\nevents {{}}\nhttp {{\n  access_log off;\n  \
+        "daemon off; master_process off; pid {0}pid; error_log {0}error;\nevents {{}}\nhttp {{\n  access_log off;\n  \
          client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; scgi_temp_path {0};\n  \
          server {{ listen 127.0.0.1:{port};\n    auth_basic cam; auth_basic_user_file {0}users;\n    \
          location / {{ proxy_pass http://{1}; proxy_buffering off; }} }} }}\n",

@@ -82,7 +82,7 @@ pub fn the_led_on_the_board_is_lit_while_it_serves(lab: &Lab, _: Left) -> Left {
     // At the first start, when nothing has waited for udev, and by nobody but the service.
     let lit = "cd /sys/class/leds/ACT && grep -v '^0' brightness && grep '^.none.' trigger";
     pi.until("it is the service's", lit);
-    assert!(!pi.is_high(ACT));
+    wait("it is lit", DEADLINE, || (!pi.is_high(ACT)).then_some(()));
     pi.run("systemctl stop porthole");
     wait("it is dark", DEADLINE, || pi.is_high(ACT).then_some(()));
     pi.run("systemctl start porthole");
