@@ -1,4 +1,4 @@
-//! What a source says of the time and order of its frames, believed only as far as it can be true. The one place for that.
+//! Checks what a source states about the time and order of its frames. Claims that cannot be true are not used, and counted.
 //!
 //! A timestamp must lie between the start of the stream and now, and after that of the frame before. A sequence number must
 //! not skip more frames than the time since then had room for. A driver that says anything else is not believed, and that is

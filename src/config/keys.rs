@@ -277,7 +277,7 @@ section! {
         }
         source_fingerprint: String {
             accepts: Form("sha256: and 64 hexadecimal digits, with or without colons"),
-            help: "Certificate that the other machine must have, instead of one that the system's authorities vouch for",
+            help: "Certificate that the other machine must have; without it, one that the system's authorities have signed",
         }
         width: i64 {
             default: Rule("1280, or the nearest that the camera has"), accepts: Between(1.0, 65_535.0),

@@ -62,6 +62,25 @@ impl AutoSource {
         if self.choice.is_rpicam.load(Relaxed) { &mut self.rpicam } else { &mut self.v4l2 }
     }
 
+    /// Chooses the V4L2 camera if it was opened, or else opens the other one.
+    fn v4l2_or_else<T>(
+        &mut self,
+        opened: Result<T, SourceError>,
+        open_rpicam: impl FnOnce(&mut RpiCamSource) -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
+        match opened {
+            Ok(opened) => {
+                self.choose(false);
+                Ok(opened)
+            }
+            Err(error) => {
+                self.v4l2.close();
+                self.fall_back(error)?;
+                open_rpicam(&mut self.rpicam)
+            }
+        }
+    }
+
     /// Chooses a Raspberry Pi's camera if there is one and no V4L2 camera, which `error` says.
     fn fall_back(&mut self, error: SourceError) -> Result<(), SourceError> {
         let is_recent = self.looked_at.is_some_and(|at| Timestamp::now().since(at) < LOOK_INTERVAL);
@@ -89,31 +108,13 @@ impl AutoSource {
 
 impl Source for AutoSource {
     fn open(&mut self) -> Result<OpenedSource, SourceError> {
-        match self.v4l2.open() {
-            Ok(opened) => {
-                self.choose(false);
-                Ok(opened)
-            }
-            Err(error) => {
-                self.v4l2.close();
-                self.fall_back(error)?;
-                self.rpicam.open()
-            }
-        }
+        let opened = self.v4l2.open();
+        self.v4l2_or_else(opened, RpiCamSource::open)
     }
 
     fn open_largest(&mut self) -> Result<Option<OpenedSource>, SourceError> {
-        match self.v4l2.open_largest() {
-            Ok(opened) => {
-                self.choose(false);
-                Ok(opened)
-            }
-            Err(error) => {
-                self.v4l2.close();
-                self.fall_back(error)?;
-                self.rpicam.open_largest()
-            }
-        }
+        let opened = self.v4l2.open_largest();
+        self.v4l2_or_else(opened, RpiCamSource::open_largest)
     }
 
     fn next(

@@ -14,8 +14,7 @@ use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
 use crate::camera::shell_command::{ShellCommand, without_passwords};
 use crate::camera::wake::Waker;
-use crate::frame::{PixelFormat, Timestamp};
-use crate::status::SourceInfo;
+use crate::frame::Timestamp;
 
 pub(super) struct ExecSource {
     command: ShellCommand,
@@ -52,17 +51,8 @@ impl Source for ExecSource {
         let process = JpegProcess::spawn(shell, self.max_jpeg_bytes);
         let process = process.map_err(|e| self.failed(format!("could not be started ({e})"), ""))?;
         self.running = Some(process);
-        let info = SourceInfo {
-            driver: "exec".into(),
-            card: self.command.program(),
-            path: self.command.to_string(),
-            format: PixelFormat::Mjpeg,
-            resolution: None,
-            fps: self.fps,
-            encoding: None,
-            capture: None,
-        };
-        Ok(OpenedSource { info, max_jpeg_bytes: self.max_jpeg_bytes, has_larger: false })
+        let (card, path) = (self.command.program(), self.command.to_string());
+        Ok(OpenedSource::of_jpegs("exec", card, path, self.fps, self.max_jpeg_bytes))
     }
 
     fn next(

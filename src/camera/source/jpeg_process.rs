@@ -16,7 +16,7 @@ use crate::jpeg::Picture;
 /// Bytes per read: the size of a pipe.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A process and what came of its current JPEG.
+/// A process, and the part of its output that has not been passed on.
 pub(super) struct JpegProcess {
     process: ChildProcess,
     splitter: Splitter,

@@ -4,7 +4,7 @@
 use crate::camera::error::SourceError;
 use crate::camera::frame_timing::ImplausibleClaims;
 use crate::camera::wake::Waker;
-use crate::frame::Timestamp;
+use crate::frame::{PixelFormat, Timestamp};
 use crate::jpeg::{JpegError, Picture};
 use crate::status::SourceInfo;
 
@@ -118,4 +118,27 @@ pub(in crate::camera) struct OpenedSource {
     pub(in crate::camera) max_jpeg_bytes: usize,
     /// The source offers a larger picture size.
     pub(in crate::camera) has_larger: bool,
+}
+
+impl OpenedSource {
+    /// A source of JPEGs of any size, with at most `max_jpeg_bytes` each. `driver`, `card` and `path` are for the status.
+    pub(super) fn of_jpegs(
+        driver: &str,
+        card: String,
+        path: String,
+        fps: f32,
+        max_jpeg_bytes: usize,
+    ) -> Self {
+        let info = SourceInfo {
+            driver: driver.to_owned(),
+            card,
+            path,
+            format: PixelFormat::Mjpeg,
+            resolution: None,
+            fps,
+            encoding: None,
+            capture: None,
+        };
+        Self { info, max_jpeg_bytes, has_larger: false }
+    }
 }

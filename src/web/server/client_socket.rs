@@ -94,7 +94,7 @@ impl ClientSocket {
     }
 
     /// The peer has said that it received the first `written` bytes, so the kernel need not be asked. A peer that says so
-    /// too early gets frames late, and nobody else does.
+    /// too early delays only its own frames.
     pub(crate) fn mark_received(&mut self, written: u64) {
         if written > self.acknowledged {
             (self.acknowledged, self.no_progress_since) = (written, Instant::now());

@@ -24,7 +24,7 @@ pub struct RemoteSettings {
     pub fingerprint: Option<CertificateFingerprint>,
 }
 
-/// What is sent to prove who asks.
+/// The credentials for one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SourceCredentials {
     /// Nothing.

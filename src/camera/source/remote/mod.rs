@@ -7,10 +7,11 @@
 //! | `http/` | `http://` and `https://`: multipart streams and single JPEGs |
 //! | `ws/` | `ws://` and `wss://`: another Porthole |
 //! | `tcp` | `tcp://`: JPEGs or pickles back to back |
+//! | `endpoint` | what the sources above share: URL, settings, runtime |
 //! | `runtime` | runs what waits for the network on the capture thread |
 //! | `connect` | names, addresses, TCP |
 //! | `tls` | TLS, with the system's authorities or one pinned certificate |
-//! | `credentials` | what is sent to prove who asks |
+//! | `credentials` | passwords and tokens |
 //! | `error` | what can be wrong, and what to do |
 //! | `pickle` | pictures in Python pickles |
 //! | `url`, `stream`, `fingerprint`, `secret` | plain types of the above |
@@ -18,6 +19,7 @@
 
 mod connect;
 pub(in crate::camera) mod credentials;
+mod endpoint;
 pub(in crate::camera) mod error;
 pub(in crate::camera) mod fingerprint;
 pub(crate) mod http;

@@ -63,7 +63,7 @@ impl RemoteRuntime {
         })
     }
 
-    /// Runs `future` to its end, whoever wakes the thread; `None` if the thread must end. The future has a deadline of its own.
+    /// Runs `future` to its end, also when the thread is woken; `None` if the thread must end. The future has a deadline of its own.
     pub(super) fn run_to_end<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         loop {

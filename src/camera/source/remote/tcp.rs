@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use log::{debug, warn};
 
-use super::connect::Connector;
-use super::credentials::RemoteSettings;
+use super::endpoint::{MAX_SKIPPED, RemoteEndpoint};
 use super::error::RemoteFault;
 use super::pickle::{PROTO, PROTOCOLS, PickleReader, PickledPiece};
-use super::runtime::{RemoteRuntime, RunEnd};
+use super::runtime::RunEnd;
 use super::stream::{Arrival, RemoteStream, poll_arrival};
 use super::url::RemoteUrl;
 use crate::camera::error::SourceError;
@@ -20,9 +19,8 @@ use crate::camera::settings::CameraSettings;
 use crate::camera::source::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
 use crate::camera::source::splitter::{Piece, Splitter};
 use crate::camera::wake::Waker;
-use crate::frame::{PixelFormat, Timestamp};
+use crate::frame::Timestamp;
 use crate::jpeg::Picture;
-use crate::status::SourceInfo;
 
 /// Room beside a picture, for the start of the next one.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
@@ -30,49 +28,30 @@ const READ_AHEAD_BYTES: usize = 64 * 1024;
 const BEGIN_BYTES: usize = 16;
 /// Bytes within which the first picture begins. Headers of a multipart stream are far shorter.
 const MAX_BYTES_BEFORE_PICTURES: usize = 64 * 1024;
-/// Most pictures that are skipped at a time for a newer one. Of a server that sends faster than this machine reads none would
-/// be shown otherwise.
-const MAX_SKIPPED: u32 = 16;
 
-/// A camera that sends pictures to whoever connects.
+/// A camera that sends pictures to every client that connects.
 pub(super) struct TcpSource {
-    url: RemoteUrl,
-    settings: RemoteSettings,
-    fps: f32,
-    max_jpeg_bytes: usize,
-    waker: Arc<Waker>,
-    /// Made when it is first opened.
-    runtime: Option<RemoteRuntime>,
+    endpoint: RemoteEndpoint,
     connection: Option<PictureConnection>,
 }
 
 impl TcpSource {
     pub(super) fn new(url: RemoteUrl, settings: &CameraSettings, waker: &Arc<Waker>) -> Self {
-        Self {
-            url,
-            settings: settings.remote.clone(),
-            fps: settings.fps,
-            max_jpeg_bytes: settings.max_jpeg_bytes(),
-            waker: Arc::clone(waker),
-            runtime: None,
-            connection: None,
-        }
+        Self { endpoint: RemoteEndpoint::new(url, settings, waker), connection: None }
     }
 
     fn connect(&mut self) -> Result<(), RemoteFault> {
-        if self.runtime.is_none() {
-            let runtime = RemoteRuntime::new(Arc::clone(&self.waker));
-            self.runtime = Some(runtime.map_err(|source| RemoteFault::Runtime { source })?);
-        }
-        let connector = Connector::new(&self.url, self.settings.fingerprint)?;
-        let stream = self.runtime.as_ref().and_then(|runtime| runtime.run_to_end(connector.connect()));
-        self.connection =
-            Some(PictureConnection::new(stream.ok_or(RemoteFault::Stopped)??, self.max_jpeg_bytes));
+        let connector = self.endpoint.connector()?;
+        let stream = self.endpoint.prepare()?.run_to_end(connector.connect());
+        let stream = stream.ok_or(RemoteFault::Stopped)??;
+        self.connection = Some(PictureConnection::new(stream, self.endpoint.max_jpeg_bytes));
         Ok(())
     }
 
     fn pass_next(&mut self, deadline: Timestamp, sink: &mut PictureSink<'_>) -> Result<(), RemoteFault> {
-        let (Some(runtime), Some(connection)) = (&self.runtime, &mut self.connection) else { return Ok(()) };
+        let (Some(runtime), Some(connection)) = (self.endpoint.runtime(), &mut self.connection) else {
+            return Ok(());
+        };
         loop {
             if connection.pass_newest(sink)? {
                 return Ok(());
@@ -92,18 +71,8 @@ impl TcpSource {
 
 impl Source for TcpSource {
     fn open(&mut self) -> Result<OpenedSource, SourceError> {
-        self.connect().map_err(|fault| fault.at(&self.url))?;
-        let info = SourceInfo {
-            driver: self.url.scheme().name().into(),
-            card: self.url.authority(),
-            path: self.url.to_string(),
-            format: PixelFormat::Mjpeg,
-            resolution: None,
-            fps: self.fps,
-            encoding: None,
-            capture: None,
-        };
-        Ok(OpenedSource { info, max_jpeg_bytes: self.max_jpeg_bytes, has_larger: false })
+        self.connect().map_err(|fault| fault.at(&self.endpoint.url))?;
+        Ok(self.endpoint.opened())
     }
 
     fn next(
@@ -112,7 +81,7 @@ impl Source for TcpSource {
         deadline: Timestamp,
         sink: &mut PictureSink<'_>,
     ) -> Result<(), SourceError> {
-        Ok(self.pass_next(deadline, sink).map_err(|fault| fault.at(&self.url))?)
+        Ok(self.pass_next(deadline, sink).map_err(|fault| fault.at(&self.endpoint.url))?)
     }
 
     fn remedy(&self, fault: PictureFault) -> &'static str {
@@ -130,7 +99,7 @@ impl Source for TcpSource {
 
     fn close(&mut self) {
         if self.connection.take().is_some() {
-            debug!("{}: closed", self.url);
+            debug!("{}: closed", self.endpoint.url);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What proves to a server who asks: Basic (RFC 7617), Digest (RFC 7616) and Bearer (RFC 6750).
+//! The `Authorization` header of requests: Basic (RFC 7617), Digest (RFC 7616) and Bearer (RFC 6750).
 //!
 //! The first request has no password. The answer to a challenge is used for later requests too, so that most need no
 //! further challenge.

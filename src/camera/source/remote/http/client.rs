@@ -161,7 +161,7 @@ impl HttpClient {
         })
     }
 
-    /// Follows a redirect. Another host must not get the credentials, and nobody may switch TLS off.
+    /// Follows a redirect. Another host must not get the credentials, and a server must not switch TLS off.
     fn redirect(&mut self, headers: &HeaderMap) -> Result<(), RemoteFault> {
         let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let Some(url) = self.url.redirected(location) else {

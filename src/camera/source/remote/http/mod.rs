@@ -18,29 +18,22 @@ use std::time::Duration;
 
 use log::debug;
 
-use super::credentials::RemoteSettings;
+use super::endpoint::RemoteEndpoint;
 use super::error::RemoteFault;
-use super::runtime::{RemoteRuntime, RunEnd};
+use super::runtime::RunEnd;
 use super::url::RemoteUrl;
 use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
 use crate::camera::source::source_trait::{CapturedPicture, OpenedSource, PictureSink, Source};
 use crate::camera::wake::Waker;
-use crate::frame::{PixelFormat, Timestamp};
+use crate::frame::Timestamp;
 use crate::jpeg::Picture;
-use crate::status::SourceInfo;
 use client::HttpAnswer;
 use session::{AnswerRest, HttpSession, ReadEnd};
 
 /// A camera behind an HTTP server.
 pub(super) struct HttpSource {
-    url: RemoteUrl,
-    settings: RemoteSettings,
-    fps: f32,
-    max_jpeg_bytes: usize,
-    waker: Arc<Waker>,
-    /// Made when it is first opened.
-    runtime: Option<RemoteRuntime>,
+    endpoint: RemoteEndpoint,
     phase: HttpPhase,
     /// When the server is asked for the next answer at the earliest.
     due: Timestamp,
@@ -63,12 +56,7 @@ enum HttpPhase {
 impl HttpSource {
     pub(super) fn new(url: RemoteUrl, settings: &CameraSettings, waker: &Arc<Waker>) -> Self {
         Self {
-            url,
-            settings: settings.remote.clone(),
-            fps: settings.fps,
-            max_jpeg_bytes: settings.max_jpeg_bytes(),
-            waker: Arc::clone(waker),
-            runtime: None,
+            endpoint: RemoteEndpoint::new(url, settings, waker),
             phase: HttpPhase::Closed,
             due: Timestamp::now(),
         }
@@ -76,7 +64,7 @@ impl HttpSource {
 
     /// Sends a request.
     fn ask(&mut self, mut session: Box<HttpSession>) -> Asking {
-        self.due = Timestamp::now().after(Duration::from_secs_f32(1.0 / self.fps));
+        self.due = Timestamp::now().after(Duration::from_secs_f32(1.0 / self.endpoint.fps));
         Box::pin(async move {
             let answer = session.client.ask().await;
             (session, answer)
@@ -84,14 +72,11 @@ impl HttpSource {
     }
 
     fn connect(&mut self) -> Result<(), RemoteFault> {
-        if self.runtime.is_none() {
-            let runtime = RemoteRuntime::new(Arc::clone(&self.waker));
-            self.runtime = Some(runtime.map_err(|source| RemoteFault::Runtime { source })?);
-        }
-        let session = HttpSession::new(self.url.clone(), &self.settings, self.max_jpeg_bytes)?;
+        let RemoteEndpoint { url, settings, max_jpeg_bytes, .. } = &self.endpoint;
+        let session = HttpSession::new(url.clone(), settings, *max_jpeg_bytes)?;
         let asking = self.ask(Box::new(session));
-        let done = self.runtime.as_ref().and_then(|runtime| runtime.run_to_end(asking));
-        let Some((mut session, answer)) = done else { return Err(RemoteFault::Stopped) };
+        let done = self.endpoint.prepare()?.run_to_end(asking);
+        let (mut session, answer) = done.ok_or(RemoteFault::Stopped)?;
         let reading = session.begin(answer?);
         self.phase = HttpPhase::Reading(session, reading);
         Ok(())
@@ -145,7 +130,7 @@ impl HttpSource {
     }
 
     fn run<T>(&self, deadline: Timestamp, future: impl Future<Output = T>) -> RunEnd<T> {
-        match &self.runtime {
+        match self.endpoint.runtime() {
             Some(runtime) => runtime.run(deadline, future),
             None => RunEnd::TimedOut,
         }
@@ -154,18 +139,8 @@ impl HttpSource {
 
 impl Source for HttpSource {
     fn open(&mut self) -> Result<OpenedSource, SourceError> {
-        self.connect().map_err(|fault| fault.at(&self.url))?;
-        let info = SourceInfo {
-            driver: self.url.scheme().name().into(),
-            card: self.url.authority(),
-            path: self.url.to_string(),
-            format: PixelFormat::Mjpeg,
-            resolution: None,
-            fps: self.fps,
-            encoding: None,
-            capture: None,
-        };
-        Ok(OpenedSource { info, max_jpeg_bytes: self.max_jpeg_bytes, has_larger: false })
+        self.connect().map_err(|fault| fault.at(&self.endpoint.url))?;
+        Ok(self.endpoint.opened())
     }
 
     fn next(
@@ -174,7 +149,7 @@ impl Source for HttpSource {
         deadline: Timestamp,
         sink: &mut PictureSink<'_>,
     ) -> Result<(), SourceError> {
-        let advanced = self.advance(deadline).map_err(|fault| fault.at(&self.url))?;
+        let advanced = self.advance(deadline).map_err(|fault| fault.at(&self.endpoint.url))?;
         let Some(missed) = advanced else { return Ok(()) };
         if let HttpPhase::Reading(session, _) = &mut self.phase {
             if let Some(data) = session.reader.picture() {
@@ -188,7 +163,7 @@ impl Source for HttpSource {
 
     fn close(&mut self) {
         if !matches!(self.phase, HttpPhase::Closed) {
-            debug!("{}: closed", self.url);
+            debug!("{}: closed", self.endpoint.url);
         }
         self.phase = HttpPhase::Closed;
     }

@@ -2,7 +2,7 @@
 //!
 //! RFC 2046, section 5.1, says what a multipart body looks like; few cameras follow it. So a picture begins where a JPEG
 //! begins, whatever is around it. Header lines between pictures are read for their `Content-Length`, which spares the search
-//! for the end of the picture; it is believed only once it has been right, and until it is wrong.
+//! for the end of the picture; it is used only after it was right, and until it is wrong.
 //!
 //! Only the newest complete picture is kept. Memory is bounded by the buffer, and all that is no picture is bounded too.
 #![forbid(unsafe_code)]
@@ -20,7 +20,7 @@ const MAX_PREAMBLE: usize = 64 * 1024;
 const MAX_LINE: usize = 8 * 1024;
 /// Parts without a JPEG, one after another, after which the stream is of no use. Some cameras send other data in between.
 const MAX_OTHER_PARTS: u32 = 8;
-/// Bytes that are kept of what came instead of a picture.
+/// Bytes that are kept of content that is no picture, for the message.
 const KEPT: usize = 64;
 
 /// Finds pictures in a stream that is pushed into it.
@@ -45,7 +45,7 @@ pub struct MultipartReader {
     between: usize,
     /// Parts since the last picture that were none.
     others: u32,
-    /// The type and the first bytes of what came instead of a picture.
+    /// Type and first bytes of content that is no picture, for the message.
     came: Option<(Option<String>, Vec<u8>)>,
     pictures: u64,
 }
@@ -61,7 +61,7 @@ enum StreamPlace {
     Skipping(u64),
 }
 
-/// Whether the lengths of parts are believed.
+/// Whether the stated lengths of parts are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LengthTrust {
     /// None has been compared with a picture.
@@ -156,12 +156,7 @@ impl MultipartReader {
         self.pictures
     }
 
-    /// Whether it is within a picture.
-    pub fn is_within_picture(&self) -> bool {
-        matches!(self.place, StreamPlace::Picture { .. })
-    }
-
-    /// What came, if no picture did.
+    /// The error for a stream without pictures: it names the content.
     pub fn no_pictures(&self) -> NoPictures {
         let (content_type, begin) = match &self.came {
             Some((content_type, begin)) => (content_type.as_deref(), begin.as_slice()),

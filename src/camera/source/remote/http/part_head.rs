@@ -51,7 +51,7 @@ pub(super) fn type_name(value: &[u8]) -> String {
     name.map(|byte| char::from(byte.to_ascii_lowercase())).collect()
 }
 
-/// What came instead of a picture, in words: by its first bytes, and the type that the server gave it.
+/// Describes content that is no picture, by its first bytes and the type that the server gave it.
 pub(super) fn what_came(content_type: Option<&str>, begin: &[u8]) -> String {
     let text = begin.trim_ascii_start();
     let starts = |magic: &[u8]| begin.starts_with(magic);

@@ -11,12 +11,9 @@ use log::{debug, warn};
 use super::client::{HttpAnswer, HttpClient, no_http};
 use super::multipart::{Found, MultipartReader, NoPictures};
 use crate::camera::source::remote::credentials::RemoteSettings;
+use crate::camera::source::remote::endpoint::MAX_SKIPPED;
 use crate::camera::source::remote::error::RemoteFault;
 use crate::camera::source::remote::url::RemoteUrl;
-
-/// Most pictures that are skipped at a time for a newer one. Of a server that sends faster than this machine reads none would
-/// be shown otherwise.
-const MAX_SKIPPED: u32 = 16;
 
 /// A server, and the pictures that come from it.
 pub(super) struct HttpSession {
@@ -109,7 +106,7 @@ async fn read(
     };
     match connection.next_bytes(&mut answer.body).await {
         Some(Ok(bytes)) => answer.unread = bytes,
-        // One that was promised to be longer: what came of it may do.
+        // The body is shorter than its length says. The pictures in it are used.
         Some(Err(error)) if reader.pictures() == 0 => return Err(no_http(error)),
         Some(Err(error)) => {
             debug!("http: the answer ended early: {error}");

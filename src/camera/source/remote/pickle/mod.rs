@@ -70,7 +70,7 @@ impl PickleReader {
     /// Those of `read`.
     pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         let n = read(self.unfilled())?;
-        self.advance(n);
+        self.pending.end += n;
         Ok(n)
     }
 
@@ -84,11 +84,6 @@ impl PickleReader {
             self.pending = 0..self.pending.len();
         }
         &mut self.buffer[self.pending.end..]
-    }
-
-    /// Says that `n` bytes were read into [`PickleReader::unfilled`].
-    pub fn advance(&mut self, n: usize) {
-        self.pending.end += n;
     }
 
     /// The newest piece of the data read so far, and the number of dictionaries before it, which are left out.

@@ -77,7 +77,7 @@ fn authorities(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifie
     let found = rustls_native_certs::load_native_certs();
     let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
     let mut roots = RootCertStore::empty();
-    // A certificate that cannot be read vouches for nobody.
+    // A certificate that cannot be read is left out.
     roots.add_parsable_certificates(found.certs);
     let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
     built.map_err(|_| RemoteFault::NoAuthorities { why })

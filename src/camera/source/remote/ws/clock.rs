@@ -44,7 +44,7 @@ impl FarClock {
     /// The ping sent at `sent` was answered, which came at `now`. The other clock showed `far` in between.
     pub(super) fn answered(&mut self, sent: Timestamp, now: Timestamp, far: Timestamp) {
         if self.pinged_at != Some(sent) {
-            // An answer that nobody waits for.
+            // Not the answer to the last ping.
             return;
         }
         self.pinged_at = None;

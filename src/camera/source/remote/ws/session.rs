@@ -13,6 +13,7 @@ use tokio::io::AsyncWrite;
 use super::clock::FarClock;
 use super::handshake::OpenedWebSocket;
 use crate::camera::frame_timing::FrameTiming;
+use crate::camera::source::remote::endpoint::MAX_SKIPPED;
 use crate::camera::source::remote::error::RemoteFault;
 use crate::camera::source::remote::stream::{Arrival, RemoteStream, poll_arrival};
 use crate::camera::source::source_trait::{CapturedPicture, PictureSink};
@@ -23,9 +24,6 @@ use crate::websocket::{FrameMessage, HEADER_BYTES};
 
 /// Most bytes that wait to be sent. A peer that takes no acknowledgement for so long is broken.
 const MAX_UNSENT_BYTES: usize = 64 * 1024;
-/// Most pictures that are skipped at a time for a newer one. Of a server that sends faster than this machine reads none would
-/// be shown otherwise.
-const MAX_SKIPPED: u32 = 16;
 /// The age up to which the first pictures can be true: the camera may have been live before, and slow.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
@@ -99,7 +97,7 @@ impl WsSession {
         Ok(())
     }
 
-    /// Says goodbye.
+    /// Queues a close frame (RFC 6455, section 5.5.1).
     pub(super) fn close(&mut self) {
         if let Ok(mask) = mask() {
             framing::client_close(framing::close_code::NORMAL, mask, &mut self.unsent);
