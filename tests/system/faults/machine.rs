@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use support::fakecam::{Camera, environment};
-use support::{Scratch, library};
+use support::{Scratch, library, until};
 
 pub const ROLES: [&str; 4] = ["power", "camera", "on-air", "fault"];
 
@@ -55,6 +55,13 @@ impl Machine {
             level.is_ok_and(|level| level.trim() != "0")
         };
         ROLES.into_iter().filter(is_lit).collect()
+    }
+
+    /// Waits until these LEDs are lit and no others: their thread follows the status at a time of its own.
+    #[track_caller]
+    pub fn until_lit(&self, roles: &[&str]) {
+        let what = format!("LEDs that are lit: {roles:?}");
+        until(&what, || (self.lit() == roles).then_some(()));
     }
 
     /// Puts the wall clock wrong by so many seconds.

@@ -182,7 +182,7 @@ fn without_descriptors_those_who_watch_go_on_and_others_come_in_when_there_are_s
     });
     assert!(metrics.value("porthole_connections_refused_total", &[]) >= 1.0, "nothing was refused");
     Client::porthole(service.address, "/ws").acknowledged();
-    assert_eq!(rig.machine.lit(), ["power", "camera", "on-air"]);
+    rig.machine.until_lit(&["power", "camera", "on-air"]);
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn stopped_and_continued_it_is_live_again_and_accuses_nobody() {
     // What was due meanwhile is not made up for.
     let said = manager.waiting();
     assert!(said < 8, "{said} messages in a row");
-    assert_eq!(rig.machine.lit(), ["power", "camera", "on-air"]);
+    rig.machine.until_lit(&["power", "camera", "on-air"]);
 }
 
 /// Starts it with a panic to come at the `n`th pass of a point.
@@ -451,6 +451,6 @@ fn a_panic_that_concerns_one_frame_or_one_connection_costs_no_more_than_that() {
     (0..10).for_each(|_| drop(watching.part()));
     assert_eq!(get(service.address, "/healthz").status, 200);
     service.until_logged("a connection ended in a panic");
-    assert_eq!(rig.machine.lit(), ["power", "camera", "on-air"]);
+    rig.machine.until_lit(&["power", "camera", "on-air"]);
     assert_eq!(service.stop(), Some(0));
 }
