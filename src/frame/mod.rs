@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-pub use pixel_format::{ChromaPlanes, PixelFormat, PixelLayout, RgbOrder};
+pub use pixel_format::{ChromaPlanes, PixelFormat, PixelLayout, PixelWord, RgbOrder};
 
 /// Width and height in pixels. Both fit the 16 bits a JPEG frame header has for them (ITU-T T.81, B.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

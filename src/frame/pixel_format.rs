@@ -36,14 +36,16 @@ pub enum PixelLayout {
     },
     /// RGB with a byte for each component.
     Rgb(RgbOrder),
-    /// RGB in one word of `bytes` bytes: for red, green and blue the lowest bit and the number of bits.
-    PackedRgb {
-        /// Bytes of the word, 1 or 2.
+    /// RGB in one word for each pixel: red, green and blue.
+    PackedRgb(PixelWord),
+    /// YUV 4:4:4 in one word for each pixel: Y, U and V.
+    PackedYuvWord(PixelWord),
+    /// Hue in steps of two degrees, saturation and value (`V4L2_HSV_ENC_180`), a byte each.
+    Hsv {
+        /// Bytes per pixel.
         bytes: usize,
-        /// The byte with the highest bits comes first.
-        big_endian: bool,
-        /// Lowest bit and number of bits of red, green and blue.
-        rgb: [(u32, u32); 3],
+        /// Position of the hue, before the other two.
+        hue: usize,
     },
     /// Luma alone, one byte.
     Grey,
@@ -54,6 +56,17 @@ pub enum PixelLayout {
         /// The byte with the highest bits comes first.
         big_endian: bool,
     },
+}
+
+/// A pixel in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PixelWord {
+    /// Bytes of the word, 1, 2 or 4.
+    pub bytes: usize,
+    /// The byte with the highest bits comes first.
+    pub big_endian: bool,
+    /// Lowest bit and number of bits, at most 8, of each component.
+    pub components: [(u32, u32); 3],
 }
 
 /// How the chroma of a planar format lies in memory.
@@ -142,8 +155,12 @@ const fn packed_yuv(bytes: usize, yuv: [usize; 3]) -> PixelLayout {
     PixelLayout::PackedYuv { bytes, yuv }
 }
 
-const fn packed_rgb(bytes: usize, big_endian: bool, rgb: [(u32, u32); 3]) -> PixelLayout {
-    PixelLayout::PackedRgb { bytes, big_endian, rgb }
+const fn packed_rgb(bytes: usize, big_endian: bool, components: [(u32, u32); 3]) -> PixelLayout {
+    PixelLayout::PackedRgb(PixelWord { bytes, big_endian, components })
+}
+
+const fn yuv_word(components: [(u32, u32); 3]) -> PixelLayout {
+    PixelLayout::PackedYuvWord(PixelWord { bytes: 2, big_endian: false, components })
 }
 
 const fn grey_16(bits: u32, big_endian: bool) -> PixelLayout {
@@ -202,6 +219,12 @@ pixel_formats! {
     Xyuv "xyuv" [b"XYUV", b"AYUV", b"YUV4"] packed_yuv(4, [1, 2, 3]);
     /// Four bytes per pixel: V U Y, and one that is not used.
     Vuyx "vuyx" [b"VUYX", b"VUYA"] packed_yuv(4, [2, 1, 0]);
+    /// Two bytes per pixel: 5 bits of Y, 6 of U, 5 of V.
+    Yuv565 "yuv565" [b"YUVP"] yuv_word([(11, 5), (5, 6), (0, 5)]);
+    /// Two bytes per pixel: 5 bits of each of Y, U and V.
+    Yuv555 "yuv555" [b"YUVO"] yuv_word([(10, 5), (5, 5), (0, 5)]);
+    /// Two bytes per pixel: 4 bits of each of Y, U and V.
+    Yuv444 "yuv444" [b"Y444"] yuv_word([(8, 4), (4, 4), (0, 4)]);
     /// Three bytes per pixel: R G B.
     Rgb24 "rgb24" [b"RGB3"] PixelLayout::Rgb(RgbOrder::Rgb);
     /// Three bytes per pixel: B G R.
@@ -214,6 +237,12 @@ pixel_formats! {
     Xrgb "xrgb" [b"BX24", b"BA24", b"RGB4"] PixelLayout::Rgb(RgbOrder::Xrgb);
     /// Four bytes per pixel: one that is not used, then B G R.
     Xbgr "xbgr" [b"RX24", b"RA24"] PixelLayout::Rgb(RgbOrder::Xbgr);
+    /// Four bytes per pixel, from the highest bit on: 6 bits of blue, 6 of green, 6 of red.
+    Bgr666 "bgr666" [b"BGRH"] packed_rgb(4, true, [(14, 6), (20, 6), (26, 6)]);
+    /// Three bytes per pixel: hue, saturation, value.
+    Hsv24 "hsv24" [b"HSV3"] PixelLayout::Hsv { bytes: 3, hue: 0 };
+    /// Four bytes per pixel: one that is not used, then hue, saturation, value.
+    Hsv32 "hsv32" [b"HSV4"] PixelLayout::Hsv { bytes: 4, hue: 1 };
     /// Two bytes per pixel: 5 bits of red, 6 of green, 5 of blue.
     Rgb565 "rgb565" [b"RGBP"] packed_rgb(2, false, [(11, 5), (5, 6), (0, 5)]);
     /// The same with the other byte first.
@@ -222,8 +251,20 @@ pixel_formats! {
     Rgb555 "rgb555" [b"RGBO", b"XR15", b"AR15"] packed_rgb(2, false, [(10, 5), (5, 5), (0, 5)]);
     /// The same with the other byte first.
     Rgb555x "rgb555x" [b"RGBQ", b"XR1\xb5", b"AR1\xb5"] packed_rgb(2, true, [(10, 5), (5, 5), (0, 5)]);
+    /// Two bytes per pixel: 5 bits of red, green and blue above a bit that is not used.
+    Rgbx555 "rgbx555" [b"RX15", b"RA15"] packed_rgb(2, false, [(11, 5), (6, 5), (1, 5)]);
+    /// Two bytes per pixel: a bit that is not used above 5 bits of blue, green and red.
+    Xbgr555 "xbgr555" [b"XB15", b"AB15"] packed_rgb(2, false, [(0, 5), (5, 5), (10, 5)]);
+    /// Two bytes per pixel: 5 bits of blue, green and red above a bit that is not used.
+    Bgrx555 "bgrx555" [b"BX15", b"BA15"] packed_rgb(2, false, [(1, 5), (6, 5), (11, 5)]);
     /// Two bytes per pixel: 4 bits of each component.
     Rgb444 "rgb444" [b"R444", b"XR12", b"AR12"] packed_rgb(2, false, [(8, 4), (4, 4), (0, 4)]);
+    /// Two bytes per pixel: 4 bits of red, green and blue above 4 that are not used.
+    Rgbx444 "rgbx444" [b"RX12", b"RA12"] packed_rgb(2, false, [(12, 4), (8, 4), (4, 4)]);
+    /// Two bytes per pixel: 4 bits that are not used above 4 of blue, green and red.
+    Xbgr444 "xbgr444" [b"XB12", b"AB12"] packed_rgb(2, false, [(0, 4), (4, 4), (8, 4)]);
+    /// Two bytes per pixel: 4 bits of blue, green and red above 4 that are not used.
+    Bgrx444 "bgrx444" [b"BX12", b"GA12"] packed_rgb(2, false, [(4, 4), (8, 4), (12, 4)]);
     /// One byte per pixel: 3 bits of red, 3 of green, 2 of blue.
     Rgb332 "rgb332" [b"RGB1"] packed_rgb(1, false, [(5, 3), (2, 3), (0, 2)]);
     /// One byte per pixel: luma only.
@@ -266,7 +307,8 @@ impl PixelFormat {
             PixelLayout::Jpeg => 0,
             PixelLayout::Packed422 { .. } => width.div_ceil(2) * 4,
             PixelLayout::Planar { .. } | PixelLayout::Grey => width,
-            PixelLayout::PackedYuv { bytes, .. } | PixelLayout::PackedRgb { bytes, .. } => width * bytes,
+            PixelLayout::PackedYuv { bytes, .. } | PixelLayout::Hsv { bytes, .. } => width * bytes,
+            PixelLayout::PackedRgb(word) | PixelLayout::PackedYuvWord(word) => width * word.bytes,
             PixelLayout::Rgb(order) => width * order.bytes(),
             PixelLayout::Grey16 { .. } => width * 2,
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use turbojpeg::{Compressor, Image, OutputBuf, Subsamp, YuvPlanesImage};
 
 use super::error::JpegError;
-use super::pixels::{expand_rgb, narrow_grey};
+use super::pixels::{expand_words, hsv_to_rgb, narrow_grey};
 use super::raw::PicturePlane;
 use super::strips::{RowRange, StripEncoder, compress_rows, compressor};
 use super::yuv::{InstructionSet, Planes, Subsampling};
@@ -89,10 +89,23 @@ impl JpegEncoder {
                 self.compress_planes(resolution, slot)
             }
             PixelLayout::Rgb(order) => self.compress_pixels(first, order.into(), resolution, slot),
-            PixelLayout::PackedRgb { bytes, big_endian, rgb } => {
-                let stride = expand_rgb(&mut pixels, first, resolution, (bytes, big_endian, rgb));
+            PixelLayout::PackedRgb(word) => {
+                let stride = expand_words(&mut pixels, first, resolution, word);
                 let expanded = PicturePlane { data: &pixels, stride };
                 self.compress_pixels(expanded, turbojpeg::PixelFormat::RGB, resolution, slot)
+            }
+            PixelLayout::PackedYuvWord(word) => {
+                let stride = expand_words(&mut pixels, first, resolution, word);
+                let mut expanded = *planes;
+                expanded[0] = PicturePlane { data: &pixels, stride };
+                let layout = PixelLayout::PackedYuv { bytes: 3, yuv: [0, 1, 2] };
+                self.planes().fill(layout, &expanded, resolution, subsampling);
+                self.compress_planes(resolution, slot)
+            }
+            PixelLayout::Hsv { bytes, hue } => {
+                let stride = hsv_to_rgb(&mut pixels, first, resolution, (bytes, hue));
+                let converted = PicturePlane { data: &pixels, stride };
+                self.compress_pixels(converted, turbojpeg::PixelFormat::RGB, resolution, slot)
             }
             PixelLayout::Grey => self.compress_pixels(first, turbojpeg::PixelFormat::GRAY, resolution, slot),
             PixelLayout::Grey16 { bits, big_endian } => {

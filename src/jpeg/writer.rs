@@ -216,7 +216,8 @@ mod tests {
     }
 
     /// The bytes of a format as the kernel's documentation draws them: for each plane the bytes of one group, its pixels, and the
-    /// rows that share it. `l` and `h` are the low and the high byte of a word, `x` is not used.
+    /// rows that share it. `l`, `h`, `j` and `k` are the bytes of a word from the lowest on; `t`, `s` and `v` hue, saturation and value; `x`
+    /// is not used.
     fn memory(format: PixelFormat) -> &'static [(&'static str, usize, usize)] {
         match format {
             PixelFormat::Mjpeg => &[],
@@ -249,7 +250,13 @@ mod tests {
             PixelFormat::Rgbx => &[("RGBx", 1, 1)],
             PixelFormat::Xrgb => &[("xRGB", 1, 1)],
             PixelFormat::Xbgr => &[("xBGR", 1, 1)],
+            PixelFormat::Bgr666 => &[("kjhl", 1, 1)],
+            PixelFormat::Hsv24 => &[("tsv", 1, 1)],
+            PixelFormat::Hsv32 => &[("xtsv", 1, 1)],
             PixelFormat::Rgb565 | PixelFormat::Rgb555 | PixelFormat::Rgb444 => &[("lh", 1, 1)],
+            PixelFormat::Rgbx555 | PixelFormat::Xbgr555 | PixelFormat::Bgrx555 => &[("lh", 1, 1)],
+            PixelFormat::Rgbx444 | PixelFormat::Xbgr444 | PixelFormat::Bgrx444 => &[("lh", 1, 1)],
+            PixelFormat::Yuv565 | PixelFormat::Yuv555 | PixelFormat::Yuv444 => &[("lh", 1, 1)],
             PixelFormat::Rgb565x | PixelFormat::Rgb555x => &[("hl", 1, 1)],
             PixelFormat::Rgb332 => &[("l", 1, 1)],
             PixelFormat::Grey => &[("Y", 1, 1)],
@@ -258,11 +265,21 @@ mod tests {
         }
     }
 
-    /// A pixel of the formats whose pixels are words.
-    fn word(format: PixelFormat, rgb: [u8; 3]) -> u16 {
-        let [r, g, b] = rgb.map(u16::from);
-        let luma = u16::from(yuv(rgb)[0]);
+    /// A pixel of the formats whose pixels are words. Bits that are not used are set.
+    fn word(format: PixelFormat, rgb: [u8; 3]) -> u32 {
+        let [r, g, b] = rgb.map(u32::from);
+        let [luma, u, v] = yuv(rgb).map(u32::from);
         match format {
+            PixelFormat::Bgr666 => 0x3fff | (b >> 2) << 26 | (g >> 2) << 20 | (r >> 2) << 14,
+            PixelFormat::Rgbx555 => 1 | (r >> 3) << 11 | (g >> 3) << 6 | (b >> 3) << 1,
+            PixelFormat::Xbgr555 => 0x8000 | (b >> 3) << 10 | (g >> 3) << 5 | r >> 3,
+            PixelFormat::Bgrx555 => 1 | (b >> 3) << 11 | (g >> 3) << 6 | (r >> 3) << 1,
+            PixelFormat::Rgbx444 => 15 | (r >> 4) << 12 | (g >> 4) << 8 | (b >> 4) << 4,
+            PixelFormat::Xbgr444 => 0xf000 | (b >> 4) << 8 | (g >> 4) << 4 | r >> 4,
+            PixelFormat::Bgrx444 => 15 | (b >> 4) << 12 | (g >> 4) << 8 | (r >> 4) << 4,
+            PixelFormat::Yuv565 => (luma >> 3) << 11 | (u >> 2) << 5 | v >> 3,
+            PixelFormat::Yuv555 => 0x8000 | (luma >> 3) << 10 | (u >> 3) << 5 | v >> 3,
+            PixelFormat::Yuv444 => 0xf000 | (luma >> 4) << 8 | (u >> 4) << 4 | v >> 4,
             PixelFormat::Rgb565 | PixelFormat::Rgb565x => (r >> 3) << 11 | (g >> 2) << 5 | b >> 3,
             PixelFormat::Rgb555 | PixelFormat::Rgb555x => 0x8000 | (r >> 3) << 10 | (g >> 3) << 5 | b >> 3,
             PixelFormat::Rgb444 => 0xf000 | (r >> 4) << 8 | (g >> 4) << 4 | b >> 4,
@@ -272,6 +289,21 @@ mod tests {
             PixelFormat::Y14 => luma << 6 | 31,
             _ => luma << 8 | 99,
         }
+    }
+
+    /// Hue in steps of two degrees, saturation and value.
+    fn hsv(rgb: [u8; 3]) -> [u8; 3] {
+        let [r, g, b] = rgb.map(f32::from);
+        let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+        let range = (most - least).max(1.0);
+        let sixths = match most {
+            _ if most == least => 0.0,
+            most if most == r => ((g - b) / range).rem_euclid(6.0),
+            most if most == g => (b - r) / range + 2.0,
+            _ => (r - g) / range + 4.0,
+        };
+        let saturation = if most > 0.0 { 255.0 * (most - least) / most } else { 0.0 };
+        [30.0 * sixths, saturation, most].map(|c| c.round() as u8)
     }
 
     /// The colour bars in a format: for each plane its bytes and its stride. `pad` bytes follow each row of the first plane, and those
@@ -287,7 +319,8 @@ mod tests {
             for y in (0..h).step_by(down) {
                 for x in (0..w).step_by(across) {
                     let (rgb, [luma, u, v]) = (bar(x, y), yuv(bar(x, y)));
-                    let [low, high] = word(format, rgb).to_le_bytes();
+                    let [low, high, third, fourth] = word(format, rgb).to_le_bytes();
+                    let [hue, saturation, value] = hsv(rgb);
                     data.extend(group.chars().map(|sample| match sample {
                         'Y' => luma,
                         'U' => u,
@@ -297,6 +330,11 @@ mod tests {
                         'B' => rgb[2],
                         'l' => low,
                         'h' => high,
+                        'j' => third,
+                        'k' => fourth,
+                        't' => hue,
+                        's' => saturation,
+                        'v' => value,
                         _ => 0xaa,
                     }));
                 }
@@ -350,7 +388,10 @@ mod tests {
 
     fn check_bars(jpeg: &[u8], what: &str, format: PixelFormat) {
         let is_grey = matches!(format.layout(), PixelLayout::Grey | PixelLayout::Grey16 { .. });
-        let tolerance = if format == PixelFormat::Rgb332 { 20 } else { 8 };
+        let tolerance = match format {
+            PixelFormat::Rgb332 | PixelFormat::Yuv555 | PixelFormat::Yuv565 | PixelFormat::Yuv444 => 20,
+            _ => 8,
+        };
         let decoded = turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).unwrap();
         for y in [1, 12, 20, 28, 46] {
             for x in (4..64).step_by(8) {
