@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use support::http::{Response, get, post, request};
 use support::prometheus::Exposition;
 use support::tools::program;
@@ -50,7 +51,7 @@ pub fn with_state(state: &Path, more: &[&str]) -> Porthole {
 }
 
 fn basic(user: &str, password: &str) -> String {
-    format!("Basic {}", data_encoding::BASE64.encode(format!("{user}:{password}").as_bytes()))
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}").as_bytes()))
 }
 
 fn with(address: SocketAddr, target: &str, authorization: &str) -> Response {
@@ -396,7 +397,7 @@ fn nothing_that_is_logged_holds_a_secret() {
             true => service.url.split("token=").nth(1).unwrap().to_owned(),
             false => ADMIN.to_owned(),
         };
-        let coded = data_encoding::BASE64.encode(format!("me:{secret}").as_bytes());
+        let coded = BASE64_STANDARD.encode(format!("me:{secret}").as_bytes());
         let escaped: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
         let by_url = get(service.address, &format!("/?token={escaped}"));
         assert_eq!(by_url.status, 200);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use support::browser::Browser;
 use support::http::{get, raw, request, send, upgrade};
 use support::prometheus::Exposition;
@@ -96,7 +97,7 @@ fn a_page_of_another_site_opens_no_websocket_with_what_the_browser_knows() {
     let private = Porthole::spawn(&mut command);
     let token = private.url.split("token=").nth(1).unwrap().to_owned();
     let (cookie, bearer) = (format!("porthole_token={token}"), format!("Bearer {token}"));
-    let basic = format!("Basic {}", data_encoding::BASE64.encode(format!(":{token}").as_bytes()));
+    let basic = format!("Basic {}", BASE64_STANDARD.encode(format!(":{token}").as_bytes()));
     for origin in ["https://evil.example", "http://127.0.0.1:8000", "null"] {
         let origin = ("Origin", origin);
         // A browser sends these along by itself, whoever made it.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
@@ -137,7 +137,7 @@ fn the_tutorials_page_gets_its_json() {
             let message = client.text();
             let keys: Vec<&String> = message.as_object().unwrap().keys().collect();
             assert_eq!(keys, ["leftimg"]);
-            let jpeg = BASE64.decode(message["leftimg"].as_str().unwrap().as_bytes()).unwrap();
+            let jpeg = BASE64_STANDARD.decode(message["leftimg"].as_str().unwrap().as_bytes()).unwrap();
             decode(&jpeg).pattern_number()
         })
         .collect();

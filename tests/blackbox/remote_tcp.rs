@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use support::browser::Browser;
 use support::http::get;
 use support::tools::program;
@@ -25,7 +26,7 @@ pub fn jpeg(luma: u8) -> Vec<u8> {
 
 /// A pickle of protocol 4 of `{"leftimg": base64}`, as Python writes it.
 fn pickled(jpeg: &[u8]) -> Vec<u8> {
-    let text = data_encoding::BASE64.encode(jpeg);
+    let text = BASE64_STANDARD.encode(jpeg);
     let body =
         [&b"}\x94\x8c\x07leftimg\x94X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes(), b"\x94s."]
             .concat();

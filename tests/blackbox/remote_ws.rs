@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use tungstenite::Message;
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -370,7 +371,7 @@ fn credentials_are_sent_as_the_other_porthole_wants_them_and_shown_to_nobody() {
         let shown =
             [get(service.address, "/state").text(), get(service.address, "/metrics").text(), service.log()]
                 .concat();
-        for secret in [VIEWER, &password, &data_encoding::BASE64.encode(format!("me:{VIEWER}").as_bytes())] {
+        for secret in [VIEWER, &password, &BASE64_STANDARD.encode(format!("me:{VIEWER}").as_bytes())] {
             assert!(!shown.contains(secret), "{url}: {shown}");
         }
     }

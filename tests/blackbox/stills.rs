@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use data_encoding::BASE64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::json;
 
 use support::browser::Browser;
@@ -217,7 +217,7 @@ fn browsers_show_a_rotated_picture_the_right_way_up() {
     let scratch = Scratch::new();
     let config = "[[camera]]\nsource = \"pattern\"\nwidth = 320\nheight = 240\nrotate = 90\n";
     let service = Porthole::configured(&scratch, config);
-    let jpeg = BASE64.encode(&get(service.address, "/snapshot").body);
+    let jpeg = BASE64_STANDARD.encode(&get(service.address, "/snapshot").body);
     let mut browser = Browser::start();
     browser.open(&format!("http://{}/state", service.address));
     let script = format!(

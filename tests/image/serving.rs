@@ -1,6 +1,6 @@
 //! From the first start of a card to a picture, with what its settings say.
 
-use data_encoding::BASE64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use crate::card::Card;
 use crate::config::{CAMERA, PASSWORD, PASSWORD_IN_URL, wifi};
@@ -22,7 +22,7 @@ fn snapshot(pi: &mut Pi) -> Stamp {
     let text =
         pi.until("there is a picture", &format!("{} >/tmp/picture && base64 /tmp/picture", get("/snapshot")));
     let text: String = text.split_whitespace().collect();
-    Stamp::of(&BASE64.decode(text.as_bytes()).expect("base64"))
+    Stamp::of(&BASE64_STANDARD.decode(text.as_bytes()).expect("base64"))
 }
 
 pub fn a_card_a_camera_and_nothing_else(lab: &Lab, _: Left) -> Left {

@@ -1,7 +1,5 @@
 //! A board in somebody's Wi-Fi. The radios are the kernel's own, which hear each other and nothing else.
 
-use data_encoding::HEXLOWER;
-
 use crate::config::{PASSPHRASE, WIFI, confined, wifi};
 use crate::pi::Pi;
 use crate::{Lab, Left};
@@ -46,5 +44,5 @@ fn saving<const N: usize>(states: [&str; N]) -> String {
 
 /// Brings an access point within hearing, instead of the one that was there.
 fn hear(pi: &mut Pi, passphrase: &str) {
-    pi.run(&format!("/test/radio {} \"{passphrase}\"", HEXLOWER.encode(WIFI.as_bytes())));
+    pi.run(&format!("/test/radio {} \"{passphrase}\"", hex::encode(WIFI.as_bytes())));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
@@ -229,7 +229,7 @@ impl Browser {
     #[track_caller]
     pub fn screenshot(&mut self) -> Vec<u8> {
         let answer = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
-        BASE64.decode(answer["data"].as_str().unwrap().as_bytes()).unwrap()
+        BASE64_STANDARD.decode(answer["data"].as_str().unwrap().as_bytes()).unwrap()
     }
 
     /// Writes a screenshot where people can look at it: `target/screenshots/NAME.png`.

@@ -10,7 +10,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use blake2::{Blake2b512, Digest};
-use data_encoding::HEXLOWER;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use porthole::storage::{self, Aside};
@@ -165,7 +164,7 @@ pub(super) fn sum(path: &Path) -> io::Result<String> {
     let (mut file, mut hash, mut chunk) = (File::open(path)?, Blake2b512::new(), vec![0; 64 * 1024]);
     loop {
         match file.read(&mut chunk)? {
-            0 => return Ok(HEXLOWER.encode(&hash.finalize())),
+            0 => return Ok(hex::encode(hash.finalize())),
             read => hash.update(&chunk[..read]),
         }
     }

@@ -3,8 +3,6 @@
 
 use std::net::IpAddr;
 
-use data_encoding::HEXLOWER;
-
 use super::address::{Addresses, Subnet};
 use super::network::{Network, Wifi};
 
@@ -54,7 +52,7 @@ pub(super) fn wpa_supplicant(wifi: &Wifi) -> String {
         Some(key) => format!("key_mgmt=WPA-PSK\n\tpsk={key}"),
         None => "key_mgmt=NONE".to_owned(),
     };
-    let (ssid, scan) = (HEXLOWER.encode(ssid.as_bytes()), u8::from(*hidden));
+    let (ssid, scan) = (hex::encode(ssid), u8::from(*hidden));
     format!("country={country}\nnetwork={{\n\tssid={ssid}\n\tscan_ssid={scan}\n\t{key}\n}}\n")
 }
 

@@ -1,7 +1,7 @@
 //! Public keys for SSH.
 #![forbid(unsafe_code)]
 
-use data_encoding::BASE64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 /// Kinds of key that the SSH server of the image knows.
 const KINDS: [&str; 7] = [
@@ -22,7 +22,7 @@ pub(super) fn authorized(line: &str) -> Result<String, String> {
     }
     let mut words = line.split_whitespace();
     let (kind, key) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let blob = BASE64.decode(key.as_bytes()).unwrap_or_default();
+    let blob = BASE64_STANDARD.decode(key).unwrap_or_default();
     // A key begins with its kind, behind that one's length (RFC 4253, section 6.6).
     let inner = blob.first_chunk().map(|length| u32::from_be_bytes(*length) as usize);
     let named = inner.and_then(|length| blob.get(4..)?.get(..length));

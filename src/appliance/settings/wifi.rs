@@ -1,7 +1,6 @@
 //! Validation of a Wi-Fi's country, name and key.
 #![forbid(unsafe_code)]
 
-use data_encoding::HEXLOWER;
 use pbkdf2::pbkdf2_hmac;
 use sha1::Sha1;
 
@@ -33,7 +32,7 @@ pub(super) fn key(ssid: &str, passphrase: &str) -> Result<String, String> {
         8..=63 if printable => {
             let mut key = [0; KEY_BYTES];
             pbkdf2_hmac::<Sha1>(passphrase.as_bytes(), ssid.as_bytes(), ROUNDS, &mut key);
-            Ok(HEXLOWER.encode(&key))
+            Ok(hex::encode(key))
         }
         64 if passphrase.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(passphrase.to_ascii_lowercase()),
         _ => Err("must be 8 to 63 letters, digits and signs of a US keyboard, or a key of 64 hexadecimal digits; a \

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use data_encoding::BASE64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, COOKIE};
 
@@ -92,7 +92,7 @@ fn parameters<'a>(authorization: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
 
 /// The password of Basic authentication (RFC 7617). The user name is ignored.
 fn basic_password(authorization: &[u8]) -> Option<Vec<u8>> {
-    let pair = BASE64.decode(parameters(authorization, "Basic")?).ok()?;
+    let pair = BASE64_STANDARD.decode(parameters(authorization, "Basic")?).ok()?;
     let colon = pair.iter().position(|&b| b == b':')?;
     Some(pair[colon + 1..].to_vec())
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::{fs, io};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use data_encoding::BASE64_NOPAD;
+use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine as _};
 use subtle::ConstantTimeEq;
 
 use crate::{document, storage};
@@ -104,7 +104,7 @@ impl FromStr for PasswordHash {
         };
         let fields: Vec<&str> = text.split('$').collect();
         let ["", "argon2id", "v=19", params, salt, hash] = fields[..] else { return Err(no_hash()) };
-        let base64 = |text: &str| BASE64_NOPAD.decode(text.as_bytes()).map_err(|_| no_hash());
+        let base64 = |text: &str| BASE64_STANDARD_NO_PAD.decode(text).map_err(|_| no_hash());
         let (salt, hash) = (base64(salt)?, base64(hash)?);
         let number = |part: Option<&str>, name: &str| {
             let value = part.and_then(|part| part.strip_prefix(name));
@@ -161,7 +161,7 @@ impl PasswordHash {
 
     /// The PHC string.
     pub fn phc(&self) -> String {
-        let base64 = |bytes: &[u8]| BASE64_NOPAD.encode(bytes);
+        let base64 = |bytes: &[u8]| BASE64_STANDARD_NO_PAD.encode(bytes);
         let (m, t, p) = (self.params.m_cost(), self.params.t_cost(), self.params.p_cost());
         format!("$argon2id$v=19$m={m},t={t},p={p}${}${}", base64(&self.salt), base64(&self.hash))
     }

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use data_encoding::HEXLOWER;
-
 use super::password::UserRole;
 use crate::storage;
 
@@ -34,7 +32,7 @@ fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
 
 /// A random secret in hexadecimal digits.
 pub(super) fn random() -> io::Result<String> {
-    random_bytes::<TOKEN_BYTES>().map(|bytes| HEXLOWER.encode(&bytes))
+    random_bytes::<TOKEN_BYTES>().map(hex::encode)
 }
 
 /// A random key for hashes that only this process uses.

@@ -4,8 +4,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
-
 /// The SHA-256 of a certificate in DER, which recognizes a server without an authority.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CertificateFingerprint(pub(super) [u8; 32]);
@@ -16,7 +14,7 @@ impl FromStr for CertificateFingerprint {
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.trim().strip_prefix("sha256:").or_else(|| text.trim().strip_prefix("SHA256:"));
         let digits: Option<String> = digits.map(|text| text.chars().filter(|c| *c != ':').collect());
-        let bytes = digits.and_then(|digits| HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok());
+        let bytes = digits.and_then(|digits| hex::decode(digits).ok());
         bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or_else(|| {
             "must be sha256: and 64 hexadecimal digits, the SHA-256 of the server's certificate".into()
         })
@@ -25,7 +23,7 @@ impl FromStr for CertificateFingerprint {
 
 impl fmt::Display for CertificateFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", HEXLOWER_PERMISSIVE.encode(&self.0))
+        write!(f, "sha256:{}", hex::encode(self.0))
     }
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use data_encoding::BASE64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use log::warn;
 use nix::ifaddrs::getifaddrs;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
@@ -207,7 +207,7 @@ fn pem(label: &str, der: &[u8]) -> String {
     let mut text = format!("-----BEGIN {label}-----\n");
     // A line has 64 characters, which are 48 bytes.
     for line in der.chunks(48) {
-        text += &BASE64.encode(line);
+        BASE64_STANDARD.encode_string(line, &mut text);
         text.push('\n');
     }
     text + &format!("-----END {label}-----\n")

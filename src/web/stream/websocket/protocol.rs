@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use data_encoding::BASE64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hyper::HeaderMap;
 use hyper::header::{
     CONNECTION, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -43,7 +43,7 @@ impl Handshake {
             return Err(HandshakeError::Version);
         }
         let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| key.as_bytes().trim_ascii()).unwrap_or_default();
-        if BASE64.decode(key).is_ok_and(|key| key.len() == 16) {
+        if BASE64_STANDARD.decode(key).is_ok_and(|key| key.len() == 16) {
             let has_headers = has_token(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
             return Ok(Self { accept: derive_accept_key(key), has_headers });
         }
@@ -115,11 +115,14 @@ pub(super) fn reply(text: &str) -> TextReply {
 pub(super) fn tutorial_message(jpeg: &[u8], text: &mut Vec<u8>) {
     const BEFORE: &[u8] = br#"{"leftimg":""#;
     const AFTER: &[u8] = br#""}"#;
-    let len = BASE64.encode_len(jpeg.len());
+    let len = base64::encoded_len(jpeg.len(), true).expect(
+        "a JPEG is in memory, of which a third more can be counted: no slice is longer than isize::MAX",
+    );
     text.clear();
     text.extend_from_slice(BEFORE);
     text.resize(BEFORE.len() + len, 0);
-    BASE64.encode_mut(jpeg, &mut text[BEFORE.len()..]);
+    let written = BASE64_STANDARD.encode_slice(jpeg, &mut text[BEFORE.len()..]);
+    debug_assert_eq!(written, Ok(len), "the text was made as long as it takes");
     text.extend_from_slice(AFTER);
 }
 

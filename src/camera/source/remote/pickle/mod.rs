@@ -10,7 +10,7 @@ mod opcode;
 use std::io;
 use std::ops::Range;
 
-use data_encoding::{BASE64, BASE64_MIME};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 pub use opcode::PickleError;
 use opcode::{Opcode, Value};
@@ -53,7 +53,7 @@ pub struct PickleReader {
 impl PickleReader {
     /// A reader for pictures of at most `max_jpeg_bytes`.
     pub fn new(max_jpeg_bytes: usize) -> Self {
-        let bytes = BASE64.encode_len(max_jpeg_bytes) + MAX_REST;
+        let bytes = max_jpeg_bytes.div_ceil(3) * 4 + MAX_REST;
         Self {
             buffer: vec![0; bytes].into(),
             pending: 0..0,
@@ -153,15 +153,13 @@ fn jpeg<'a>(value: &'a [u8], decoded: &'a mut Vec<u8>) -> Option<&'a [u8]> {
         return Some(value);
     }
     let text = without_media_type(value).trim_ascii();
-    // The second one passes over line ends, which Python's `encodebytes` writes.
-    for encoding in [&BASE64, &BASE64_MIME] {
-        let Ok(len) = encoding.decode_len(text.len()) else { continue };
-        decoded.resize(len, 0);
-        if let Ok(len) = encoding.decode_mut(text, decoded) {
-            return Some(&decoded[..len]);
-        }
-    }
-    None
+    decoded.resize(base64::decoded_len_estimate(text.len()), 0);
+    let len = BASE64_STANDARD.decode_slice(text, decoded).or_else(|_| {
+        // Python's `encodebytes` writes lines.
+        let joined: Vec<u8> = text.iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect();
+        BASE64_STANDARD.decode_slice(joined, decoded)
+    });
+    Some(&decoded[..len.ok()?])
 }
 
 /// The stack machine, as far as it is followed.
@@ -300,7 +298,7 @@ mod tests {
     }
 
     fn tutorial(tag: u8) -> Vec<u8> {
-        pickled(BASE64.encode(&picture(tag)).as_bytes())
+        pickled(BASE64_STANDARD.encode(picture(tag)).as_bytes())
     }
 
     fn picture(tag: u8) -> Vec<u8> {
@@ -363,7 +361,7 @@ mod tests {
 
     #[test]
     fn pythons_of_all_ages_are_read() {
-        let text = BASE64.encode(JPEG);
+        let text = BASE64_STANDARD.encode(JPEG);
         let sized = |code: u8, length: &[u8], data: &[u8]| [&[code][..], length, data].concat();
         let key = sized(b'X', &7u32.to_le_bytes(), b"leftimg");
         let n = text.len();
@@ -386,7 +384,7 @@ mod tests {
 
     #[test]
     fn the_picture_is_found_among_other_values() {
-        let text = BASE64.encode(JPEG);
+        let text = BASE64_STANDARD.encode(JPEG);
         let pair = |key: &str, value: &[u8]| [short_text(key.as_bytes()), value.to_vec()].concat();
         let image = short_text(text.as_bytes());
         let of = |pairs: &[Vec<u8>]| one(&[&b"\x80\x04}\x94("[..], &pairs.concat(), b"u."].concat());
@@ -404,7 +402,7 @@ mod tests {
 
     #[test]
     fn base64_is_read_as_scripts_write_it() {
-        let text = BASE64.encode(JPEG);
+        let text = BASE64_STANDARD.encode(JPEG);
         for text in [
             text.clone(),
             format!("data:image/jpeg;base64,{text}"),

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use data_encoding::BASE64;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, Connection};
@@ -51,7 +51,7 @@ pub(super) async fn open(
 ) -> Result<OpenedWebSocket, RemoteFault> {
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(|error| RemoteFault::Runtime { source: error.into() })?;
-    let key = BASE64.encode(&nonce);
+    let key = BASE64_STANDARD.encode(nonce);
     let request = request(url, credentials, &key)?;
     let handshake = Builder::new()
         .max_buf_size(MAX_ANSWER_BYTES)
@@ -92,7 +92,7 @@ fn request(
         SourceCredentials::Absent => {}
         SourceCredentials::Token(token) => insert(AUTHORIZATION, &format!("Bearer {}", token.reveal()))?,
         SourceCredentials::Password { user, password } => {
-            let pair = BASE64.encode(format!("{user}:{}", password.reveal()).as_bytes());
+            let pair = BASE64_STANDARD.encode(format!("{user}:{}", password.reveal()).as_bytes());
             insert(AUTHORIZATION, &format!("Basic {pair}"))?;
         }
     }
