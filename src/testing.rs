@@ -16,7 +16,7 @@ pub mod multipart {
 
 /// Answers to challenges of HTTP servers.
 pub mod challenge {
-    pub use crate::camera::source::remote::http::authentication::answer_to_challenge;
+    pub use crate::camera::source::remote::authentication::answer_to_challenge;
 }
 
 /// Pictures in a stream of Python pickles.

@@ -23,13 +23,13 @@ fn jpeg(luma: u8) -> Vec<u8> {
 }
 
 /// A program that serves. Killed when dropped.
-struct Server {
+pub struct Server {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (lines, stdout) = (Arc::new(Mutex::new(Vec::new())), child.stdout.take().unwrap());
@@ -90,7 +90,7 @@ impl CameraServer {
 }
 
 /// A port that nothing listens on.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,10 +16,12 @@ use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use support::fakecam::{Camera, Table, now_ns};
 use support::http::get;
 use support::picture::Stamp;
+use support::tools::program;
 use support::ws::{Client, Frame};
 use support::{DEADLINE, Porthole, Scratch, until};
 
 use crate::auth::{VIEWER, with_passwords, with_state};
+use crate::remote::{Server, free_port};
 use crate::remote_tcp::jpeg;
 
 const NODE: &str = "/dev/video90";
@@ -364,6 +367,7 @@ fn credentials_are_sent_as_the_other_porthole_wants_them_and_shown_to_nobody() {
         (format!("ws://me:{password}@127.0.0.1:{port}"), ""),
         (format!("ws://me@127.0.0.1:{port}/cameras/camera/ws"), by_file.as_str()),
         (format!("ws://127.0.0.1:{port}/?token={}", VIEWER.replace(' ', "+")), ""),
+        (format!("http://me:{password}@127.0.0.1:{port}/stream"), ""),
     ] {
         let config = scratch.file("porthole.toml", format!("[[camera]]\nsource = \"{url}\"\n{more}\n"));
         let service = Porthole::start(&["--config", config.to_str().unwrap(), "--log", "trace"]);
@@ -382,6 +386,43 @@ fn credentials_are_sent_as_the_other_porthole_wants_them_and_shown_to_nobody() {
         let service = Porthole::start(&["--source", &url]);
         let text = get(service.address, "/snapshot").text();
         assert!(text.contains(words) && !text.contains("wrong"), "{text}");
+    }
+}
+
+/// Hashes of `me:cam:secret`, as a file of Digest users has them.
+const DIGEST_USERS: [(&str, &str); 2] = [
+    ("MD5", "ccf30d67bbc71fe1023cf1292a85698d"),
+    ("SHA-256", "2dcec2fcdbfbef143a65b49558b0a457d987e52ab00e1b0159d99b9936787923"),
+];
+
+#[test]
+fn a_server_that_asks_for_digest_is_answered_with_it() {
+    let Some(lighttpd) = program("lighttpd", "lighttpd") else { return };
+    let far = Porthole::start(&["--source", "pattern"]);
+    for (algorithm, hash) in DIGEST_USERS {
+        let (scratch, port) = (Scratch::new(), free_port());
+        let users = scratch.file("users", format!("me:cam:{hash}\n"));
+        let config = format!(
+            "server.document-root = \"{}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
+             server.modules = (\"mod_auth\", \"mod_authn_file\", \"mod_proxy\")\n\
+             auth.backend = \"htdigest\"\nauth.backend.htdigest.userfile = \"{}\"\n\
+             auth.require = (\"/\" => (\"method\" => \"digest\", \"realm\" => \"cam\", \"require\" => \"user=me\",\n  \
+             \"algorithm\" => \"{algorithm}\"))\nproxy.header = (\"upgrade\" => \"enable\")\n\
+             proxy.server = (\"\" => ((\"host\" => \"127.0.0.1\", \"port\" => {})))\n",
+            scratch.path("").display(),
+            users.display(),
+            far.address.port(),
+        );
+        let config = scratch.file("lighttpd.conf", config);
+        let _lighttpd = Server::start(Command::new(&lighttpd).arg("-D").arg("-f").arg(config));
+        let address: SocketAddr = ([127, 0, 0, 1], port).into();
+        until("lighttpd serves", || TcpStream::connect(address).ok());
+        let near = Porthole::start(&["--source", &format!("ws://me:secret@{address}")]);
+        let mut client = Client::porthole(near.address, "/ws");
+        (0..10).for_each(|_| drop(client.acknowledged()));
+        let refused = Porthole::start(&["--source", &format!("ws://me:geheim@{address}")]);
+        let answer = get(refused.address, "/snapshot").text();
+        assert!(answer.contains("refuses the user or the password (Digest"), "{answer}");
     }
 }
 

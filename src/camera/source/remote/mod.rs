@@ -11,12 +11,14 @@
 //! | `runtime` | runs what waits for the network on the capture thread |
 //! | `connect` | names, addresses, TCP |
 //! | `tls` | TLS, with the system's authorities or one pinned certificate |
+//! | `authentication` | the `Authorization` header, and the challenges of servers |
 //! | `credentials` | passwords and tokens |
 //! | `error` | what can be wrong, and what to do |
 //! | `pickle` | pictures in Python pickles |
 //! | `url`, `stream`, `fingerprint`, `secret` | plain types of the above |
 #![forbid(unsafe_code)]
 
+pub(crate) mod authentication;
 mod connect;
 pub(in crate::camera) mod credentials;
 mod endpoint;

@@ -7,14 +7,14 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-    USER_AGENT, WWW_AUTHENTICATE,
+    USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::authentication::{Authentication, ChallengeError};
 use super::connection::HttpConnection;
 use super::part_head;
+use crate::camera::source::remote::authentication::{Authentication, printable};
 use crate::camera::source::remote::connect::Connector;
 use crate::camera::source::remote::credentials::{RemoteSettings, SourceCredentials};
 use crate::camera::source::remote::error::RemoteFault;
@@ -84,20 +84,17 @@ impl HttpClient {
     }
 
     async fn ask_until_answered(&mut self) -> Result<HttpAnswer, RemoteFault> {
-        let mut is_new_challenge = false;
         for _ in 0..MAX_REQUESTS {
             let answer = self.send_request().await?;
             match answer.status() {
-                StatusCode::OK => return Ok(HttpAnswer::new(answer)),
+                StatusCode::OK => {
+                    self.authentication.accepted();
+                    return Ok(HttpAnswer::new(answer));
+                }
                 StatusCode::UNAUTHORIZED => {
                     // Whatever the body is, the connection is of no use before it has been read.
                     self.disconnect();
-                    if is_new_challenge && !is_stale(answer.headers()) {
-                        self.authentication.forget();
-                        return Err(refused(answer.headers()));
-                    }
-                    self.answer_challenge(answer.headers())?;
-                    is_new_challenge = true;
+                    self.authentication.refused(answer.headers())?;
                 }
                 StatusCode::MOVED_PERMANENTLY
                 | StatusCode::FOUND
@@ -153,14 +150,6 @@ impl HttpClient {
         Ok(request)
     }
 
-    fn answer_challenge(&mut self, headers: &HeaderMap) -> Result<(), RemoteFault> {
-        self.authentication.challenged(challenges(headers)).map_err(|error| match error {
-            ChallengeError::NoCredentials => RemoteFault::NeedsCredentials { asks_for: kinds(headers) },
-            ChallengeError::OtherKind(what) => RemoteFault::TokenRefused { what, asks_for: kinds(headers) },
-            ChallengeError::Unknown(why) => RemoteFault::UnknownChallenge { why: printable(&why) },
-        })
-    }
-
     /// Follows a redirect. Another host must not get the credentials, and a server must not switch TLS off.
     fn redirect(&mut self, headers: &HeaderMap) -> Result<(), RemoteFault> {
         let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -206,32 +195,6 @@ pub(super) fn no_http(error: hyper::Error) -> RemoteFault {
     RemoteFault::Broken { source: std::io::Error::other(error) }
 }
 
-fn challenges(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok())
-}
-
-/// Whether the server refused an answer only because its nonce is too old (RFC 7616, section 3.3).
-fn is_stale(headers: &HeaderMap) -> bool {
-    challenges(headers).any(|challenge| {
-        let text: String =
-            challenge.to_ascii_lowercase().chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
-        text.contains("stale=true")
-    })
-}
-
-/// The kinds of credentials that a server asks for, in words.
-fn kinds(headers: &HeaderMap) -> String {
-    let kinds: Vec<String> = challenges(headers)
-        .filter_map(|challenge| challenge.split_whitespace().next())
-        .map(printable)
-        .collect();
-    if kinds.is_empty() { "credentials".into() } else { kinds.join(" or ") }
-}
-
-fn refused(headers: &HeaderMap) -> RemoteFault {
-    RemoteFault::PasswordRefused { asks_for: kinds(headers) }
-}
-
 fn of_status(status: StatusCode, headers: &HeaderMap) -> RemoteFault {
     let code = status.as_u16();
     match status {
@@ -244,9 +207,4 @@ fn of_status(status: StatusCode, headers: &HeaderMap) -> RemoteFault {
         }
         _ => RemoteFault::Status { code, reason: status.canonical_reason().unwrap_or("unknown status") },
     }
-}
-
-/// The first words of a server, for a message.
-fn printable(text: &str) -> String {
-    text.chars().take(120).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

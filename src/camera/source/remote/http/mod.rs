@@ -1,11 +1,10 @@
 //! `http://` and `https://`: a multipart stream, or a single JPEG that is asked for again and again.
 //!
 //! What the server sends decides which it is: when an answer with pictures ends, the next is asked for, at the configured
-//! rate at most. From the top down: this file | `session` | `client` | `connection`, `authentication`, `multipart` |
+//! rate at most. From the top down: this file | `session` | `client` | `connection`, `multipart` |
 //! `part_head`.
 #![forbid(unsafe_code)]
 
-pub(crate) mod authentication;
 mod client;
 mod connection;
 pub(crate) mod multipart;

@@ -13,13 +13,13 @@ use hyper::client::conn::http1::{Builder, Connection};
 use hyper::header::{
     AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
     SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-    USER_AGENT, WWW_AUTHENTICATE,
+    USER_AGENT,
 };
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::camera::source::remote::credentials::SourceCredentials;
+use crate::camera::source::remote::authentication::{Authentication, printable};
 use crate::camera::source::remote::error::RemoteFault;
 use crate::camera::source::remote::stream::RemoteStream;
 use crate::camera::source::remote::url::RemoteUrl;
@@ -43,39 +43,46 @@ pub(super) struct OpenedWebSocket {
     pub(super) has_headers: bool,
 }
 
-/// Asks the server of `url` for a WebSocket.
+/// Asks the server of `url` for a WebSocket. `None` if it asks for credentials, which `authentication` has then: it is to be
+/// asked again over another connection.
 pub(super) async fn open(
     stream: RemoteStream,
     url: &RemoteUrl,
-    credentials: &SourceCredentials,
-) -> Result<OpenedWebSocket, RemoteFault> {
+    authentication: &mut Authentication,
+) -> Result<Option<OpenedWebSocket>, RemoteFault> {
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(|error| RemoteFault::Runtime { source: error.into() })?;
     let key = BASE64_STANDARD.encode(nonce);
-    let request = request(url, credentials, &key)?;
+    let request = request(url, authentication, &key)?;
     let handshake = Builder::new()
         .max_buf_size(MAX_ANSWER_BYTES)
         .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
         .await;
     let (mut sender, mut connection) = handshake.map_err(not_http)?;
     let answer = beside(&mut connection, sender.send_request(request)).await.map_err(not_http)?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(refused(&answer, credentials));
+    match answer.status() {
+        StatusCode::SWITCHING_PROTOCOLS => {}
+        StatusCode::UNAUTHORIZED => {
+            authentication.refused(answer.headers())?;
+            return Ok(None);
+        }
+        _ => return Err(refused(&answer)),
     }
     let has_headers = read_answer(answer.headers(), &key)?;
     // It ends at once, as what follows is not HTTP.
     poll_fn(|context| connection.poll_without_shutdown(context)).await.map_err(not_http)?;
     let parts = connection.into_parts();
-    Ok(OpenedWebSocket { stream: parts.io.into_inner(), read_ahead: parts.read_buf, has_headers })
+    Ok(Some(OpenedWebSocket { stream: parts.io.into_inner(), read_ahead: parts.read_buf, has_headers }))
 }
 
 fn request(
     url: &RemoteUrl,
-    credentials: &SourceCredentials,
+    authentication: &mut Authentication,
     key: &str,
 ) -> Result<Request<Empty<Bytes>>, RemoteFault> {
     let mut request = Request::new(Empty::new());
-    *request.uri_mut() = path(url.path_and_query()).parse().map_err(|_| RemoteFault::BadRequest)?;
+    let path = path(url.path_and_query());
+    *request.uri_mut() = path.parse().map_err(|_| RemoteFault::BadRequest)?;
     let headers = request.headers_mut();
     let mut insert = |name: HeaderName, value: &str| -> Result<(), RemoteFault> {
         headers.insert(name, HeaderValue::from_str(value).map_err(|_| RemoteFault::BadRequest)?);
@@ -88,13 +95,8 @@ fn request(
     insert(SEC_WEBSOCKET_KEY, key)?;
     insert(SEC_WEBSOCKET_VERSION, "13")?;
     insert(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)?;
-    match credentials {
-        SourceCredentials::Absent => {}
-        SourceCredentials::Token(token) => insert(AUTHORIZATION, &format!("Bearer {}", token.reveal()))?,
-        SourceCredentials::Password { user, password } => {
-            let pair = BASE64_STANDARD.encode(format!("{user}:{}", password.reveal()).as_bytes());
-            insert(AUTHORIZATION, &format!("Basic {pair}"))?;
-        }
+    if let Some(authorization) = authentication.header("GET", &path) {
+        insert(AUTHORIZATION, &authorization)?;
     }
     Ok(request)
 }
@@ -124,25 +126,11 @@ fn read_answer(headers: &HeaderMap, key: &str) -> Result<bool, RemoteFault> {
 }
 
 /// Why the server opened no WebSocket.
-fn refused(answer: &Response<Incoming>, credentials: &SourceCredentials) -> RemoteFault {
+fn refused(answer: &Response<Incoming>) -> RemoteFault {
     let (status, headers) = (answer.status(), answer.headers());
     let code = status.as_u16();
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match status {
-        StatusCode::UNAUTHORIZED => {
-            let challenges =
-                headers.get_all(WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok());
-            let kinds: Vec<_> =
-                challenges.filter_map(|value| value.split_ascii_whitespace().next()).collect();
-            let asks_for = printable(&kinds.join(", "));
-            match credentials {
-                SourceCredentials::Absent => RemoteFault::NeedsCredentials { asks_for },
-                SourceCredentials::Token(_) => {
-                    RemoteFault::TokenRefused { what: "the token was refused", asks_for }
-                }
-                SourceCredentials::Password { .. } => RemoteFault::PasswordRefused { asks_for },
-            }
-        }
         StatusCode::FORBIDDEN => RemoteFault::Forbidden,
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             let seconds = text(RETRY_AFTER).and_then(|value| value.trim().parse().ok());
@@ -184,18 +172,14 @@ fn not_http(error: hyper::Error) -> RemoteFault {
     RemoteFault::Broken { source: std::io::Error::other(error) }
 }
 
-/// The first words of a server, for a message.
-fn printable(text: &str) -> String {
-    text.chars().take(120).map(|c| if c.is_control() { '?' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::source::remote::credentials::SourceCredentials;
     use crate::camera::source::remote::secret::SourceSecret;
 
-    fn headers_of(url: &str, credentials: &SourceCredentials) -> Request<Empty<Bytes>> {
-        request(&url.parse().unwrap(), credentials, "a2V5").unwrap()
+    fn headers_of(url: &str, credentials: SourceCredentials) -> Request<Empty<Bytes>> {
+        request(&url.parse().unwrap(), &mut Authentication::new(credentials), "a2V5").unwrap()
     }
 
     #[test]
@@ -205,20 +189,20 @@ mod tests {
             ("ws://cam/?token=x", "/ws?token=x"),
             ("ws://cam/cameras/garden/ws", "/cameras/garden/ws"),
         ] {
-            let request = headers_of(url, &SourceCredentials::Absent);
+            let request = headers_of(url, SourceCredentials::Absent);
             assert_eq!(request.uri(), asked);
             assert!(!request.headers().contains_key(AUTHORIZATION));
         }
     }
 
     #[test]
-    fn credentials_are_sent_as_a_porthole_takes_them() {
+    fn a_token_is_sent_at_once_and_a_password_only_when_it_is_asked_for() {
         let secret = SourceSecret::new("pass word");
-        let token = headers_of("ws://cam:81", &SourceCredentials::Token(secret.clone()));
+        let token = headers_of("ws://cam:81", SourceCredentials::Token(secret.clone()));
         assert_eq!(token.headers()[AUTHORIZATION], "Bearer pass word");
         assert_eq!(token.headers()[HOST], "cam:81");
         let password = SourceCredentials::Password { user: "me".into(), password: secret };
-        assert_eq!(headers_of("ws://cam", &password).headers()[AUTHORIZATION], "Basic bWU6cGFzcyB3b3Jk");
+        assert!(!headers_of("ws://cam", password).headers().contains_key(AUTHORIZATION));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use log::debug;
 use tokio::time::timeout;
 
+use super::authentication::Authentication;
 use super::endpoint::RemoteEndpoint;
 use super::error::RemoteFault;
 use super::runtime::RunEnd;
@@ -45,9 +46,14 @@ impl WsSource {
         self.endpoint.prepare()?;
         let endpoint = &self.endpoint;
         let (credentials, connector) = (endpoint.credentials()?, endpoint.connector()?);
+        let mut authentication = Authentication::new(credentials);
         let opening = async {
-            let stream = connector.connect().await?;
-            handshake::open(stream, &endpoint.url, &credentials).await
+            loop {
+                let stream = connector.connect().await?;
+                if let Some(opened) = handshake::open(stream, &endpoint.url, &mut authentication).await? {
+                    return Ok::<_, RemoteFault>(opened);
+                }
+            }
         };
         let runtime = endpoint.runtime().ok_or(RemoteFault::Stopped)?;
         let opened = runtime.run_to_end(async { timeout(OPEN_TIMEOUT, opening).await });
