@@ -40,12 +40,20 @@ pub enum PixelLayout {
     PackedRgb(PixelWord),
     /// YUV 4:4:4 in one word for each pixel: Y, U and V.
     PackedYuvWord(PixelWord),
-    /// Hue in steps of two degrees, saturation and value (`V4L2_HSV_ENC_180`), a byte each.
+    /// Hue in 256 steps, saturation and value, a byte each: `V4L2_HSV_ENC_256`, as the kernel's drivers give it.
     Hsv {
         /// Bytes per pixel.
         bytes: usize,
         /// Position of the hue, before the other two.
         hue: usize,
+    },
+    /// A sensor's data as it comes: each pixel has one component, in a pattern of two by two of which two are green. In one byte for 8
+    /// bits, otherwise in two, the one with the lowest bits first.
+    Bayer {
+        /// Number of bits, 8 to 16.
+        bits: u32,
+        /// Column and row of the red pixel in the pattern. The blue one is in the other column and row.
+        red: (usize, usize),
     },
     /// Luma alone, one byte.
     Grey,
@@ -122,7 +130,7 @@ macro_rules! pixel_formats {
 
         impl PixelFormat {
             /// Every supported format in the order of preference: colour before grey, then by the cost of a JPEG, then by the
-            /// bits per pixel that USB has to carry.
+            /// bits per pixel that USB has to carry. Sensor data comes last; see [`PixelFormat::is_sensor_data`].
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$format),*];
 
             /// The name used in the configuration and in `/state`.
@@ -161,6 +169,10 @@ const fn packed_rgb(bytes: usize, big_endian: bool, components: [(u32, u32); 3])
 
 const fn yuv_word(components: [(u32, u32); 3]) -> PixelLayout {
     PixelLayout::PackedYuvWord(PixelWord { bytes: 2, big_endian: false, components })
+}
+
+const fn bayer(bits: u32, red: (usize, usize)) -> PixelLayout {
+    PixelLayout::Bayer { bits, red }
 }
 
 const fn grey_16(bits: u32, big_endian: bool) -> PixelLayout {
@@ -279,6 +291,38 @@ pixel_formats! {
     Y16 "y16" [b"Y16 "] grey_16(16, false);
     /// The same with the other byte first.
     Y16be "y16be" [b"Y16\xa0"] grey_16(16, true);
+    /// Sensor data of 8 bits: blue, green, green, red.
+    Bggr8 "bggr8" [b"BA81"] bayer(8, (1, 1));
+    /// Sensor data of 8 bits: green, blue, red, green.
+    Gbrg8 "gbrg8" [b"GBRG"] bayer(8, (0, 1));
+    /// Sensor data of 8 bits: green, red, blue, green.
+    Grbg8 "grbg8" [b"GRBG"] bayer(8, (1, 0));
+    /// Sensor data of 8 bits: red, green, green, blue.
+    Rggb8 "rggb8" [b"RGGB"] bayer(8, (0, 0));
+    /// Sensor data of 10 bits: blue, green, green, red.
+    Bggr10 "bggr10" [b"BG10"] bayer(10, (1, 1));
+    /// Sensor data of 10 bits: green, blue, red, green.
+    Gbrg10 "gbrg10" [b"GB10"] bayer(10, (0, 1));
+    /// Sensor data of 10 bits: green, red, blue, green.
+    Grbg10 "grbg10" [b"BA10"] bayer(10, (1, 0));
+    /// Sensor data of 10 bits: red, green, green, blue.
+    Rggb10 "rggb10" [b"RG10"] bayer(10, (0, 0));
+    /// Sensor data of 12 bits: blue, green, green, red.
+    Bggr12 "bggr12" [b"BG12"] bayer(12, (1, 1));
+    /// Sensor data of 12 bits: green, blue, red, green.
+    Gbrg12 "gbrg12" [b"GB12"] bayer(12, (0, 1));
+    /// Sensor data of 12 bits: green, red, blue, green.
+    Grbg12 "grbg12" [b"BA12"] bayer(12, (1, 0));
+    /// Sensor data of 12 bits: red, green, green, blue.
+    Rggb12 "rggb12" [b"RG12"] bayer(12, (0, 0));
+    /// Sensor data of 16 bits: blue, green, green, red.
+    Bggr16 "bggr16" [b"BYR2"] bayer(16, (1, 1));
+    /// Sensor data of 16 bits: green, blue, red, green.
+    Gbrg16 "gbrg16" [b"GB16"] bayer(16, (0, 1));
+    /// Sensor data of 16 bits: green, red, blue, green.
+    Grbg16 "grbg16" [b"GR16"] bayer(16, (1, 0));
+    /// Sensor data of 16 bits: red, green, green, blue.
+    Rggb16 "rggb16" [b"RG16"] bayer(16, (0, 0));
 }
 
 impl PixelFormat {
@@ -300,6 +344,12 @@ impl PixelFormat {
         named.or_else(|| Self::ALL.into_iter().find(|format| format.fourccs().iter().any(is_code)))
     }
 
+    /// Whether the pixels are those of a sensor. Without the processing that its camera stack does, for example by libcamera, the
+    /// picture is dark and has a cast: such a format is used only if it is configured.
+    pub const fn is_sensor_data(self) -> bool {
+        matches!(self.layout(), PixelLayout::Bayer { .. })
+    }
+
     /// Bytes per row of the first plane without padding; 0 for compressed formats.
     pub const fn row_bytes(self, width: u16) -> usize {
         let width = width as usize;
@@ -310,7 +360,8 @@ impl PixelFormat {
             PixelLayout::PackedYuv { bytes, .. } | PixelLayout::Hsv { bytes, .. } => width * bytes,
             PixelLayout::PackedRgb(word) | PixelLayout::PackedYuvWord(word) => width * word.bytes,
             PixelLayout::Rgb(order) => width * order.bytes(),
-            PixelLayout::Grey16 { .. } => width * 2,
+            PixelLayout::Bayer { bits: 8, .. } => width,
+            PixelLayout::Bayer { .. } | PixelLayout::Grey16 { .. } => width * 2,
         }
     }
 }
@@ -344,14 +395,18 @@ mod tests {
             assert_eq!(PixelFormat::from_name(&format.name().to_uppercase()), Some(format));
         }
         assert_eq!(PixelFormat::from_fourcc(*b"JPEG"), Some(PixelFormat::Mjpeg));
-        assert_eq!(PixelFormat::from_fourcc(*b"pBAA"), None);
+        assert_eq!(PixelFormat::from_fourcc(*b"pBAA"), None, "packed sensor data");
         assert_eq!((PixelFormat::from_name(""), PixelFormat::from_name("h264")), (None, None));
     }
 
     #[test]
-    fn colour_is_preferred_to_grey() {
-        let is_grey =
-            |format: &PixelFormat| matches!(format.layout(), PixelLayout::Grey | PixelLayout::Grey16 { .. });
+    fn colour_is_preferred_to_grey_and_sensor_data_comes_last() {
+        let first_sensor = PixelFormat::ALL.iter().position(|format| format.is_sensor_data()).unwrap();
+        assert!(PixelFormat::ALL[first_sensor..].iter().all(|format| format.is_sensor_data()));
+        let is_grey = |format: &PixelFormat| {
+            matches!(format.layout(), PixelLayout::Grey | PixelLayout::Grey16 { .. })
+                || format.is_sensor_data()
+        };
         let first_grey = PixelFormat::ALL.iter().position(is_grey).unwrap();
         assert!(PixelFormat::ALL[first_grey..].iter().all(is_grey));
     }

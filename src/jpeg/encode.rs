@@ -13,7 +13,7 @@ use std::sync::Arc;
 use turbojpeg::{Compressor, Image, OutputBuf, Subsamp, YuvPlanesImage};
 
 use super::error::JpegError;
-use super::pixels::{expand_words, hsv_to_rgb, narrow_grey};
+use super::pixels::{demosaic, expand_words, hsv_to_rgb, narrow_grey};
 use super::raw::PicturePlane;
 use super::strips::{RowRange, StripEncoder, compress_rows, compressor};
 use super::yuv::{InstructionSet, Planes, Subsampling};
@@ -104,6 +104,11 @@ impl JpegEncoder {
             }
             PixelLayout::Hsv { bytes, hue } => {
                 let stride = hsv_to_rgb(&mut pixels, first, resolution, (bytes, hue));
+                let converted = PicturePlane { data: &pixels, stride };
+                self.compress_pixels(converted, turbojpeg::PixelFormat::RGB, resolution, slot)
+            }
+            PixelLayout::Bayer { bits, red } => {
+                let stride = demosaic(&mut pixels, first, resolution, (bits, red));
                 let converted = PicturePlane { data: &pixels, stride };
                 self.compress_pixels(converted, turbojpeg::PixelFormat::RGB, resolution, slot)
             }

@@ -53,7 +53,8 @@ impl DeviceFormats {
         wanted: &WantedMode,
     ) -> Result<CaptureMode, SourceError> {
         let path = path.to_owned();
-        if self.supported.is_empty() {
+        let is_usable = |offered: &OfferedFormat| wanted.format.is_some() || !offered.format.is_sensor_data();
+        if !self.supported.iter().any(is_usable) {
             return Err(match self.fourccs.iter().find(|code| is_raw_sensor(**code)) {
                 Some(code) => SourceError::RawSensor { path, fourcc: text(*code) },
                 None => match self.fourccs.iter().find_map(|code| video_codec(*code)) {

@@ -25,6 +25,9 @@ const STABLE_NAMES: [&str; 2] = ["/dev/v4l/by-id", "/dev/v4l/by-path"];
 /// Time for all devices to answer. They are asked at the same time; one that hangs is listed without details.
 const LISTING_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What is said of sensor data: the camera stack makes a picture of it.
+const SENSOR_DATA: &str = "raw sensor data, use source = \"rpicam\"";
+
 /// One video device.
 #[derive(Debug)]
 pub struct DeviceListing {
@@ -134,6 +137,10 @@ impl fmt::Display for DeviceListing {
             writeln!(f, "  standards of the chosen input: {}", escape(&standards.join(", ")))?;
         }
         for offered in supported {
+            if offered.format.is_sensor_data() {
+                writeln!(f, "  {0:6} {SENSOR_DATA} or format = \"{0}\"", offered.format.name())?;
+                continue;
+            }
             for size in &offered.sizes {
                 let rates: Vec<String> =
                     size.rates.iter().map(|rate| format!("{:.4}", rate)).map(short).collect();
@@ -143,11 +150,7 @@ impl fmt::Display for DeviceListing {
             }
         }
         for code in unsupported {
-            let what = if is_raw_sensor(*code) {
-                "raw sensor data, use source = \"rpicam\""
-            } else {
-                "not supported"
-            };
+            let what = if is_raw_sensor(*code) { SENSOR_DATA } else { "not supported" };
             writeln!(f, "  {:6} {what}", String::from_utf8_lossy(code))?;
         }
         for control in controls {

@@ -90,12 +90,18 @@ pub(super) enum NoMode {
     Size(Resolution, String),
 }
 
+impl WantedMode {
+    /// Whether the format may be used: any but sensor data, if none is configured.
+    fn allows(&self, format: PixelFormat) -> bool {
+        self.format.map_or(!format.is_sensor_data(), |wanted| wanted == format)
+    }
+}
+
 /// Selects the mode. The wanted size counts more than the wanted rate, and both count more than a cheaper format.
 ///
-/// `offers` has at least one size.
+/// `offers` has at least one size, and a format that is no sensor data unless one is wanted.
 pub(super) fn choose_mode(offers: &[OfferedFormat], wanted: &WantedMode) -> Result<CaptureMode, NoMode> {
-    let mut offers: Vec<&OfferedFormat> =
-        offers.iter().filter(|offer| wanted.format.is_none_or(|f| f == offer.format)).collect();
+    let mut offers: Vec<&OfferedFormat> = offers.iter().filter(|offer| wanted.allows(offer.format)).collect();
     if offers.is_empty() {
         return Err(NoMode::Format(wanted.format.unwrap_or(PixelFormat::Mjpeg)));
     }
@@ -123,7 +129,7 @@ pub(super) fn choose_mode(offers: &[OfferedFormat], wanted: &WantedMode) -> Resu
 
 /// The largest size in the wanted format, or in the cheapest format that has it.
 pub(super) fn largest_mode(offers: &[OfferedFormat], wanted: &WantedMode) -> Option<CaptureMode> {
-    let offers = offers.iter().filter(|offer| wanted.format.is_none_or(|f| f == offer.format));
+    let offers = offers.iter().filter(|offer| wanted.allows(offer.format));
     let modes = offers.flat_map(|offer| {
         offer.sizes.iter().map(|size| {
             let (FrameSize::Discrete(resolution) | FrameSize::Stepwise { max: resolution, .. }) = size.size;
@@ -203,6 +209,19 @@ mod tests {
         );
         let raw = Some(PixelFormat::Yuyv);
         assert_eq!(choose_mode(&webcam(), &wanted(raw, Some(HD), 30.0)), mode(PixelFormat::Yuyv, HD, 10.0));
+    }
+
+    #[test]
+    fn sensor_data_is_used_only_if_it_is_configured() {
+        let offers = [
+            offer(PixelFormat::Rggb10, &[(HD, &[30.0]), (VGA, &[30.0])]),
+            offer(PixelFormat::Grey, &[(VGA, &[5.0])]),
+        ];
+        let usual = wanted(None, None, 30.0);
+        assert_eq!(choose_mode(&offers, &usual), mode(PixelFormat::Grey, VGA, 5.0));
+        assert_eq!(largest_mode(&offers, &usual), mode(PixelFormat::Grey, VGA, 5.0).ok());
+        let configured = wanted(Some(PixelFormat::Rggb10), None, 30.0);
+        assert_eq!(choose_mode(&offers, &configured), mode(PixelFormat::Rggb10, HD, 30.0));
     }
 
     #[test]
