@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `FAKESYS_LEDS` | what `/sys/class/leds` is instead |
 //! | `FAKESYS_CLOCK` | a file of eight bytes: by how many seconds CLOCK_REALTIME is off, as a native i64 |
-//! | `FAKESYS_STUCK` | a file with one folder or file in each line, on a disk that hangs: `open` and `stat` wait there until the line is gone |
+//! | `FAKESYS_STUCK` | a file with one folder or file in each line, on a disk that hangs: `open` and `stat` wait there until the line is gone. A file beside it, named with `.reached`, is there once one waits |
 //!
 //! All other clocks run as they do.
 use std::cell::Cell;
@@ -53,6 +53,11 @@ fn wait_while_stuck(path: *const c_char) {
             let list = std::fs::read_to_string(&list).unwrap_or_default();
             list.lines().any(|prefix| !prefix.is_empty() && path.starts_with(prefix))
         };
+        if is_stuck() {
+            let mut reached = list.clone();
+            reached.push(".reached");
+            let _ = std::fs::write(reached, "");
+        }
         while is_stuck() {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -1,9 +1,8 @@
 //! A disk that hangs holds up the request that needs it, and nothing else.
 
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
-use std::time::Duration;
 
 use support::http::{Multipart, get};
 #[cfg(feature = "tls")]
@@ -12,8 +11,6 @@ use support::{DEADLINE, Porthole, Scratch, library, porthole, until};
 
 /// Frames that a viewer gets while the disk hangs: more than all buffers hold.
 const FRAMES: usize = 60;
-/// A request without an answer for this long may be waiting for the disk.
-const QUIET: Duration = Duration::from_millis(200);
 
 /// Serves a pattern on a machine whose disk hangs where the file `stuck` says so.
 fn start(scratch: &Scratch, more: &[&str]) -> Porthole {
@@ -25,16 +22,27 @@ fn start(scratch: &Scratch, more: &[&str]) -> Porthole {
 }
 
 /// Sends requests from threads, until one waits for the disk.
-fn until_one_waits<T: Send + 'static>(request: fn(SocketAddr) -> T, address: SocketAddr) -> Receiver<T> {
-    until("a request waits for the disk", || {
+fn until_one_waits<T: Send + 'static>(
+    scratch: &Scratch,
+    request: fn(SocketAddr) -> T,
+    address: SocketAddr,
+) -> Receiver<T> {
+    let ask = || {
         let (answer, answered) = channel();
         thread::spawn(move || answer.send(request(address)));
-        match answered.recv_timeout(QUIET) {
-            Err(RecvTimeoutError::Timeout) => Some(answered),
-            Ok(_) => None,
-            Err(RecvTimeoutError::Disconnected) => panic!("a request failed"),
+        answered
+    };
+    let mut answered = ask();
+    until("a request waits for the disk", || match answered.try_recv() {
+        _ if scratch.path("stuck.reached").exists() => Some(()),
+        Err(TryRecvError::Empty) => None,
+        Ok(_) => {
+            answered = ask();
+            None
         }
-    })
+        Err(TryRecvError::Disconnected) => panic!("a request failed"),
+    });
+    answered
 }
 
 #[cfg(feature = "tls")]
@@ -52,7 +60,7 @@ fn reading_the_figures_of_the_process_holds_up_no_viewer() {
     let mut viewer = Multipart::open(service.address, "/stream");
     viewer.part();
     scratch.file("stuck", "/proc/self/status");
-    let waiting = until_one_waits(|address| get(address, "/metrics").status, service.address);
+    let waiting = until_one_waits(&scratch, |address| get(address, "/metrics").status, service.address);
     for _ in 0..FRAMES {
         viewer.part();
     }
@@ -73,7 +81,7 @@ fn reading_the_certificate_holds_up_no_viewer() {
     let mut viewer = Multipart::over(stream);
     viewer.part();
     scratch.file("stuck", scratch.path("state").to_str().unwrap());
-    let waiting = until_one_waits(health, service.address);
+    let waiting = until_one_waits(&scratch, health, service.address);
     for _ in 0..FRAMES {
         viewer.part();
     }
