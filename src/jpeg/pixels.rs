@@ -16,8 +16,12 @@ pub(super) fn expand_words(
     PixelWord { bytes, big_endian, components }: PixelWord,
 ) -> usize {
     convert(out, plane, resolution, bytes, |pixel| {
-        let add = |word: u32, byte: &u8| word << 8 | u32::from(*byte);
-        let word = if big_endian { pixel.iter().fold(0, add) } else { pixel.iter().rev().fold(0, add) };
+        let word = match (pixel, big_endian) {
+            ([low, high], false) | ([high, low], true) => u16::from_le_bytes([*low, *high]).into(),
+            ([a, b, c, d], false) => u32::from_le_bytes([*a, *b, *c, *d]),
+            ([a, b, c, d], true) => u32::from_be_bytes([*a, *b, *c, *d]),
+            _ => pixel[0].into(),
+        };
         components.map(|(lowest, bits)| full_scale(word >> lowest, bits))
     })
 }
@@ -53,21 +57,21 @@ fn rgb_of_hsv(hue: u32, saturation: u32, value: u32) -> [u8; 3] {
     }
 }
 
-/// Writes three bytes for each pixel of `bytes` bytes to `out`; returns its stride.
-fn convert(
+/// Writes `N` bytes for each pixel of `bytes` bytes to `out`; returns its stride.
+fn convert<const N: usize>(
     out: &mut Vec<u8>,
     plane: PicturePlane<'_>,
     resolution: Resolution,
     bytes: usize,
-    pixel: impl Fn(&[u8]) -> [u8; 3],
+    pixel: impl Fn(&[u8]) -> [u8; N],
 ) -> usize {
     let width = usize::from(resolution.width);
-    out.resize(width * 3 * usize::from(resolution.height), 0);
-    for (out, row) in out.chunks_exact_mut(width * 3).zip(plane.data.chunks(plane.stride)) {
+    out.resize(width * N * usize::from(resolution.height), 0);
+    for (out, row) in out.chunks_exact_mut(width * N).zip(plane.data.chunks(plane.stride)) {
         let pixels = row[..width * bytes].chunks_exact(bytes);
-        out.as_chunks_mut::<3>().0.iter_mut().zip(pixels).for_each(|(out, bytes)| *out = pixel(bytes));
+        out.as_chunks_mut::<N>().0.iter_mut().zip(pixels).for_each(|(out, bytes)| *out = pixel(bytes));
     }
-    width * 3
+    width * N
 }
 
 /// Writes RGB to `out` from a sensor's pixels of one component of `bits` bits each, of which `red` is the column and row of the
@@ -128,15 +132,9 @@ pub(super) fn narrow_grey(
     resolution: Resolution,
     (bits, big_endian): (u32, bool),
 ) -> usize {
-    let width = usize::from(resolution.width);
-    out.resize(width * usize::from(resolution.height), 0);
-    for (out, row) in out.chunks_exact_mut(width).zip(plane.data.chunks(plane.stride)) {
-        for (out, word) in out.iter_mut().zip(row[..width * 2].as_chunks::<2>().0) {
-            let [a, b] = *word;
-            *out = wide_sample(if big_endian { [b, a] } else { [a, b] }, bits);
-        }
-    }
-    width
+    convert(out, plane, resolution, 2, |sample| {
+        [wide_sample(if big_endian { [sample[1], sample[0]] } else { [sample[0], sample[1]] }, bits)]
+    })
 }
 
 /// The highest 8 of the `bits` bits of a sample whose low byte comes first.
@@ -192,6 +190,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn sensor_data_of_one_colour_is_that_colour_whatever_the_pattern_begins_with() {
         let colour = [200, 120, 40];

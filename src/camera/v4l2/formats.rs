@@ -53,8 +53,8 @@ impl DeviceFormats {
         wanted: &WantedMode,
     ) -> Result<CaptureMode, SourceError> {
         let path = path.to_owned();
-        let is_usable = |offered: &OfferedFormat| wanted.format.is_some() || !offered.format.is_sensor_data();
-        if !self.supported.iter().any(is_usable) {
+        let is_usable = |format: PixelFormat| !format.is_sensor_data() || wanted.format == Some(format);
+        if !self.supported.iter().any(|offered| is_usable(offered.format)) {
             return Err(match self.fourccs.iter().find(|code| is_raw_sensor(**code)) {
                 Some(code) => SourceError::RawSensor { path, fourcc: text(*code) },
                 None => match self.fourccs.iter().find_map(|code| video_codec(*code)) {
@@ -169,9 +169,45 @@ fn video_codec(fourcc: [u8; 4]) -> Option<&'static str> {
 /// Whether a format is unprocessed sensor data: a Bayer pattern of any depth and packing. Codes: kernel documentation, "Raw
 /// Bayer Formats".
 pub(super) fn is_raw_sensor(fourcc: [u8; 4]) -> bool {
-    const PATTERNS: [&[u8]; 20] = [
+    // Those that are packed, or of 14 bits: they cannot be shown.
+    const PATTERNS: [&[u8]; 17] = [
         b"pBA", b"pGA", b"pgA", b"pRA", b"pBC", b"pGC", b"pgC", b"pRC", b"pBE", b"pGE", b"pgE", b"pRE",
-        b"BA8", b"GBR", b"GRB", b"RGG", b"BG1", b"GB1", b"BA1", b"RG1",
+        b"BG1", b"GB1", b"BA1", b"GR1", b"RG1",
     ];
-    PATTERNS.iter().any(|pattern| fourcc.starts_with(pattern)) || matches!(&fourcc, b"BYR2" | b"GR16")
+    PixelFormat::from_fourcc(fourcc).is_some_and(PixelFormat::is_sensor_data)
+        || PATTERNS.iter().any(|pattern| fourcc.starts_with(pattern))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sensor() -> DeviceFormats {
+        let sizes = vec![OfferedSize { size: FrameSize::ANY, rates: vec![30.0] }];
+        let supported = vec![OfferedFormat { format: PixelFormat::Bggr10, sizes }];
+        DeviceFormats { supported, fourccs: vec![*b"BG10"], intervals: vec![] }
+    }
+
+    #[test]
+    fn a_sensor_is_named_as_such_unless_its_own_format_is_configured() {
+        let choose =
+            |format| sensor().choose("/dev/video0", &WantedMode { format, resolution: None, fps: 30.0 });
+        // The source `auto` goes on to rpicam after this error, and after no other.
+        for format in [None, Some(PixelFormat::Mjpeg), Some(PixelFormat::Rggb8)] {
+            let error = choose(format).unwrap_err();
+            assert!(matches!(error, SourceError::RawSensor { .. }), "{format:?}: {error}");
+        }
+        assert_eq!(choose(Some(PixelFormat::Bggr10)).unwrap().format, PixelFormat::Bggr10);
+    }
+
+    #[test]
+    fn sensor_data_is_told_by_its_code_whether_or_not_it_can_be_shown() {
+        for code in [b"BA81", b"RGGB", b"BG10", b"BA12", b"BYR2", b"GR16", b"pBAA", b"pgCC", b"BG14", b"GR14"]
+        {
+            assert!(is_raw_sensor(*code), "{}", text(*code));
+        }
+        for code in [b"MJPG", b"RGB3", b"BGR3", b"GREY", b"Y16 "] {
+            assert!(!is_raw_sensor(*code), "{}", text(*code));
+        }
+    }
 }

@@ -10,15 +10,14 @@ use http_auth::{PasswordClient, PasswordParams};
 use hyper::header::{HeaderMap, WWW_AUTHENTICATE};
 
 use super::credentials::SourceCredentials;
-use super::error::RemoteFault;
+use super::error::{RemoteFault, printable};
 
 /// Most bytes of challenges that are read: far more than a server sends.
 const MAX_CHALLENGE_BYTES: usize = 8 * 1024;
-
 /// Most challenges in a row that are answered: a server may call each answer too old.
 const MAX_ANSWERS: u32 = 3;
-/// A challenge that servers are taken to mean if they ask for a Bearer token and get a password: Porthole names Bearer alone, so
-/// that browsers show no dialog, and takes a password too.
+/// The challenge that is answered with a password if a server asks for a Bearer token alone. Porthole does that, so that browsers
+/// show no dialog, and accepts Basic too.
 const BASIC: &str = "Basic realm=\"\"";
 
 /// Makes the `Authorization` header of requests.
@@ -35,17 +34,6 @@ impl fmt::Debug for Authentication {
         // A challenge is no secret, and the answers to it cannot be told from one.
         f.debug_struct("Authentication").field("credentials", &self.credentials).finish_non_exhaustive()
     }
-}
-
-/// Why a server's challenge cannot be answered.
-#[derive(Debug, PartialEq, Eq)]
-enum ChallengeError {
-    /// There are no credentials.
-    NoCredentials,
-    /// The credentials are of another kind than the server asks for.
-    OtherKind(&'static str),
-    /// The challenge is of no known kind, or makes no sense.
-    Unknown(String),
 }
 
 impl Authentication {
@@ -74,15 +62,13 @@ impl Authentication {
     /// # Errors
     /// When the challenge cannot be answered, and when the answer to the last one was refused.
     pub(super) fn refused(&mut self, headers: &HeaderMap) -> Result<(), RemoteFault> {
-        if self.answered > 0 && (self.answered == MAX_ANSWERS || !is_stale(headers)) {
-            *self = Self::new(std::mem::replace(&mut self.credentials, SourceCredentials::Absent));
-            return Err(RemoteFault::PasswordRefused { asks_for: kinds(headers) });
+        let challenges: Vec<&str> =
+            headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
+        if self.answered > 0 && (self.answered == MAX_ANSWERS || !is_stale(&challenges)) {
+            (self.client, self.answered) = (None, 0);
+            return Err(RemoteFault::PasswordRefused { asks_for: schemes(&challenges) });
         }
-        self.challenged(&challenges(headers).collect::<Vec<_>>()).map_err(|error| match error {
-            ChallengeError::NoCredentials => RemoteFault::NeedsCredentials { asks_for: kinds(headers) },
-            ChallengeError::OtherKind(what) => RemoteFault::TokenRefused { what, asks_for: kinds(headers) },
-            ChallengeError::Unknown(why) => RemoteFault::UnknownChallenge { why: printable(&why) },
-        })?;
+        self.client = Some(self.challenged(&challenges)?);
         self.answered += 1;
         Ok(())
     }
@@ -92,23 +78,20 @@ impl Authentication {
         self.answered = 0;
     }
 
-    fn challenged(&mut self, challenges: &[&str]) -> Result<(), ChallengeError> {
+    /// What makes the answers to these challenges.
+    fn challenged(&self, challenges: &[&str]) -> Result<PasswordClient, RemoteFault> {
+        let asks_for = || schemes(challenges);
         match &self.credentials {
-            SourceCredentials::Absent => return Err(ChallengeError::NoCredentials),
-            SourceCredentials::Token(_) => return Err(ChallengeError::OtherKind("the token was refused")),
+            SourceCredentials::Absent => return Err(RemoteFault::NeedsCredentials { asks_for: asks_for() }),
+            SourceCredentials::Token(_) => return Err(RemoteFault::TokenRefused { asks_for: asks_for() }),
             SourceCredentials::Password { .. } => {}
         }
         let asks_for_token = |challenge: &&str| scheme(challenge).eq_ignore_ascii_case("bearer");
         let client = challenge_client(challenges).or_else(|why| {
             if challenges.iter().any(asks_for_token) { challenge_client(&[BASIC]) } else { Err(why) }
         });
-        self.client = Some(client.map_err(ChallengeError::Unknown)?);
-        Ok(())
+        client.map_err(|why| RemoteFault::UnknownChallenge { why: printable(&why) })
     }
-}
-
-fn challenges(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok())
 }
 
 fn scheme(challenge: &str) -> &str {
@@ -116,19 +99,23 @@ fn scheme(challenge: &str) -> &str {
 }
 
 /// Whether the server refused an answer only because its nonce is too old (RFC 7616, section 3.3).
-fn is_stale(headers: &HeaderMap) -> bool {
-    challenges(headers).any(|challenge| {
+fn is_stale(challenges: &[&str]) -> bool {
+    challenges.iter().any(|challenge| {
         let text: String =
             challenge.to_ascii_lowercase().chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
         text.contains("stale=true")
     })
 }
 
-/// The kinds of credentials that a server asks for, in words.
-fn kinds(headers: &HeaderMap) -> String {
-    let kinds: Vec<String> =
-        challenges(headers).map(scheme).filter(|kind| !kind.is_empty()).map(printable).collect();
-    if kinds.is_empty() { "credentials".into() } else { kinds.join(" or ") }
+/// The schemes that a server asks for, in words.
+fn schemes(challenges: &[&str]) -> String {
+    let schemes: Vec<String> = challenges
+        .iter()
+        .map(|text| scheme(text))
+        .filter(|scheme| !scheme.is_empty())
+        .map(printable)
+        .collect();
+    if schemes.is_empty() { "credentials".into() } else { schemes.join(" or ") }
 }
 
 /// The best answer to these challenges: Digest if it is offered, else Basic.
@@ -152,11 +139,6 @@ fn respond(client: &mut PasswordClient, parameters: &PasswordParams<'_>) -> Resu
     }
 }
 
-/// The first words of a server, for a message.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().take(120).map(|c| if c.is_control() { '?' } else { c }).collect()
-}
-
 /// The answer to a challenge, for tests: to `GET /` by user `user` with password `password`.
 pub fn answer_to_challenge(challenge: &str) -> Result<String, String> {
     let mut client = challenge_client(&[challenge])?;
@@ -177,14 +159,18 @@ mod tests {
         Authentication::new(SourceCredentials::Password { user: "me".into(), password })
     }
 
+    fn answer(authentication: &mut Authentication, challenges: &[&str]) {
+        authentication.client = Some(authentication.challenged(challenges).unwrap());
+    }
+
     #[test]
     fn a_token_is_sent_at_once_and_a_password_when_it_is_asked_for() {
         let mut token = Authentication::new(SourceCredentials::Token(SourceSecret::new("abc")));
         assert_eq!(token.header("GET", "/").as_deref(), Some("Bearer abc"));
-        assert!(matches!(token.challenged(&["Bearer"]), Err(ChallengeError::OtherKind(_))));
+        assert!(matches!(token.challenged(&["Bearer"]), Err(RemoteFault::TokenRefused { .. })));
         let mut password = with_password();
         assert_eq!(password.header("GET", "/"), None);
-        password.challenged(&["Basic realm=\"x\""]).unwrap();
+        answer(&mut password, &["Basic realm=\"x\""]);
         assert_eq!(password.header("GET", "/").as_deref(), Some("Basic bWU6c2VjcmV0"));
         assert!(!format!("{password:?}").contains("secret"));
     }
@@ -192,20 +178,30 @@ mod tests {
     #[test]
     fn a_password_for_a_server_that_names_tokens_alone_goes_as_basic() {
         let mut password = with_password();
-        password.challenged(&["Bearer realm=\"Porthole\""]).unwrap();
+        answer(&mut password, &["Bearer realm=\"Porthole\""]);
         assert_eq!(password.header("GET", "/ws").as_deref(), Some("Basic bWU6c2VjcmV0"));
+    }
+
+    fn headers(challenge: &str) -> HeaderMap {
+        HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge.parse().unwrap())])
+    }
+
+    #[test]
+    fn an_answer_that_was_refused_is_not_given_again() {
+        let (mut password, headers) = (with_password(), headers("Basic realm=\"x\""));
+        password.refused(&headers).unwrap();
+        password.accepted();
+        password.refused(&headers).unwrap();
+        assert!(matches!(password.refused(&headers), Err(RemoteFault::PasswordRefused { .. })));
+        assert_eq!(password.header("GET", "/"), None, "it begins again");
     }
 
     #[test]
     fn a_server_that_calls_every_answer_too_old_is_answered_only_so_often() {
         let mut password = with_password();
-        let mut headers = HeaderMap::new();
-        let challenge = "Digest realm=\"x\", qop=\"auth\", nonce=\"n\", stale=true";
-        headers.insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
+        let headers = headers("Digest realm=\"x\", qop=\"auth\", nonce=\"n\", stale=true");
         (0..MAX_ANSWERS).for_each(|_| password.refused(&headers).unwrap());
         assert!(matches!(password.refused(&headers), Err(RemoteFault::PasswordRefused { .. })));
-        password.refused(&headers).unwrap();
-        password.accepted();
         password.refused(&headers).unwrap();
     }
 
@@ -216,7 +212,7 @@ mod tests {
             "Basic realm=\"x\"",
             "Digest realm=\"x\", qop=\"auth\", algorithm=SHA-256, nonce=\"n\", opaque=\"o\"",
         ];
-        password.challenged(&challenges).unwrap();
+        answer(&mut password, &challenges);
         for count in 1..3 {
             let header = password.header("GET", "/a?b").unwrap();
             assert!(
@@ -229,14 +225,15 @@ mod tests {
 
     #[test]
     fn a_challenge_that_cannot_be_answered_is_named() {
-        let mut absent = Authentication::new(SourceCredentials::Absent);
-        assert_eq!(absent.challenged(&["Basic realm=\"x\""]), Err(ChallengeError::NoCredentials));
+        let absent = Authentication::new(SourceCredentials::Absent);
+        let basic = absent.challenged(&["Basic realm=\"x\""]);
+        assert!(matches!(basic, Err(RemoteFault::NeedsCredentials { asks_for }) if asks_for == "Basic"));
         for challenge in
             ["", "Negotiate", "Digest", "Digest realm=\"x\", nonce=\"n\", algorithm=MD4", "\u{1}"]
         {
             let mut password = with_password();
-            let error = password.challenged(&[challenge]).unwrap_err();
-            assert!(matches!(error, ChallengeError::Unknown(_)), "{challenge}");
+            let answered = password.challenged(&[challenge]);
+            assert!(matches!(answered, Err(RemoteFault::UnknownChallenge { .. })), "{challenge}");
             assert_eq!(password.header("GET", "/"), None);
         }
     }

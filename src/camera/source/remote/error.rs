@@ -4,12 +4,16 @@
 use std::io;
 use std::time::Duration;
 
+use hyper::header::{HeaderMap, RETRY_AFTER};
+
 #[cfg(feature = "tls")]
 use super::fingerprint::CertificateFingerprint;
 use super::pickle::PickleError;
 use super::url::RemoteUrl;
 use crate::status::CameraState;
 
+/// Longest delay that a server may ask for. A viewer waits meanwhile.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 /// Longest delay before a connection that broke or was refused is tried again.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
@@ -123,8 +127,10 @@ pub(in crate::camera) enum RemoteFault {
     )]
     PasswordRefused { asks_for: String },
 
-    #[error("{what}, the server asks for {asks_for}; check source_token, or use a user and a password")]
-    TokenRefused { what: &'static str, asks_for: String },
+    #[error(
+        "the token was refused, the server asks for {asks_for}; check source_token, or use a user and a password"
+    )]
+    TokenRefused { asks_for: String },
 
     #[error("the server asks for credentials in a way that is not known ({why}); set it to Basic or Digest")]
     UnknownChallenge { why: String },
@@ -206,6 +212,18 @@ impl RemoteFault {
     pub(super) fn at(self, url: &RemoteUrl) -> RemoteError {
         RemoteError { url: url.to_string(), fault: self }
     }
+
+    /// The fault of a server that answers 429 or 503, with these headers.
+    pub(super) fn unavailable(code: u16, headers: &HeaderMap) -> Self {
+        let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_DELAY));
+        Self::Unavailable { code, retry_after }
+    }
+}
+
+/// The first words of a server, for a message.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().take(120).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 impl RemoteError {

@@ -6,18 +6,17 @@ use std::time::Duration;
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-    USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::connection::HttpConnection;
 use super::part_head;
-use crate::camera::source::remote::authentication::{Authentication, printable};
+use crate::camera::source::remote::authentication::Authentication;
 use crate::camera::source::remote::connect::Connector;
 use crate::camera::source::remote::credentials::{RemoteSettings, SourceCredentials};
-use crate::camera::source::remote::error::RemoteFault;
+use crate::camera::source::remote::error::{RemoteFault, printable};
 use crate::camera::source::remote::fingerprint::CertificateFingerprint;
 use crate::camera::source::remote::url::RemoteUrl;
 
@@ -31,8 +30,6 @@ const MAX_REQUESTS: u32 = 5;
 const ACCEPTED: &str = "multipart/x-mixed-replace, image/jpeg, */*;q=0.5";
 /// What asks.
 const AGENT: &str = concat!("porthole/", env!("CARGO_PKG_VERSION"));
-/// Longest delay that a server may ask for. A viewer waits meanwhile.
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// Asks one server.
 pub(super) struct HttpClient {
@@ -201,9 +198,7 @@ fn of_status(status: StatusCode, headers: &HeaderMap) -> RemoteFault {
         StatusCode::FORBIDDEN => RemoteFault::Forbidden,
         StatusCode::NOT_FOUND | StatusCode::GONE => RemoteFault::NotFound { code },
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_DELAY));
-            RemoteFault::Unavailable { code, retry_after }
+            RemoteFault::unavailable(code, headers)
         }
         _ => RemoteFault::Status { code, reason: status.canonical_reason().unwrap_or("unknown status") },
     }

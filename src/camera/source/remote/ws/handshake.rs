@@ -4,23 +4,21 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, Connection};
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-    USER_AGENT,
+    AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
 };
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::camera::source::remote::authentication::{Authentication, printable};
-use crate::camera::source::remote::error::RemoteFault;
+use crate::camera::source::remote::authentication::Authentication;
+use crate::camera::source::remote::error::{RemoteFault, printable};
 use crate::camera::source::remote::stream::RemoteStream;
 use crate::camera::source::remote::url::RemoteUrl;
 use crate::websocket::SUBPROTOCOL;
@@ -29,8 +27,6 @@ use crate::websocket::SUBPROTOCOL;
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// What asks.
 const AGENT: &str = concat!("porthole/", env!("CARGO_PKG_VERSION"));
-/// Longest delay that a server may ask for. A viewer waits meanwhile.
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 /// The path where a URL names none.
 const DEFAULT_PATH: &str = "/ws";
 
@@ -129,16 +125,14 @@ fn read_answer(headers: &HeaderMap, key: &str) -> Result<bool, RemoteFault> {
 fn refused(answer: &Response<Incoming>) -> RemoteFault {
     let (status, headers) = (answer.status(), answer.headers());
     let code = status.as_u16();
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match status {
         StatusCode::FORBIDDEN => RemoteFault::Forbidden,
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-            let seconds = text(RETRY_AFTER).and_then(|value| value.trim().parse().ok());
-            let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_DELAY));
-            RemoteFault::Unavailable { code, retry_after }
+            RemoteFault::unavailable(code, headers)
         }
         _ if status.is_redirection() => {
-            let to = crate::camera::without_passwords(text(LOCATION).unwrap_or_default());
+            let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+            let to = crate::camera::without_passwords(location.unwrap_or_default());
             RemoteFault::WebSocketElsewhere { to: printable(&to) }
         }
         _ => RemoteFault::NoWebSocket { why: format!("status {code}") },
