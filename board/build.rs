@@ -1,5 +1,5 @@
 //! Prepares what is embedded: a table of the board profiles in this folder, and the files of the page, packed. Adding
-//! one of either takes no change of Rust code.
+//! one of either takes no change of Rust code. Tells the linker where the C++ runtime is that goes into the program.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
@@ -12,11 +12,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 /// The files of the page by how their names end, and what each is to a browser.
-const PAGE: [(&str, &str); 4] = [
+const PAGE: [(&str, &str); 6] = [
     ("css", "text/css; charset=utf-8"),
     ("html", "text/html; charset=utf-8"),
     ("js", "text/javascript; charset=utf-8"),
+    ("png", "image/png"),
     ("svg", "image/svg+xml"),
+    ("webmanifest", "application/manifest+json"),
 ];
 
 fn main() -> io::Result<()> {
@@ -26,8 +28,30 @@ fn main() -> io::Result<()> {
     // Relocations as a bit map: a tenth of their size. Linkers and C libraries since 2022 know it.
     println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     println!("cargo:rerun-if-changed=src/web/page");
+    #[cfg(feature = "h264")]
+    static_cpp_runtime(&out)?;
     fs::write(out.join("boards.rs"), boards(&root.join("board"))?)?;
     fs::write(out.join("page.rs"), page(&root.join("src/web/page"), &out)?)
+}
+
+/// openh264 asks for the C++ runtime by its name, and the linker takes the first that it finds. In this folder it finds the
+/// static one: the program then needs no libstdc++ where it runs. With a compiler that has no static one it does.
+#[cfg(feature = "h264")]
+fn static_cpp_runtime(out: &Path) -> io::Result<()> {
+    const NAME: &str = "libstdc++.a";
+    let compiler = cc::Build::new().cpp(true).try_get_compiler().map_err(io::Error::other)?;
+    let answer = compiler.to_command().arg(format!("-print-file-name={NAME}")).output()?;
+    let found = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
+    // A compiler that does not know where it is says the name only.
+    if !found.is_absolute() || !found.exists() {
+        return Ok(());
+    }
+    let folder = out.join("static");
+    fs::create_dir_all(&folder)?;
+    let _ = fs::remove_file(folder.join(NAME));
+    std::os::unix::fs::symlink(found, folder.join(NAME))?;
+    println!("cargo:rustc-link-search=native={}", folder.display());
+    Ok(())
 }
 
 /// The files of a folder whose names end so, in order.

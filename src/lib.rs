@@ -36,6 +36,8 @@
 //! | [`jpeg`] | from the picture of a source to one valid JPEG |
 //! | [`led`] | status LEDs: what each one shows, and how its line is set |
 //! | [`ring`] | the fixed set of frame slots between a camera and its viewers |
+//! | [`h264`] | H.264: byte streams, access units in the form in which they are kept and sent |
+//! | [`mp4`] | Live fragmented MP4: what stands before the access units |
 //! | [`status`] | the status of the service as plain data |
 //! | [`websocket`] | WebSocket as a server and a client share it: framing, the frames of `porthole.v1` |
 //! | [`document`] | TOML files, read key by key |
@@ -76,10 +78,12 @@ pub mod document;
 pub mod escape;
 pub mod failpoint;
 pub mod frame;
+pub mod h264;
 pub mod jpeg;
 pub mod led;
 pub mod logging;
 pub mod manual;
+pub mod mp4;
 pub mod ring;
 pub mod service;
 pub mod status;

@@ -15,13 +15,15 @@
 
 mod publisher;
 mod slots;
+mod subscribers;
 mod subscription;
+pub mod units;
 
 use std::sync::Arc;
 
 pub use publisher::Publisher;
-pub use slots::Subscribers;
-pub use subscription::{FrameRing, Lease, OwnedLease, RingClosed, RingFull, RingStats, Subscription};
+pub use subscribers::{RingClosed, RingFull, Subscribers};
+pub use subscription::{FrameRing, Lease, OwnedLease, Presence, RingStats, Subscription};
 
 use slots::RingState;
 
@@ -84,11 +86,11 @@ mod tests {
     #[test]
     fn subscriptions_are_limited_and_counted() {
         let (publisher, frames) = ring(2, 64);
-        assert_eq!(publisher.subscribers(), Subscribers { viewers: 0, last_left: None });
+        assert_eq!(publisher.subscribers(), Subscribers { viewers: 0, takers: 0, last_left: None });
         let (one, two) = (frames.subscribe().unwrap(), frames.subscribe().unwrap());
         assert_eq!(frames.subscribe().unwrap_err(), RingFull { max_viewers: 2 });
         drop(one);
-        assert_eq!(publisher.subscribers(), Subscribers { viewers: 1, last_left: None });
+        assert_eq!(publisher.subscribers(), Subscribers { viewers: 1, takers: 1, last_left: None });
         let before = Timestamp::now();
         drop(two);
         assert_eq!(publisher.subscribers().viewers, 0);

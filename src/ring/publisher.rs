@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::slots::{FrameSlot, RingState, Subscribers};
+use super::slots::{FrameSlot, RingState};
+use super::subscribers::Subscribers;
 use crate::frame::{Frame, Sequence, Timestamp, WrittenJpeg};
 
 /// Publishes the frames of one camera.
@@ -18,7 +19,7 @@ pub struct Publisher {
 impl Publisher {
     pub(super) fn new(state: Arc<RingState>) -> Self {
         let bytes = state.slot_bytes.load(Relaxed);
-        let slots = (0..state.max_viewers + 2).map(|_| FrameSlot::new(bytes)).collect();
+        let slots = (0..state.table.max_viewers + 2).map(|_| FrameSlot::new(bytes)).collect();
         Self { slots, last: Sequence::default(), state }
     }
 
@@ -70,7 +71,7 @@ impl Publisher {
 
     /// How many viewers there are.
     pub fn subscribers(&self) -> Subscribers {
-        *self.state.subscribers()
+        *self.state.table.subscribers()
     }
 
     /// The lowest slot that is neither the newest nor leased. The module documentation of the ring proves that there is
@@ -92,13 +93,13 @@ impl Publisher {
             counter.add(1);
         }
         drop(newest);
-        state.publisher_notify.notify_one();
+        state.table.notify();
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.state.newest().closed = true;
-        self.state.publisher_notify.notify_one();
+        self.state.table.notify();
     }
 }

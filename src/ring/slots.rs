@@ -4,8 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::Notify;
-
+use super::subscribers::SubscriberTable;
 use crate::frame::{Frame, Resolution, Sequence, Timestamp};
 use crate::status::Counter;
 use crate::sync::lock;
@@ -36,16 +35,11 @@ impl FrameSlot {
 /// The state of a ring that its publisher and its viewers share.
 #[derive(Debug)]
 pub(super) struct RingState {
-    pub(super) max_viewers: usize,
+    pub(super) table: SubscriberTable,
     pub(super) slot_bytes: AtomicUsize,
     /// Number of leases.
     pub(super) leased: AtomicUsize,
-    subscribers: Mutex<Subscribers>,
     newest: Mutex<Newest>,
-    /// Wakes the notifier task; notified by the publisher.
-    pub(super) publisher_notify: Notify,
-    /// Wakes the waiting subscriptions; notified by the notifier task.
-    pub(super) subscriber_notify: Notify,
     pub(super) published: Counter,
     pub(super) seen: Counter,
     pub(super) overwritten: Counter,
@@ -60,25 +54,13 @@ pub(super) struct Newest {
     pub(super) closed: bool,
 }
 
-/// How many viewers there are: all that a camera knows of its viewers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subscribers {
-    /// Number of subscriptions.
-    pub viewers: usize,
-    /// When the last viewer left; `None` while there is a viewer, and before the first one.
-    pub last_left: Option<Timestamp>,
-}
-
 impl RingState {
     pub(super) fn new(max_viewers: usize, slot_bytes: usize) -> Self {
         Self {
-            max_viewers,
+            table: SubscriberTable::new(max_viewers),
             slot_bytes: AtomicUsize::new(slot_bytes),
             leased: AtomicUsize::new(0),
-            subscribers: Mutex::new(Subscribers { viewers: 0, last_left: None }),
             newest: Mutex::default(),
-            publisher_notify: Notify::new(),
-            subscriber_notify: Notify::new(),
             published: Counter::default(),
             seen: Counter::default(),
             overwritten: Counter::default(),
@@ -87,9 +69,5 @@ impl RingState {
 
     pub(super) fn newest(&self) -> MutexGuard<'_, Newest> {
         lock(&self.newest)
-    }
-
-    pub(super) fn subscribers(&self) -> MutexGuard<'_, Subscribers> {
-        lock(&self.subscribers)
     }
 }

@@ -2,13 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Deref;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::slots::{FrameSlot, RingState};
-use crate::failpoint;
-use crate::frame::{Frame, Sequence, Timestamp};
+use super::subscribers::{RingClosed, RingFull};
+use crate::frame::{Frame, Sequence};
 
 /// Gives access to the frames of one camera. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,17 +46,20 @@ impl FrameRing {
         Subscription::new(&self.state)
     }
 
+    /// Keeps the camera open without taking frames.
+    ///
+    /// # Errors
+    /// [`RingFull`] when all subscriptions are in use.
+    pub fn presence(&self) -> Result<Presence, RingFull> {
+        Ok(Presence { _count: ViewerCount::new(&self.state, false)? })
+    }
+
     /// The notifier task: wakes the waiting subscriptions for each new frame, until the publisher is dropped.
     ///
     /// Subscriptions are woken only while it runs. It belongs on the runtime of their tasks: then each frame wakes one
     /// thread once. If the publisher woke the tasks itself, each viewer would cost the capture thread a system call.
     pub async fn run_notifier(self) {
-        while !self.state.newest().closed {
-            self.state.publisher_notify.notified().await;
-            failpoint::pass("notifier");
-            self.state.subscriber_notify.notify_waiters();
-        }
-        self.state.subscriber_notify.notify_waiters();
+        self.state.table.run_notifier(|| self.state.newest().closed).await;
     }
 
     /// The facts of the newest frame.
@@ -71,7 +73,7 @@ impl FrameRing {
         let newest = self.state.newest();
         let newest_seen = newest.slot.as_ref().is_some_and(|slot| slot.seen.load(Relaxed));
         RingStats {
-            slots: self.state.max_viewers + 2,
+            slots: self.state.table.max_viewers + 2,
             slot_bytes: self.state.slot_bytes.load(Relaxed),
             leased: self.state.leased.load(Relaxed),
             published: self.state.published.get(),
@@ -81,33 +83,30 @@ impl FrameRing {
     }
 }
 
-/// All subscriptions of a ring are in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("all {max_viewers} viewer places are taken; close a viewer or raise max_viewers")]
-pub struct RingFull {
-    /// How many subscriptions the ring has.
-    pub max_viewers: usize,
-}
-
-/// The publisher of the ring was dropped: no frame will follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the camera has been shut down")]
-pub struct RingClosed;
-
 /// Counts as one viewer while it lives.
 #[derive(Debug)]
 struct ViewerCount {
     state: Arc<RingState>,
+    takes_frames: bool,
+}
+
+impl ViewerCount {
+    fn new(state: &Arc<RingState>, takes_frames: bool) -> Result<Self, RingFull> {
+        state.table.connect(takes_frames)?;
+        Ok(Self { state: Arc::clone(state), takes_frames })
+    }
 }
 
 impl Drop for ViewerCount {
     fn drop(&mut self) {
-        let mut subscribers = self.state.subscribers();
-        subscribers.viewers -= 1;
-        if subscribers.viewers == 0 {
-            subscribers.last_left = Some(Timestamp::now());
-        }
+        self.state.table.disconnect(self.takes_frames);
     }
+}
+
+/// Keeps a camera open for a viewer that takes another rendition than the frames of its ring.
+#[derive(Debug)]
+pub struct Presence {
+    _count: ViewerCount,
 }
 
 /// A viewer's place at the ring. A camera with at least one subscription is kept open.
@@ -121,13 +120,7 @@ pub struct Subscription {
 
 impl Subscription {
     pub(super) fn new(state: &Arc<RingState>) -> Result<Self, RingFull> {
-        let mut subscribers = state.subscribers();
-        if subscribers.viewers == state.max_viewers {
-            return Err(RingFull { max_viewers: state.max_viewers });
-        }
-        subscribers.viewers += 1;
-        subscribers.last_left = None;
-        Ok(Self { last: None, skipped: 0, count: ViewerCount { state: Arc::clone(state) } })
+        Ok(Self { last: None, skipped: 0, count: ViewerCount::new(state, true)? })
     }
 
     /// Waits for a frame that this subscription has not leased yet. Cancel safe.
@@ -136,23 +129,15 @@ impl Subscription {
     /// [`RingClosed`] when no frame will follow.
     pub async fn changed(&mut self) -> Result<(), RingClosed> {
         let state = &self.count.state;
-        let mut notified = pin!(state.subscriber_notify.notified());
-        loop {
-            // Enabled before the check, so that a frame published between the check and the wait is not missed.
-            notified.as_mut().enable();
-            let (newest, closed) = {
-                let newest = state.newest();
-                (newest.slot.as_ref().map(|slot| slot.frame.sequence), newest.closed)
-            };
-            if newest.is_some() && newest != self.last {
-                return Ok(());
+        let ready = || {
+            let newest = state.newest();
+            let sequence = newest.slot.as_ref().map(|slot| slot.frame.sequence);
+            if sequence.is_some() && sequence != self.last {
+                return Some(Ok(()));
             }
-            if closed {
-                return Err(RingClosed);
-            }
-            notified.as_mut().await;
-            notified.set(state.subscriber_notify.notified());
-        }
+            newest.closed.then_some(Err(RingClosed))
+        };
+        state.table.wait(ready).await
     }
 
     /// Leases the newest frame, whether or not this subscription has leased it before. `None` while there is no frame.

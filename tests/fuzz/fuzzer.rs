@@ -3,6 +3,7 @@
 
 mod camera;
 mod config;
+mod h264;
 mod jpeg;
 mod memory;
 mod targets;

@@ -79,8 +79,11 @@ fn decode(jpeg: &[u8]) -> Option<(Resolution, Vec<u8>)> {
 pub fn encode(data: &[u8]) {
     let [bits, quality, format, width, height, pad, data @ ..] = data else { return };
     let settings = settings(bits & 0b1101, [1, 40, 75, 100][usize::from(quality % 4)]);
-    // Not the first, which is JPEG.
-    let format = PixelFormat::ALL[1 + usize::from(*format) % (PixelFormat::ALL.len() - 1)];
+    let raw: Vec<PixelFormat> = PixelFormat::ALL
+        .into_iter()
+        .filter(|format| *format != PixelFormat::Mjpeg && !format.is_video())
+        .collect();
+    let format = raw[usize::from(*format) % raw.len()];
     let resolution = Resolution::new(u16::from(1 + width % 40), u16::from(1 + height % 40));
     let stride = format.row_bytes(resolution.width) + usize::from(pad % 32);
     // What is missing comes from the last byte, unless that asks for a short buffer.

@@ -4,6 +4,7 @@
 
 mod camera;
 mod config;
+mod h264;
 mod jpeg;
 mod memory;
 mod targets;
@@ -61,6 +62,21 @@ fn config_replayed() {
 #[test]
 fn encode_replayed() {
     replay("encode");
+}
+
+#[test]
+fn h264_sps_replayed() {
+    replay("h264_sps");
+}
+
+#[test]
+fn h264_splitter_replayed() {
+    replay("h264_splitter");
+}
+
+#[test]
+fn h264_units_replayed() {
+    replay("h264_units");
 }
 
 #[test]

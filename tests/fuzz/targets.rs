@@ -1,15 +1,18 @@
 //! What can be fuzzed: each target takes any bytes, and panics when the program does what it must never do.
 
-use crate::{camera, config, jpeg, web};
+use crate::{camera, config, h264, jpeg, web};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their archive in `tests/corpora`.
-pub const ALL: [(&str, Target); 10] = [
+pub const ALL: [(&str, Target); 13] = [
     ("challenge", camera::challenge),
     ("config", config::run),
     ("encode", jpeg::encode),
+    ("h264_sps", h264::sps),
+    ("h264_splitter", h264::splitter),
+    ("h264_units", h264::units),
     ("http", web::http),
     ("inbound", web::inbound),
     ("jpeg", jpeg::pass),

@@ -33,6 +33,8 @@ const ROOMS: [(&str, &[&str]); 2] = [
             "jpeg",
             "led",
             "ring",
+            "mp4",
+            "h264",
             "status",
             "websocket",
             "document",
@@ -61,7 +63,7 @@ const ROOMS: [(&str, &[&str]); 2] = [
 ];
 
 /// The files that may hold unsafe code.
-const UNSAFE: [&str; 11] = [
+const UNSAFE: [&str; 13] = [
     "camera/source/process.rs",
     "camera/v4l2/buffer_ioctls.rs",
     "camera/v4l2/controls.rs",
@@ -70,6 +72,8 @@ const UNSAFE: [&str; 11] = [
     "camera/v4l2/input_ioctls.rs",
     "camera/v4l2/ioctl.rs",
     "camera/v4l2/timing_ioctls.rs",
+    "h264/software/decoder_library.rs",
+    "h264/software/encoder_library.rs",
     "jpeg/yuv.rs",
     "web/server/socket_activation.rs",
     "web/server/tcp_info.rs",

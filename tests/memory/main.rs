@@ -7,6 +7,7 @@
 mod allocator;
 mod delivery;
 mod ring;
+mod units;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
