@@ -131,8 +131,23 @@ pub struct CameraStatus {
     pub error: Option<String>,
     /// The properties of the source when it was last opened.
     pub opened: Option<SourceInfo>,
+    /// Its H.264; `None` if there is none by configuration.
+    pub h264: Option<H264Info>,
     /// Counters since the start of the service.
     pub counters: Arc<Counters>,
+}
+
+/// The H.264 of a camera.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct H264Info {
+    /// What encodes it, `copied` if the camera gives it; `None` while nobody takes it.
+    pub encoder: Option<String>,
+    /// Bits a second that the encoder is set to; `None` if the camera gives it.
+    pub bits_per_second: Option<u32>,
+    /// It is decoded for viewers of JPEG.
+    pub is_decoded: bool,
+    /// Why there is none, and what to do.
+    pub error: Option<String>,
 }
 
 /// The phase of the service between start and stop.
@@ -176,6 +191,7 @@ pub fn status(
             capturing: false,
             error: None,
             opened: None,
+            h264: None,
             counters: Arc::default(),
         })
         .collect();
@@ -212,8 +228,8 @@ impl ServiceReporter {
     }
 }
 
-/// Reports the status of one camera. Each capture thread has its own.
-#[derive(Debug)]
+/// Reports the status of one camera. Each thread of the camera has its own.
+#[derive(Clone, Debug)]
 pub struct CameraReporter {
     sender: Arc<watch::Sender<Status>>,
     camera: usize,
@@ -222,7 +238,7 @@ pub struct CameraReporter {
 
 impl CameraReporter {
     /// The counters of the camera.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
@@ -258,12 +274,23 @@ impl CameraReporter {
         });
     }
 
+    /// Changes what is told of its H.264.
+    pub fn h264(&self, change: impl FnOnce(&mut H264Info)) {
+        self.modify(|c| {
+            let mut info = c.h264.clone().unwrap_or_default();
+            change(&mut info);
+            let changed = c.h264.as_ref() != Some(&info);
+            c.h264 = Some(info);
+            changed
+        });
+    }
+
     fn modify(&self, change: impl FnOnce(&mut CameraStatus) -> bool) {
         self.sender.send_if_modified(|status| status.cameras.get_mut(self.camera).is_some_and(change));
     }
 }
 
-/// The counters of a camera. Only its capture thread writes them.
+/// The counters of a camera. Only its threads write them.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Frames published to viewers.
@@ -284,6 +311,17 @@ pub struct Counters {
     pub failed_stills: Counter,
     /// Time to encode a picture.
     pub encode: Histogram,
+    /// Time to encode a picture as H.264.
+    pub h264_encode: Histogram,
+    /// Time to decode a picture of H.264, for viewers of JPEG.
+    pub h264_decode: Histogram,
+    /// Pictures that were not encoded as H.264, because newer ones came meanwhile.
+    pub h264_overtaken: Counter,
+    /// Bytes of H.264 published.
+    pub h264_bytes: Counter,
+    /// Times an encoder or decoder of H.264 failed.
+    pub h264_failures: Counter,
+    h264_kbps: AtomicU32,
     last_frame_at: AtomicU64,
     milli_fps: AtomicU32,
     /// In microseconds of CLOCK_MONOTONIC; 0 while the thread rests.
@@ -306,6 +344,16 @@ impl Counters {
     /// The current rate in frames per second.
     pub fn fps(&self) -> f32 {
         self.milli_fps.load(Relaxed) as f32 / 1000.0
+    }
+
+    /// H.264 is published with this many kbit a second.
+    pub fn set_h264_rate(&self, kbps: u32) {
+        self.h264_kbps.store(kbps, Relaxed);
+    }
+
+    /// Kilobits of H.264 a second, 0 while there is none.
+    pub fn h264_kbps(&self) -> u32 {
+        self.h264_kbps.load(Relaxed)
     }
 
     /// When the newest frame was captured.

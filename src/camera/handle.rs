@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use super::capture::{self, CaptureThread, StillError, StillRequests, StillResult};
+use super::camera_thread::CameraThread;
+use super::capture::{self, Outputs, StillError, StillRequests, StillResult};
 use super::control::{CameraControls, Control, ControlError, ControlValue};
+use super::h264::{self, GivenPictures, H264Mode, H264Shared};
 use super::settings::CameraSettings;
 use super::source;
 use super::wake::Waker;
-use crate::ring::{FrameRing, RingFull, Subscription, ring};
+use crate::ring::units::{UnitRing, UnitSubscription};
+use crate::ring::{FrameRing, Presence, RingFull, Subscription, ring};
 use crate::status::CameraReporter;
 
 /// Gives viewers access to a camera: its frames, stills and controls.
@@ -20,6 +23,8 @@ pub struct Camera {
     name: String,
     ring: FrameRing,
     waker: Arc<Waker>,
+    /// `None` if there is no H.264 by configuration.
+    h264: Option<(UnitRing, Arc<H264Shared>)>,
     stills: Arc<StillRequests>,
     /// `None` for sources that have no controls.
     controls: Option<Arc<dyn CameraControls>>,
@@ -40,7 +45,23 @@ impl Camera {
     pub fn subscribe(&self) -> Result<Subscription, RingFull> {
         let subscription = self.ring.subscribe()?;
         self.waker.wake();
+        // H.264 is decoded while there are viewers of JPEG.
+        if let Some((_, shared)) = self.h264.as_ref().filter(|(_, h264)| h264.given() == GivenPictures::Video)
+        {
+            shared.wake();
+        }
         Ok(subscription)
+    }
+
+    /// Subscribes to `units`, which are those of this camera. The camera is opened if it is closed.
+    ///
+    /// # Errors
+    /// [`RingFull`] when all subscriptions are in use.
+    pub fn subscribe_units(&self, units: &UnitRing) -> Result<UnitViewer, RingFull> {
+        let presence = self.ring.presence()?;
+        let viewer = UnitViewer { units: units.subscribe()?, presence };
+        self.waker.wake();
+        Ok(viewer)
     }
 
     /// Requests a picture of the largest size. The stream is interrupted for it. `Ok(None)` in the answer means that the
@@ -86,30 +107,57 @@ impl Camera {
     pub fn ring(&self) -> &FrameRing {
         &self.ring
     }
+
+    /// The ring of its access units; `None` if there is no H.264 by configuration.
+    pub fn units(&self) -> Option<&UnitRing> {
+        self.h264.as_ref().map(|(units, _)| units)
+    }
 }
 
-/// Sets up a camera for at most `max_viewers` viewers and starts its capture thread. The source stays closed until the first
-/// viewer subscribes.
+/// A viewer of H.264: its place at the ring of access units, and at the camera, which is open for it.
+#[derive(Debug)]
+pub struct UnitViewer {
+    /// Its place at the ring of access units.
+    pub units: UnitSubscription,
+    /// Keeps the camera open.
+    pub presence: Presence,
+}
+
+/// Sets up a camera for at most `max_viewers` viewers and starts its threads. The source stays closed until the first viewer
+/// subscribes.
 ///
 /// # Errors
-/// When the thread or its eventfd cannot be created.
+/// When a thread or its eventfd cannot be created.
 pub fn start(
     settings: CameraSettings,
     max_viewers: usize,
     reporter: CameraReporter,
-) -> io::Result<(Camera, CaptureThread)> {
+) -> io::Result<(Camera, Vec<CameraThread>)> {
     let waker = Arc::new(Waker::new()?);
-    let (publisher, ring) = ring(max_viewers, settings.max_jpeg_bytes());
+    // One more for the thread that encodes H.264 from frames, if there is one.
+    let encoders = usize::from(settings.h264.mode != H264Mode::Off);
+    let (publisher, ring) = ring(max_viewers + encoders, settings.max_jpeg_bytes());
+    let publisher = Arc::new(std::sync::Mutex::new(publisher));
     let (source, controls) = source::create(&settings, &waker);
     let stills = Arc::new(StillRequests::default());
+    let (mut threads, mut h264) = (Vec::new(), None);
+    if let Some((units, shared, thread)) = h264::start(&settings, max_viewers, &ring, &publisher, &reporter)?
+    {
+        h264 = Some((units, shared));
+        threads.push(thread);
+    }
     let camera = Camera {
         name: settings.name.clone(),
         ring,
         waker: Arc::clone(&waker),
+        h264,
         stills: Arc::clone(&stills),
         controls,
         controls_queue: Arc::default(),
     };
-    let thread = capture::spawn(settings, source, publisher, reporter, waker, stills)?;
-    Ok((camera, thread))
+    let shared = camera.h264.as_ref().map(|(_, shared)| Arc::clone(shared));
+    let outputs = Outputs { publisher, h264: shared, reporter };
+    // Before the thread of H.264: a source is closed when that still takes what it gave.
+    threads.insert(0, capture::spawn(settings, source, outputs, waker, stills)?);
+    Ok((camera, threads))
 }

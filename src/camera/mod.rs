@@ -10,18 +10,21 @@
 //! |---|---|
 //! | `handle` | [`start`] and [`Camera`] |
 //! | `capture/` | the capture thread, the publish step, full-size stills |
+//! | `h264/` | H.264: its settings, encoders, and the thread that encodes |
 //! | `source/` | one file per kind of source, and what only sources use. A new kind of source goes here |
 //! | `v4l2/` | V4L2 devices: ioctls, finding and listing them, negotiating a mode, controls, streaming |
 //! | `control_values` | the values that controls are set to, kept over a restart |
 //! | `settings`, `error`, `source_spec`, `frame_timing` | what the folders above share |
 //! | `control`, `edid`, `shell_command`, `wake` | the same, without imports within the room |
 
+mod camera_thread;
 mod capture;
 mod control;
 mod control_values;
 mod edid;
 mod error;
 mod frame_timing;
+mod h264;
 mod handle;
 mod settings;
 mod shell_command;
@@ -30,10 +33,12 @@ mod source_spec;
 mod v4l2;
 mod wake;
 
-pub use capture::{CaptureEnd, CaptureThread, Still, StillError, StillResult};
+pub use camera_thread::{CameraThread, CameraThreadEnd};
+pub use capture::{Still, StillError, StillResult};
 pub use control::{Control, ControlError, ControlValue};
 pub use edid::{EdidChoice, EdidMode};
-pub use handle::{Camera, start};
+pub use h264::{H264Mode, H264Settings};
+pub use handle::{Camera, UnitViewer, start};
 pub use settings::{CameraSettings, DEFAULT_RESOLUTION, InputChoice, InputSettings};
 pub use shell_command::{ShellCommand, secret_ranges, without_passwords};
 pub use source::{

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::control::ControlValue;
 use super::edid::EdidChoice;
+use super::h264::H264Settings;
 use super::source::RemoteSettings;
 use super::source_spec::SourceSpec;
 use crate::frame::{PixelFormat, Resolution};
@@ -30,6 +31,8 @@ pub struct CameraSettings {
     pub format: Option<PixelFormat>,
     /// How JPEGs are encoded and checked.
     pub jpeg: JpegSettings,
+    /// Where H.264 comes from, and how it is encoded.
+    pub h264: H264Settings,
     /// How long the source stays open after the last viewer has left.
     pub linger: Duration,
     /// Frames that are dropped after opening, while the camera adjusts its exposure.

@@ -10,8 +10,8 @@ use super::key::Field;
 use super::keys::CameraSection;
 use super::resolver::{Resolver, Unchecked};
 use crate::camera::{
-    self, ControlValue, EdidChoice, InputChoice, InputSettings, RemoteSettings, Scheme, SourceSecret,
-    SourceSpec,
+    self, ControlValue, EdidChoice, H264Mode, H264Settings, InputChoice, InputSettings, RemoteSettings,
+    Scheme, SourceSecret, SourceSpec,
 };
 use crate::document::Spanned;
 use crate::frame::{PixelFormat, Resolution};
@@ -54,6 +54,7 @@ pub(super) fn resolve(
         _ => Ok(Subsampling::Cs420),
     })?;
     let validate = resolver.value(section.validate, None).accept();
+    let h264 = h264(resolver, section.h264, section.h264_quality, section.h264_kbps)?;
     let rotation = resolver.value(section.rotate, None).check(|&degrees| {
         Rotation::from_degrees(degrees).ok_or("must be 0, 90, 180 or 270, degrees clockwise".into())
     })?;
@@ -70,6 +71,7 @@ pub(super) fn resolve(
         fps,
         format,
         jpeg: jpeg::JpegSettings { quality, subsampling, validate, rotation },
+        h264,
         linger,
         skip_first,
         inputs,
@@ -150,6 +152,27 @@ fn pixel_format(name: &str) -> Result<Option<PixelFormat>, String> {
     PixelFormat::from_name(name).map(Some).ok_or_else(|| {
         format!("must be auto or one of {}, or the code that V4L2 has for it, like MJPG", known())
     })
+}
+
+fn h264(
+    resolver: &mut Resolver<'_>,
+    mode: Field<String>,
+    quality: Field<i64>,
+    kbps: Field<i64>,
+) -> Result<H264Settings, ConfigError> {
+    let mode = resolver.value(mode, None).choice(|text| match text {
+        "off" => Ok(H264Mode::Off),
+        "copy" => Ok(H264Mode::Copy),
+        "hardware" => Ok(H264Mode::Hardware),
+        "software" if !cfg!(feature = "h264") => {
+            Err("is not part of this build, which has no feature h264; use auto, copy or hardware".into())
+        }
+        "software" => Ok(H264Mode::Software),
+        _ => Ok(H264Mode::Auto),
+    })?;
+    let quality = resolver.value(quality, None).number()?;
+    let kbps = resolver.given(kbps).map(Unchecked::number).transpose()?;
+    Ok(H264Settings { mode, quality, kbps })
 }
 
 /// Any input and standard is right: which there are is known when the camera is opened.

@@ -332,6 +332,20 @@ section! {
             default: Value("true"),
             help: "Hold back JPEGs from the camera that are not whole",
         }
+        h264: String {
+            default: Value("\"auto\""), accepts: OneOf(&["auto", "off", "copy", "hardware", "software"]),
+            help: "Where H.264 comes from: the camera (copy), an encoder of the board (hardware) or of Porthole (software); \
+                auto takes the first that works",
+        }
+        h264_quality: i64 {
+            default: Value("50"), accepts: Between(1.0, 100.0),
+            help: "Quality of H.264 that is encoded here; 25 more take twice the bits",
+        }
+        h264_kbps: i64 {
+            default: Rule("by size, rate and h264_quality"), accepts: Between(50.0, 50_000.0), unit: "kbit a second",
+            help: "Bit rate of H.264 that is encoded here",
+            example: "2000",
+        }
         rotate: i64 {
             default: Value("0"), accepts: Form("0, 90, 180 or 270"), unit: "degrees clockwise",
             help: "Orientation that viewers show the picture in (Exif); its pixels stay as they are",

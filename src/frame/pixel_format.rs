@@ -11,6 +11,8 @@ use std::fmt;
 pub enum PixelLayout {
     /// One JPEG, often without Huffman tables.
     Jpeg,
+    /// The access unit of one picture in H.264, in Annex B. It refers to pictures before it.
+    AccessUnit,
     /// YUV 4:2:2 in groups of four bytes for two pixels.
     Packed422 {
         /// Y comes before its chroma byte.
@@ -130,7 +132,7 @@ macro_rules! pixel_formats {
 
         impl PixelFormat {
             /// Every supported format in the order of preference: colour before grey, then by the cost of a JPEG, then by the
-            /// bits per pixel that USB has to carry. Sensor data comes last; see [`PixelFormat::is_sensor_data`].
+            /// bits per pixel that USB has to carry. Then comes video, and sensor data, see [`PixelFormat::is_sensor_data`].
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$format),*];
 
             /// The name used in the configuration and in `/state`.
@@ -291,6 +293,8 @@ pixel_formats! {
     Y16 "y16" [b"Y16 "] grey_16(16, false);
     /// The same with the other byte first.
     Y16be "y16be" [b"Y16\xa0"] grey_16(16, true);
+    /// The access unit of one picture in H.264.
+    H264 "h264" [b"H264"] PixelLayout::AccessUnit;
     /// Sensor data of 8 bits: blue, green, green, red.
     Bggr8 "bggr8" [b"BA81"] bayer(8, (1, 1));
     /// Sensor data of 8 bits: green, blue, red, green.
@@ -344,6 +348,11 @@ impl PixelFormat {
         named.or_else(|| Self::ALL.into_iter().find(|format| format.fourccs().iter().any(is_code)))
     }
 
+    /// Whether pictures refer to pictures before them.
+    pub const fn is_video(self) -> bool {
+        matches!(self.layout(), PixelLayout::AccessUnit)
+    }
+
     /// Whether the pixels are those of a sensor. Without the processing that its camera stack does, for example by libcamera, the
     /// picture is dark and has a cast: such a format is used only if it is configured.
     pub const fn is_sensor_data(self) -> bool {
@@ -354,7 +363,7 @@ impl PixelFormat {
     pub const fn row_bytes(self, width: u16) -> usize {
         let width = width as usize;
         match self.layout() {
-            PixelLayout::Jpeg => 0,
+            PixelLayout::Jpeg | PixelLayout::AccessUnit => 0,
             PixelLayout::Packed422 { .. } => width.div_ceil(2) * 4,
             PixelLayout::Planar { .. } | PixelLayout::Grey => width,
             PixelLayout::PackedYuv { bytes, .. } | PixelLayout::Hsv { bytes, .. } => width * bytes,
@@ -396,18 +405,17 @@ mod tests {
         }
         assert_eq!(PixelFormat::from_fourcc(*b"JPEG"), Some(PixelFormat::Mjpeg));
         assert_eq!(PixelFormat::from_fourcc(*b"pBAA"), None, "packed sensor data");
-        assert_eq!((PixelFormat::from_name(""), PixelFormat::from_name("h264")), (None, None));
+        assert_eq!((PixelFormat::from_name(""), PixelFormat::from_name("hevc")), (None, None));
     }
 
     #[test]
-    fn colour_is_preferred_to_grey_and_sensor_data_comes_last() {
-        let first_sensor = PixelFormat::ALL.iter().position(|format| format.is_sensor_data()).unwrap();
-        assert!(PixelFormat::ALL[first_sensor..].iter().all(|format| format.is_sensor_data()));
-        let is_grey = |format: &PixelFormat| {
-            matches!(format.layout(), PixelLayout::Grey | PixelLayout::Grey16 { .. })
-                || format.is_sensor_data()
+    fn colour_comes_before_grey_then_video_then_sensor_data() {
+        let rank = |format: &PixelFormat| match format.layout() {
+            PixelLayout::Grey | PixelLayout::Grey16 { .. } => 1,
+            _ if format.is_video() => 2,
+            _ if format.is_sensor_data() => 3,
+            _ => 0,
         };
-        let first_grey = PixelFormat::ALL.iter().position(is_grey).unwrap();
-        assert!(PixelFormat::ALL[first_grey..].iter().all(is_grey));
+        assert!(PixelFormat::ALL.is_sorted_by_key(rank));
     }
 }

@@ -58,7 +58,7 @@ impl JpegEncoder {
     /// When libjpeg-turbo fails, for example because the slot is too small.
     ///
     /// # Panics
-    /// If the format is JPEG.
+    /// If the format is a compressed one.
     pub(super) fn encode(
         &mut self,
         format: PixelFormat,
@@ -71,7 +71,7 @@ impl JpegEncoder {
         let (instructions, subsampling) = (self.instructions, self.subsampling);
         let mut pixels = std::mem::take(&mut self.pixels);
         let written = match format.layout() {
-            PixelLayout::Jpeg => panic!("the encoder cannot encode {format}"),
+            PixelLayout::Jpeg | PixelLayout::AccessUnit => panic!("the encoder cannot encode {format}"),
             PixelLayout::Packed422 { .. } => {
                 let shape = (width, height, first.stride);
                 self.planes().unpack(instructions, first.data, format, shape, subsampling);

@@ -59,6 +59,12 @@ pub enum JpegError {
          and {down}"
     )]
     UnevenSize { format: PixelFormat, resolution: Resolution, across: usize, down: usize },
+    /// A picture of H.264, which refers to others.
+    #[error("H.264, which is not made of whole pictures")]
+    Video,
+    /// A picture from which no video can be made.
+    #[error("a picture of {width}x{height} is too small or too large for video")]
+    SizeWithoutVideo { width: usize, height: usize },
     /// The JPEG does not fit into the slot.
     #[error("frame {0}")]
     TooLarge(#[from] SlotTooSmall),

@@ -3,8 +3,9 @@
 //! JPEGs are passed through after their structure was checked ([`mod@inspect`]). Raw pictures are encoded ([`encode`]). Neither
 //! allocates per frame. Where pictures come from and where JPEGs are sent does not belong here.
 //!
-//! From the top down: `writer` | `encode` | `strips`, `inspect`, `strict`, `planar`, `pixels` | `raw`, `yuv` | the rest.
+//! From the top down: `decode` | `writer` | `encode` | `strips`, `inspect`, `strict`, `planar`, `pixels` | `raw`, `yuv` | the rest.
 
+pub mod decode;
 pub mod encode;
 mod error;
 pub mod exif;

@@ -26,7 +26,8 @@ impl<'a> Samples<'a> {
     /// The samples of a row of pixels, from the first one on to the end of the last one.
     fn row(&self, row: usize, width: usize) -> &'a [u8] {
         let start = row / self.down * self.plane.stride;
-        &self.plane.data[start + self.offset..start + (width / self.across - 1) * self.step + self.offset + 1]
+        &self.plane.data
+            [start + self.offset..start + (width.div_ceil(self.across) - 1) * self.step + self.offset + 1]
     }
 }
 

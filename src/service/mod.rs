@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 
-use crate::camera::{self, CaptureEnd, CaptureThread};
+use crate::camera::{self, CameraThread, CameraThreadEnd};
 use crate::config::Config;
 use crate::failpoint;
 use crate::led::{LedError, LedRole, StatusLeds, StatusLedsThread};
@@ -67,7 +67,7 @@ pub enum RunError {
 #[derive(Debug)]
 pub struct Service {
     web: Web,
-    threads: Vec<CaptureThread>,
+    threads: Vec<CameraThread>,
     leds: StatusLedsThread,
     phase: ServiceReporter,
     status: Watcher,
@@ -90,9 +90,9 @@ impl Service {
         for (settings, reporter) in cameras.into_iter().zip(reporters) {
             let name = settings.name.clone();
             let started = camera::start(settings, web.max_viewers, reporter);
-            let (camera, thread) = started.map_err(|source| StartError::Camera { name, source })?;
+            let (camera, of_camera) = started.map_err(|source| StartError::Camera { name, source })?;
             viewed.push(camera);
-            threads.push(thread);
+            threads.extend(of_camera);
         }
         let web = Web::bind(web, viewed, status.clone())?;
         Ok(Self { web, threads, leds, phase, status, warning_file })
@@ -146,7 +146,7 @@ impl Service {
             stuck.push("the web".to_owned());
         }
         // All threads are told before the first one is awaited.
-        threads.iter().for_each(CaptureThread::stop);
+        threads.iter().for_each(CameraThread::stop);
         for mut thread in threads {
             match timeout_at(deadline, thread.ended()).await {
                 Ok(_) => thread.join(),
@@ -169,15 +169,15 @@ fn ended_early(what: &'static str, ended: Result<(), JoinError>) -> RunError {
 }
 
 /// Waits for a capture thread that ends without having been stopped, which only a panic causes.
-async fn first_to_end(threads: &mut [CaptureThread]) -> RunError {
+async fn first_to_end(threads: &mut [CameraThread]) -> RunError {
     let ends = threads.iter_mut().map(|thread| {
         let name = thread.name().to_owned();
         Box::pin(async move { (name, thread.ended().await) })
     });
     let (name, ended) = first(ends.collect()).await;
     let message = match ended {
-        CaptureEnd::Panicked(message) => message,
-        CaptureEnd::Stopped => "it was not told to stop".into(),
+        CameraThreadEnd::Panicked(message) => message,
+        CameraThreadEnd::Stopped => "it was not told to stop".into(),
     };
     RunError::Panicked { name, message }
 }

@@ -40,7 +40,7 @@ fn errors_in_the_file_name_line_key_value_and_remedy() {
         ("[[camera]]\nwidth = 640\n", "FILE:2: width = 640: needs height beside it"),
         ("[[camera]]\nheight = 480\n", "FILE:2: height = 480: needs width beside it"),
         ("[[camera]]\nwidth = 1\nheight = 99999\n", "FILE:3: height = 99999: must be 1 to 65535"),
-        ("[[camera]]\nformat = \"h264\"\n", "FILE:2: format = \"h264\": must be auto or one of mjpeg, yuyv"),
+        ("[[camera]]\nformat = \"hevc\"\n", "FILE:2: format = \"hevc\": must be auto or one of mjpeg, yuyv"),
         ("[[camera]]\nsubsampling = \"4:1:1\"\n", "FILE:2: subsampling = \"4:1:1\": must be \"4:2:0\" or"),
         ("[[camera]]\nrotate = 45\n", "FILE:2: rotate = 45: must be 0, 90, 180 or 270, degrees clockwise"),
         ("[[camera]]\nlinger_s = -1\n", "FILE:2: linger_s = -1.0: must be 0 to 86400 seconds"),
@@ -160,6 +160,8 @@ format = \"auto\"  # default
 quality = 70  # FILE:5
 subsampling = \"4:2:0\"  # default
 validate = true  # default
+h264 = \"auto\"  # default
+h264_quality = 50  # default
 rotate = 0  # default
 linger_s = 15.0  # default
 skip_first = 0  # default
@@ -178,6 +180,8 @@ format = \"auto\"  # default
 quality = 80  # default
 subsampling = \"4:2:0\"  # default
 validate = true  # default
+h264 = \"auto\"  # default
+h264_quality = 50  # default
 rotate = 90  # FILE:13
 linger_s = 15.0  # default
 skip_first = 0  # default

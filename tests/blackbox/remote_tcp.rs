@@ -8,6 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde_json::json;
+
 use support::browser::Browser;
 use support::http::get;
 use support::tools::program;
@@ -152,6 +154,34 @@ fn of_several_pictures_only_the_newest_is_shown_and_the_others_are_counted() {
         let camera = service.camera();
         let (frames, dropped) = (camera["frames"].as_u64().unwrap(), camera["dropped"].as_u64().unwrap());
         assert!(dropped + 2 >= 2 * (frames - 1), "{dropped} dropped for {frames}");
+    }
+}
+
+#[test]
+fn h264_is_told_apart_and_no_picture_of_it_is_left_out() {
+    for step in [1, 700, 100_000] {
+        let address = peer(move |mut stream, _| {
+            let mut encoder = support::h264::Encoder::new([320, 240], 30_000);
+            let mut all = Vec::new();
+            for number in 0..40 {
+                if number % 10 == 0 {
+                    encoder.parameter_sets(&mut all);
+                }
+                encoder.picture(number % 10 == 0, |x, y| [(x + y + number) as u8, 128, 128], &mut all);
+            }
+            // An access unit delimiter ends the last one, also where the machine was slow and the others seemed to pause.
+            all.extend([0, 0, 0, 1, 0x09, 0xf0]);
+            all.chunks(step).for_each(|chunk| stream.write_all(chunk).unwrap());
+            until_closed(&stream);
+        });
+        let service = relay(address, &[]);
+        let _viewer = Client::porthole(service.address, "/ws");
+        until("all were taken", || (service.camera()["frames"] == 40).then_some(()));
+        let camera = service.camera();
+        assert_eq!(
+            (&camera["format"], &camera["corrupt"], &camera["dropped"]),
+            (&json!("h264"), &json!(0), &json!(0))
+        );
     }
 }
 

@@ -203,11 +203,11 @@ fn inputs_and_standards_are_listed() {
 fn a_camera_with_compressed_video_alone_is_told_apart() {
     let scratch = Scratch::new();
     let table = Table::create(scratch.path("camera.table")).unwrap();
-    let camera = Camera::new(NODE, &table).with("formats", "H264:1920x1080@30");
+    let camera = Camera::new(NODE, &table).with("formats", "HEVC:1920x1080@30");
     let service = Porthole::with_cameras(&[camera], &["--source", NODE]);
     let text = get(service.address, "/snapshot").text();
-    let expected = "gives compressed video only (h264), which is not made of whole pictures; let ffmpeg decode it: \
-                    source = \"exec:ffmpeg -v error -nostdin -f v4l2 -input_format h264 -i /dev/video90";
+    let expected = "gives compressed video only (hevc), which is not made of whole pictures; let ffmpeg decode it: \
+                    source = \"exec:ffmpeg -v error -nostdin -f v4l2 -input_format hevc -i /dev/video90";
     assert!(text.contains(expected), "{text}");
     assert_eq!(service.camera()["state"], "unsupported");
 }

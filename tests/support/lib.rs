@@ -6,7 +6,9 @@
 #![allow(clippy::new_without_default, reason = "a test names what it makes")]
 
 pub mod browser;
+pub mod engine;
 pub mod fakecam;
+pub mod fragments;
 pub mod http;
 pub mod netns;
 pub mod picture;
@@ -14,6 +16,9 @@ pub mod prometheus;
 pub mod tls;
 pub mod tools;
 pub mod ws;
+
+/// Writes H.264 of flat colours, as the fake camera does.
+pub use h264_writer as h264;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

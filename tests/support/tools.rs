@@ -1,6 +1,8 @@
 //! Programs that are not part of this one and may be missing: what a test does with those that are there.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 /// The path of a program, or `None` with a line that says what is left out for want of it.
 ///
@@ -23,4 +25,29 @@ pub fn missing(why: &str) {
     use std::io::Write;
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
+
+/// A program that serves while a test runs. Killed when dropped.
+pub struct Running(Child);
+
+impl Running {
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that was free a moment ago, for programs that do not tell which one they took.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

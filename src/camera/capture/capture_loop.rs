@@ -17,8 +17,7 @@ use crate::camera::source::{OpenedSource, PictureFault, Source};
 use crate::camera::wake::Waker;
 use crate::frame::{PixelFormat, Timestamp};
 use crate::jpeg::exif::Rotation;
-use crate::ring::Publisher;
-use crate::status::{CameraReporter, CameraState, Encoding, SourceInfo};
+use crate::status::{CameraState, Encoding, SourceInfo};
 
 // The manual's chapter on reliability states these times, and those of `SourceError::retry_after`.
 
@@ -62,12 +61,10 @@ pub(super) struct CaptureLoop {
 impl CaptureLoop {
     pub(super) fn new(
         settings: CameraSettings,
-        publisher: Publisher,
-        reporter: CameraReporter,
+        publish: PublishStep,
         waker: Arc<Waker>,
         stills: Arc<StillRequests>,
     ) -> Self {
-        let publish = PublishStep::new(&settings, publisher, reporter);
         Self { settings, publish, waker, stills, failures: 0 }
     }
 
@@ -106,7 +103,7 @@ impl CaptureLoop {
     fn rest(&self) -> bool {
         self.publish.reporter.counters().set_deadline(None);
         while !self.waker.is_stopped() {
-            if self.publish.publisher.subscribers().viewers > 0 {
+            if self.publish.publisher().subscribers().viewers > 0 {
                 return true;
             }
             self.waker.wait(&[], None);
@@ -121,7 +118,7 @@ impl CaptureLoop {
 
     /// When the linger time ends; `None` while there is a viewer.
     fn linger_end(&self) -> Option<Timestamp> {
-        let subscribers = self.publish.publisher.subscribers();
+        let subscribers = self.publish.publisher().subscribers();
         let left = subscribers.last_left.unwrap_or_default();
         (subscribers.viewers == 0).then(|| left.after(self.settings.linger))
     }
@@ -142,7 +139,7 @@ impl CaptureLoop {
         };
         self.set_deadline(Timestamp::now().after(DRIVER_TIMEOUT));
         // Before the close, which may take a while: a viewer who connects meanwhile must not get an outdated frame.
-        self.publish.publisher.clear();
+        self.publish.close();
         source.close();
         self.publish.reporter.capturing(false);
         self.publish.reporter.counters().frames_stopped();
@@ -193,13 +190,14 @@ impl CaptureLoop {
         if self.failures > 0 {
             self.publish.reporter.counters().reopens.add(1);
         }
-        self.publish.publisher.reserve(opened.max_jpeg_bytes);
-        self.publish.restart(self.settings.skip_first, rotation);
+        self.publish.publisher().reserve(opened.max_jpeg_bytes);
         let encoding = (info.format != PixelFormat::Mjpeg).then_some(Encoding {
             quality: self.settings.jpeg.quality,
             subsampling: self.settings.jpeg.subsampling.name(),
         });
-        self.publish.reporter.opened(SourceInfo { encoding, ..info.clone() });
+        let info = SourceInfo { encoding, ..info.clone() };
+        self.publish.reporter.opened(info.clone());
+        self.publish.restart(info, self.settings.skip_first, rotation, opened.max_jpeg_bytes);
     }
 
     fn publish_frames(&mut self, source: &mut dyn Source, opened: &OpenedSource) -> StreamingEnd {
@@ -233,6 +231,9 @@ impl CaptureLoop {
                 .next(&self.waker, deadline, &mut |captured| published = Some(publish.publish(captured)));
             if let Err(error) = next {
                 return StreamingEnd::Failed(error);
+            }
+            if self.publish.wants_key_frame() && source.request_key_frame() {
+                self.publish.key_frame_comes();
             }
             match published {
                 Some(Published::Frame) => {

@@ -126,6 +126,10 @@ impl Source for AutoSource {
         self.chosen_mut().next(waker, deadline, sink)
     }
 
+    fn request_key_frame(&mut self) -> bool {
+        self.chosen_mut().request_key_frame()
+    }
+
     fn wants_reopen(&self) -> bool {
         self.chosen().wants_reopen()
     }

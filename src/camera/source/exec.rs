@@ -1,4 +1,4 @@
-//! The `exec` source: a shell command that writes JPEGs to its standard output. It serves CSI cameras and every camera with
+//! The `exec` source: a shell command that writes JPEGs or H.264 to its standard output. It serves CSI cameras and every camera with
 //! a program of its own.
 //!
 //! When the command ends by itself, the source has failed, and is opened again with growing delays.
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use log::debug;
 
-use super::jpeg_process::{JpegProcess, OutputFault};
+use super::picture_process::{OutputFault, PictureProcess};
 use super::source_trait::{OpenedSource, PictureFault, PictureSink, Source};
 use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
@@ -20,7 +20,7 @@ pub(super) struct ExecSource {
     command: ShellCommand,
     fps: f32,
     max_jpeg_bytes: usize,
-    running: Option<JpegProcess>,
+    running: Option<PictureProcess>,
 }
 
 impl ExecSource {
@@ -48,7 +48,7 @@ impl Source for ExecSource {
     fn open(&mut self) -> Result<OpenedSource, SourceError> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(self.command.with_passwords());
-        let process = JpegProcess::spawn(shell, self.max_jpeg_bytes);
+        let process = PictureProcess::spawn(shell, self.max_jpeg_bytes);
         let process = process.map_err(|e| self.failed(format!("could not be started ({e})"), ""))?;
         self.running = Some(process);
         let (card, path) = (self.command.program(), self.command.to_string());
@@ -72,7 +72,10 @@ impl Source for ExecSource {
     fn remedy(&self, fault: PictureFault) -> &'static str {
         match fault {
             PictureFault::Silent => {
-                "run the command by hand, and see whether it writes JPEGs to its standard output"
+                "run the command by hand, and see whether it writes JPEGs or H.264 to its standard output"
+            }
+            PictureFault::Video => {
+                "let the command write H.264 with parameter sets, as rpicam-vid does with --codec h264 --inline"
             }
             PictureFault::Corrupt => {
                 "let the command write whole JPEGs, one after the other (ffmpeg: -c:v mjpeg -f mjpeg -), or set \

@@ -1,20 +1,21 @@
 //! The kinds of sources: one file for each.
 //!
 //! A new kind gets a file here that implements [`Source`], a variant of `SourceSpec`, and a line in [`create`]. What several
-//! kinds share is in files of their own: `splitter` cuts a byte stream into JPEGs, `process` runs a command, `jpeg_process` one
-//! that writes JPEGs. Cameras on other machines are in the folder `remote`, those of a Raspberry Pi in `rpicam`. Access to V4L2
-//! devices is in the folder `v4l2` beside this one.
+//! kinds share is in files of their own: `splitter` cuts a byte stream into JPEGs, `unit_stream` one of H.264 into access units,
+//! `process` runs a command, `picture_process` one that writes pictures. Cameras on other machines are in the folder `remote`,
+//! those of a Raspberry Pi in `rpicam`. Access to V4L2 devices is in the folder `v4l2` beside this one.
 
 mod auto;
 mod exec;
 mod file;
-mod jpeg_process;
 mod pattern;
+mod picture_process;
 mod process;
 pub(crate) mod remote;
 mod rpicam;
 mod source_trait;
 pub(crate) mod splitter;
+mod unit_stream;
 mod v4l2;
 
 use std::sync::Arc;

@@ -27,6 +27,11 @@ pub(in crate::camera) trait Source: Send {
         sink: &mut PictureSink<'_>,
     ) -> Result<(), SourceError>;
 
+    /// Asks a source of H.264 for a key frame. Returns whether it can be asked.
+    fn request_key_frame(&mut self) -> bool {
+        false
+    }
+
     /// Whether an open source must be opened again, as its settings have changed. Viewers stay.
     fn wants_reopen(&self) -> bool {
         false
@@ -44,6 +49,7 @@ pub(in crate::camera) trait Source: Send {
             PictureFault::Corrupt => "set validate = false if its picture is good all the same",
             PictureFault::Short => "set another format or size",
             PictureFault::TooLarge => "set width and height to the size of its pictures",
+            PictureFault::Video => "see whether ffplay shows its H.264",
             PictureFault::Other => "set another format or size",
         }
     }
@@ -63,6 +69,8 @@ pub(in crate::camera) enum PictureFault {
     Short,
     /// They are JPEGs of more bytes than expected.
     TooLarge,
+    /// They are H.264 of which no picture can be made.
+    Video,
     /// They cannot be encoded.
     Other,
 }
@@ -75,7 +83,10 @@ impl From<&JpegError> for PictureFault {
                 Self::Short
             }
             JpegError::TooLarge(_) => Self::TooLarge,
-            JpegError::UnevenSize { .. } | JpegError::Encode(_) => Self::Other,
+            JpegError::UnevenSize { .. }
+            | JpegError::SizeWithoutVideo { .. }
+            | JpegError::Video
+            | JpegError::Encode(_) => Self::Other,
         }
     }
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{debug, info};
@@ -12,10 +13,11 @@ use nix::errno::Errno;
 use super::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
 use crate::camera::error::SourceError;
 use crate::camera::frame_timing::{FrameTime, FrameTiming};
+use crate::camera::h264::H264Mode;
 use crate::camera::settings::{CameraSettings, InputSettings, max_jpeg_bytes};
 use crate::camera::v4l2::{
     CaptureMode, CaptureNode, ControlStore, DeviceFormats, LocatedDevice, PictureMemory, RunningCapture,
-    StreamFormat, WantedMode,
+    StreamFormat, WantedMode, h264_node_beside,
 };
 use crate::camera::wake::{WaitResult, Waker};
 use crate::frame::{PixelFormat, Resolution, Timestamp};
@@ -27,6 +29,8 @@ const HEADER_BYTES: usize = 4096;
 
 pub(super) struct V4l2Source {
     wanted: WantedMode,
+    /// H.264 is copied from the camera, if it gives that.
+    copies_h264: bool,
     inputs: InputSettings,
     controls: Arc<ControlStore>,
     stream: Option<V4l2Stream>,
@@ -54,7 +58,9 @@ impl V4l2Source {
     pub(super) fn new(controls: Arc<ControlStore>, settings: &CameraSettings) -> Self {
         let CameraSettings { format, resolution, fps, .. } = *settings;
         let inputs = settings.inputs.clone();
-        Self { wanted: WantedMode { format, resolution, fps }, inputs, controls, stream: None }
+        let copies_h264 = settings.h264.mode == H264Mode::Copy && format.is_none();
+        let wanted = WantedMode { format, resolution, fps };
+        Self { wanted, copies_h264, inputs, controls, stream: None }
     }
 
     /// Finds the device, opens it and starts streaming. `None` if the largest size is the wanted one.
@@ -63,13 +69,16 @@ impl V4l2Source {
         if let Some(reason) = reason {
             info!("auto: {reason}");
         }
+        let (path, node, formats) = self.open_node(path)?;
         let name = path.display().to_string();
-        let node = CaptureNode::open(&path, &self.inputs)?;
         let capability = node.capability.clone();
-        let formats = node.formats(self.wanted.fps);
-        let usual = self.usual_mode(&name, &formats, node.input.size)?;
+        let wanted = match self.copies_h264 && formats.offers(PixelFormat::H264) {
+            true => WantedMode { format: Some(PixelFormat::H264), ..self.wanted },
+            false => self.wanted,
+        };
+        let usual = usual_mode(&name, &formats, &wanted, node.input.size)?;
         // A signal has one size.
-        let larger = if node.input.size.is_some() { None } else { formats.larger_mode(&self.wanted, &usual) };
+        let larger = if node.input.size.is_some() { None } else { formats.larger_mode(&wanted, &usual) };
         let mode = match (size, larger) {
             (OpenSize::Wanted, _) => usual,
             (OpenSize::Largest, Some(larger)) => larger,
@@ -92,7 +101,9 @@ impl V4l2Source {
             capture: Some(capture.method()),
         };
         let max_jpeg_bytes = match mode.format {
-            PixelFormat::Mjpeg => max_jpeg_bytes(format.resolution).max(format.buffer_bytes + HEADER_BYTES),
+            PixelFormat::Mjpeg | PixelFormat::H264 => {
+                max_jpeg_bytes(format.resolution).max(format.buffer_bytes + HEADER_BYTES)
+            }
             _ => max_jpeg_bytes(format.resolution),
         };
         self.stream =
@@ -100,20 +111,34 @@ impl V4l2Source {
         Ok(Some(OpenedSource { info, max_jpeg_bytes, has_larger: larger.is_some() }))
     }
 
-    /// The mode to open. Without a configured size it is that of the signal, if there is one and the device offers it.
-    fn usual_mode(
-        &self,
-        name: &str,
-        formats: &DeviceFormats,
-        signal: Option<Resolution>,
-    ) -> Result<CaptureMode, SourceError> {
-        let resolution = self.wanted.resolution.or(signal);
-        match formats.choose(name, &WantedMode { resolution, ..self.wanted }) {
-            Err(SourceError::WrongSize { .. }) if self.wanted.resolution.is_none() => {
-                formats.choose(name, &self.wanted)
-            }
-            chosen => chosen,
+    /// Opens the node at `path`. If H.264 is wanted, and another node of the device gives it, opens that.
+    fn open_node(&self, path: PathBuf) -> Result<(PathBuf, CaptureNode, DeviceFormats), SourceError> {
+        let node = CaptureNode::open(&path, &self.inputs)?;
+        let formats = node.formats(self.wanted.fps);
+        if (self.copies_h264 || self.wanted.format == Some(PixelFormat::H264))
+            && !formats.offers(PixelFormat::H264)
+            && let Some(beside) = h264_node_beside(&path, &node.capability)
+        {
+            info!("{}: gives no H.264, and {} of the same device does", path.display(), beside.display());
+            let node = CaptureNode::open(&beside, &self.inputs)?;
+            let formats = node.formats(self.wanted.fps);
+            return Ok((beside, node, formats));
         }
+        Ok((path, node, formats))
+    }
+}
+
+/// The mode to open. Without a configured size it is that of the signal, if there is one and the device offers it.
+fn usual_mode(
+    name: &str,
+    formats: &DeviceFormats,
+    wanted: &WantedMode,
+    signal: Option<Resolution>,
+) -> Result<CaptureMode, SourceError> {
+    let resolution = wanted.resolution.or(signal);
+    match formats.choose(name, &WantedMode { resolution, ..*wanted }) {
+        Err(SourceError::WrongSize { .. }) if wanted.resolution.is_none() => formats.choose(name, wanted),
+        chosen => chosen,
     }
 }
 
@@ -141,6 +166,10 @@ impl Source for V4l2Source {
         next
     }
 
+    fn request_key_frame(&mut self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.capture.force_key_frame())
+    }
+
     fn remedy(&self, fault: PictureFault) -> &'static str {
         let is_usb = self.stream.as_ref().is_none_or(|stream| stream.is_usb);
         match (fault, is_usb) {
@@ -156,6 +185,7 @@ impl Source for V4l2Source {
             (PictureFault::Short | PictureFault::Other, _) => {
                 "set another format, or another width and height"
             }
+            (PictureFault::Video, _) => "set format to another one that `porthole cameras` lists",
             (PictureFault::TooLarge, _) => "set another width and height",
         }
     }
@@ -197,6 +227,7 @@ impl V4l2Stream {
                     (PixelFormat::Mjpeg, PictureMemory::Whole(data)) => {
                         Picture::Jpeg { data, expected: Some(resolution) }
                     }
+                    (PixelFormat::H264, PictureMemory::Whole(data)) => Picture::H264(data),
                     (format, PictureMemory::Whole(data)) => {
                         Picture::Raw(RawPicture { data, format, resolution, stride })
                     }

@@ -11,6 +11,7 @@ use nix::libc;
 
 use super::format_ioctls::MAX_PLANES;
 use super::ioctl::{BufferType, Device};
+use crate::frame::Timestamp;
 
 /// `struct v4l2_requestbuffers`.
 #[repr(C)]
@@ -54,6 +55,7 @@ struct RawPlane {
 }
 
 const BUF_FLAG_DONE: u32 = 0x0000_0004;
+const BUF_FLAG_KEYFRAME: u32 = 0x0000_0008;
 const BUF_FLAG_ERROR: u32 = 0x0000_0040;
 const BUF_FLAG_TIMESTAMP_MASK: u32 = 0x0000_e000;
 const BUF_FLAG_TIMESTAMP_MONOTONIC: u32 = 0x0000_2000;
@@ -94,6 +96,8 @@ pub(super) struct FilledPlane {
 pub(super) struct DequeuedBuffer {
     pub(super) index: u32,
     pub(super) info: BufferInfo,
+    /// The driver says that a decoder can start with it.
+    pub(super) is_key: bool,
     pub(super) planes: [FilledPlane; MAX_PLANES],
 }
 
@@ -146,6 +150,19 @@ impl Device<'_> {
         self.buffer_call(calls::qbuf, buffers, index).map(drop)
     }
 
+    /// VIDIOC_QBUF: gives buffer `index`, whose only plane has `bytes` of a picture of this time, to an encoder.
+    pub(super) fn queue_picture(self, index: u32, bytes: usize, at: Timestamp) -> io::Result<()> {
+        let buffers = BufferType::OutputMplane;
+        let mut planes = [RawPlane::default(); MAX_PLANES];
+        planes[0].bytes_used = bytes.try_into().map_err(io::Error::other)?;
+        let mut raw = raw_buffer(buffers, index, &mut planes);
+        raw.timestamp.tv_sec = (at.0 / 1_000_000) as _;
+        raw.timestamp.tv_usec = (at.0 % 1_000_000) as _;
+        // SAFETY: as in `buffer_call`.
+        unsafe { calls::qbuf(self.fd().as_raw_fd(), &mut raw) }?;
+        Ok(())
+    }
+
     /// VIDIOC_DQBUF: takes a filled buffer from the driver.
     ///
     /// # Errors
@@ -158,12 +175,13 @@ impl Device<'_> {
                 filled[0].bytes_used = raw.bytes_used as usize;
                 filled
             }
-            BufferType::CaptureMplane => planes.map(|plane| FilledPlane {
+            BufferType::CaptureMplane | BufferType::OutputMplane => planes.map(|plane| FilledPlane {
                 data_offset: plane.data_offset as usize,
                 bytes_used: plane.bytes_used as usize,
             }),
         };
-        Ok(DequeuedBuffer { index: raw.index, info: info(buffers, &raw, &planes), planes: filled })
+        let is_key = raw.flags & BUF_FLAG_KEYFRAME != 0;
+        Ok(DequeuedBuffer { index: raw.index, info: info(buffers, &raw, &planes), is_key, planes: filled })
     }
 
     /// VIDIOC_STREAMON.
@@ -188,21 +206,7 @@ impl Device<'_> {
         index: u32,
     ) -> io::Result<(RawBuffer, [RawPlane; MAX_PLANES])> {
         let mut planes = [RawPlane::default(); MAX_PLANES];
-        let is_multi = buffers == BufferType::CaptureMplane;
-        let mut raw = RawBuffer {
-            index,
-            kind: buffers as u32,
-            bytes_used: 0,
-            flags: 0,
-            field: 0,
-            timestamp: libc::timeval { tv_sec: 0, tv_usec: 0 },
-            timecode: [0; 4],
-            sequence: 0,
-            memory: MMAP,
-            union: if is_multi { planes.as_mut_ptr().expose_provenance() } else { 0 },
-            length: if is_multi { MAX_PLANES as u32 } else { 0 },
-            reserved: [0; 2],
-        };
+        let mut raw = raw_buffer(buffers, index, &mut planes);
         // SAFETY: the kernel reads and writes one v4l2_buffer, which is the layout of `raw`, and with a multi-planar type at
         // most `length` v4l2_planes at the address of `planes`, which are as many and have that layout.
         unsafe { call(self.fd().as_raw_fd(), &mut raw) }?;
@@ -210,11 +214,32 @@ impl Device<'_> {
     }
 }
 
+/// Buffer `index`; a multi-planar one has the address of `planes`, which live as long as it is used.
+fn raw_buffer(buffers: BufferType, index: u32, planes: &mut [RawPlane; MAX_PLANES]) -> RawBuffer {
+    let is_multi = buffers.is_multi_planar();
+    RawBuffer {
+        index,
+        kind: buffers as u32,
+        bytes_used: 0,
+        flags: 0,
+        field: 0,
+        timestamp: libc::timeval { tv_sec: 0, tv_usec: 0 },
+        timecode: [0; 4],
+        sequence: 0,
+        memory: MMAP,
+        union: if is_multi { planes.as_mut_ptr().expose_provenance() } else { 0 },
+        length: if is_multi { MAX_PLANES as u32 } else { 0 },
+        reserved: [0; 2],
+    }
+}
+
 fn info(buffers: BufferType, raw: &RawBuffer, planes: &[RawPlane; MAX_PLANES]) -> BufferInfo {
     // If a driver claims more bytes than the buffer has, nothing may be read from it.
     let overflows = match buffers {
         BufferType::Capture => raw.bytes_used > raw.length,
-        BufferType::CaptureMplane => planes.iter().any(|plane| plane.bytes_used > plane.length),
+        BufferType::CaptureMplane | BufferType::OutputMplane => {
+            planes.iter().any(|plane| plane.bytes_used > plane.length)
+        }
     };
     let (seconds, microseconds) = (raw.timestamp.tv_sec as u64, raw.timestamp.tv_usec as u64);
     BufferInfo {
@@ -239,10 +264,14 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     /// Maps `area` of the device, to be read.
     pub(super) fn new(fd: BorrowedFd<'_>, area: PlaneArea) -> io::Result<Self> {
+        Self::with_access(fd, area, libc::PROT_READ)
+    }
+
+    fn with_access(fd: BorrowedFd<'_>, area: PlaneArea, access: i32) -> io::Result<Self> {
         let PlaneArea { offset, length } = area;
         let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
         let offset = libc::off_t::try_from(offset).map_err(too_large)?;
-        let (access, flags, fd) = (libc::PROT_READ, libc::MAP_SHARED, fd.as_raw_fd());
+        let (flags, fd) = (libc::MAP_SHARED, fd.as_raw_fd());
         // SAFETY: a new mapping at an address that the kernel chooses.
         let address = unsafe { libc::mmap(ptr::null_mut(), length, access, flags, fd, offset) };
         match NonNull::new(address) {
@@ -262,6 +291,23 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this length, and no slice of it outlives `self`.
         unsafe { libc::munmap(self.address.as_ptr(), self.length) };
+    }
+}
+
+/// A plane of a buffer that this process fills.
+#[derive(Debug)]
+pub(super) struct WritableMapping(Mapping);
+
+impl WritableMapping {
+    /// Maps `area` of the device, to be written.
+    pub(super) fn new(fd: BorrowedFd<'_>, area: PlaneArea) -> io::Result<Self> {
+        Mapping::with_access(fd, area, libc::PROT_READ | libc::PROT_WRITE).map(Self)
+    }
+
+    /// The bytes of the plane. The caller writes them only while the buffer is dequeued: after that the driver reads them.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `Mapping::bytes`, and mapped to be written. Every byte is a value, whatever the driver does.
+        unsafe { slice::from_raw_parts_mut(self.0.address.as_ptr().cast(), self.0.length) }
     }
 }
 

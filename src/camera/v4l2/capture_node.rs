@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::buffer_ioctls::BufferInfo;
 use super::capture_device::CaptureDevice;
+use super::controls::force_key_frame;
 use super::format_ioctls::FrameInterval;
 use super::formats::DeviceFormats;
 use super::input_error::InputError;
@@ -159,6 +160,11 @@ impl RunningCapture {
             Self::Rscam(capture) => capture.device(),
             Self::Mmap(capture) => capture.device(),
         }
+    }
+
+    /// Asks a camera that encodes for a key frame. Returns whether it can be asked.
+    pub(in crate::camera) fn force_key_frame(&self) -> bool {
+        force_key_frame(self.device()).is_ok()
     }
 
     /// Takes the events that wait. Whether the input receives another signal, or none.

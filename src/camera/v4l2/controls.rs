@@ -82,6 +82,9 @@ const FLAG_INACTIVE: u32 = 0x0010;
 /// In a query: the first control with a higher id.
 const FLAG_NEXT_CTRL: u32 = 0x8000_0000;
 
+/// `V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME`.
+pub(super) const FORCE_KEY_FRAME: u32 = 0x0099_09e5;
+
 /// Items of a menu that are queried at most. A driver that claims more would take minutes to answer.
 const MAX_MENU_ITEMS: i64 = 256;
 
@@ -231,13 +234,18 @@ fn read_value(device: Device<'_>, id: u32, kind: ControlKind) -> Option<i64> {
 }
 
 /// VIDIOC_S_EXT_CTRLS: sets a control to a number.
-fn write_value(device: Device<'_>, id: u32, value: i64) -> io::Result<()> {
+pub(super) fn write_value(device: Device<'_>, id: u32, value: i64) -> io::Result<()> {
     // Types of 32 bits use the first half, which holds the whole number for them.
     let mut control = RawControl { id, size: 0, reserved: 0, value: first_half_or_all(value) };
     let mut controls = one_control(&mut control);
     // SAFETY: as in `read_value`.
     unsafe { calls::s_ext_ctrls(device.fd().as_raw_fd(), &mut controls) }?;
     Ok(())
+}
+
+/// Asks an encoder for a key frame (`V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME`).
+pub(super) fn force_key_frame(device: Device<'_>) -> io::Result<()> {
+    write_value(device, FORCE_KEY_FRAME, 1)
 }
 
 /// `value` with its 32-bit form, if it has one, in the first half. On little-endian machines it is there already.

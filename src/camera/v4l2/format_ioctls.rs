@@ -149,11 +149,31 @@ struct RawStreamParm {
     rest: [u32; 44],
 }
 
+/// `struct v4l2_selection`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawSelection {
+    kind: u32,
+    target: u32,
+    flags: u32,
+    left: i32,
+    top: i32,
+    width: u32,
+    height: u32,
+    reserved: [u32; 9],
+}
+
+/// Selections take the single-planar type of a queue, whatever it is (kernel documentation, "VIDIOC_S_SELECTION").
+const BUF_TYPE_VIDEO_OUTPUT: u32 = 2;
+/// `V4L2_SEL_TGT_CROP`.
+const TARGET_CROP: u32 = 0;
+
 mod calls {
     nix::ioctl_readwrite!(enum_fmt, b'V', 2, super::RawFormatDescription);
     nix::ioctl_readwrite!(s_fmt, b'V', 5, super::RawFormat);
     nix::ioctl_readwrite!(g_parm, b'V', 21, super::RawStreamParm);
     nix::ioctl_readwrite!(s_parm, b'V', 22, super::RawStreamParm);
+    nix::ioctl_readwrite!(s_selection, b'V', 95, super::RawSelection);
     nix::ioctl_readwrite!(enum_framesizes, b'V', 74, super::RawFrameSize);
     nix::ioctl_readwrite!(enum_frameintervals, b'V', 75, super::RawFrameInterval);
 }
@@ -242,16 +262,30 @@ impl Device<'_> {
         self,
         buffers: BufferType,
         fourcc: [u8; 4],
+        size: (u32, u32),
+        field: u32,
+    ) -> io::Result<DriverFormat> {
+        self.set_format_of_bytes(buffers, fourcc, size, field, 0)
+    }
+
+    /// The same with a wish for the bytes of the first plane of a multi-planar format: some encoders do not choose a size for
+    /// what they encode.
+    pub(super) fn set_format_of_bytes(
+        self,
+        buffers: BufferType,
+        fourcc: [u8; 4],
         (width, height): (u32, u32),
         field: u32,
+        size_image: u32,
     ) -> io::Result<DriverFormat> {
         let mut raw = RawFormat { kind: buffers as u32, union: FormatUnion { bytes: [0; 200] } };
         match buffers {
             BufferType::Capture => {
                 raw.union.pix = RawPixFormat { width, height, fourcc, field, ..RawPixFormat::default() };
             }
-            BufferType::CaptureMplane => {
-                let multi = RawPixFormatMplane { width, height, fourcc, field, ..Default::default() };
+            BufferType::CaptureMplane | BufferType::OutputMplane => {
+                let mut multi = RawPixFormatMplane { width, height, fourcc, field, ..Default::default() };
+                (multi.num_planes, multi.planes[0].size_image) = (1, size_image);
                 raw.union.multi = multi;
             }
         }
@@ -265,7 +299,7 @@ impl Device<'_> {
                 let planes = vec![PlaneFormat { bytes_per_line, size_image }];
                 Ok(DriverFormat { fourcc, width, height, field, planes })
             }
-            BufferType::CaptureMplane => {
+            BufferType::CaptureMplane | BufferType::OutputMplane => {
                 // SAFETY: as above.
                 let multi = unsafe { raw.union.multi };
                 let RawPixFormatMplane { width, height, fourcc, field, num_planes, .. } = multi;
@@ -300,6 +334,18 @@ impl Device<'_> {
     }
 }
 
+impl Device<'_> {
+    /// VIDIOC_S_SELECTION: tells an encoder how much of its pictures is to be encoded, from the upper left corner.
+    pub(super) fn set_encoded_size(self, (width, height): (u32, u32)) -> io::Result<()> {
+        let (kind, target) = (BUF_TYPE_VIDEO_OUTPUT, TARGET_CROP);
+        let mut raw =
+            RawSelection { kind, target, flags: 0, left: 0, top: 0, width, height, reserved: [0; 9] };
+        // SAFETY: the kernel reads and writes one v4l2_selection, which is the layout of `raw`.
+        unsafe { calls::s_selection(self.fd().as_raw_fd(), &mut raw) }?;
+        Ok(())
+    }
+}
+
 fn stream_parm(buffers: BufferType, interval: FrameInterval) -> RawStreamParm {
     RawStreamParm {
         kind: buffers as u32,
@@ -327,6 +373,7 @@ mod tests {
         assert_eq!(size_of::<RawPixFormatMplane>(), 192);
         assert_eq!(size_of::<RawFormat>(), if wide { 208 } else { 204 });
         assert_eq!(size_of::<RawStreamParm>(), 204);
+        assert_eq!(size_of::<RawSelection>(), 64);
     }
 
     #[test]

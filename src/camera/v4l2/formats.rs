@@ -79,6 +79,11 @@ impl DeviceFormats {
             .filter(|mode| mode.resolution.pixels() > usual.resolution.pixels())
     }
 
+    /// Whether the device offers `format`.
+    pub(in crate::camera) fn offers(&self, format: PixelFormat) -> bool {
+        self.supported.iter().any(|offered| offered.format == format)
+    }
+
     /// The code that the device lists for `format`.
     pub(super) fn fourcc(&self, format: PixelFormat) -> [u8; 4] {
         let listed = self.fourccs.iter().find(|code| PixelFormat::from_fourcc(**code) == Some(format));
@@ -156,7 +161,7 @@ fn text(fourcc: [u8; 4]) -> String {
 /// The name that ffmpeg has for compressed video of this format. Codes: kernel documentation, "Compressed Formats".
 fn video_codec(fourcc: [u8; 4]) -> Option<&'static str> {
     match &fourcc {
-        b"H264" | b"AVC1" => Some("h264"),
+        b"AVC1" => Some("h264"),
         b"HEVC" | b"H265" => Some("hevc"),
         b"VP80" => Some("vp8"),
         b"VP90" => Some("vp9"),

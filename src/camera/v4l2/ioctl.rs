@@ -41,14 +41,23 @@ const CAP_META_CAPTURE: u32 = 0x0080_0000;
 const CAP_STREAMING: u32 = 0x0400_0000;
 const CAP_DEVICE_CAPS: u32 = 0x8000_0000;
 
-/// `enum v4l2_buf_type`, as far as it captures pictures.
+/// `enum v4l2_buf_type`, as far as it captures or encodes pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum BufferType {
     /// All planes of a picture are in one piece of memory.
     Capture = 1,
-    /// Each plane of a picture may have memory of its own.
+    /// Each plane of a picture may have memory of its own. Of an encoder: what it has encoded.
     CaptureMplane = 9,
+    /// The pictures that an encoder is given.
+    OutputMplane = 10,
+}
+
+impl BufferType {
+    /// Whether each plane of a picture may have memory of its own.
+    pub(super) fn is_multi_planar(self) -> bool {
+        self != Self::Capture
+    }
 }
 
 /// The kind of a video node.
@@ -108,6 +117,12 @@ impl Capability {
     /// The type of the buffers that a capture node delivers.
     pub(super) fn buffer_type(&self) -> BufferType {
         if self.caps & CAP_VIDEO_CAPTURE != 0 { BufferType::Capture } else { BufferType::CaptureMplane }
+    }
+
+    /// Whether the node takes pictures and gives what it makes of them, both multi-planar.
+    pub(super) fn converts_planes(&self) -> bool {
+        let wanted = CAP_VIDEO_M2M_MPLANE | CAP_STREAMING;
+        self.caps & wanted == wanted
     }
 
     /// Whether the node is an image processor of a Raspberry Pi. It delivers what libcamera feeds it with.

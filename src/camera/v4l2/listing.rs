@@ -14,7 +14,7 @@ use super::formats::{DeviceFormats, is_raw_sensor};
 use super::input_ioctls::DeviceInput;
 use super::ioctl::{Capability, Device, NodeKind};
 use super::negotiate::OfferedFormat;
-use super::nodes::{entries, open_node, video_nodes};
+use super::nodes::{encodes_h264, entries, open_node, video_nodes};
 use crate::camera::control::Control;
 use crate::escape::escape;
 use crate::frame::PixelFormat;
@@ -43,6 +43,8 @@ struct DeviceDetails {
     /// Four-character codes of formats that are not supported.
     unsupported: Vec<[u8; 4]>,
     controls: Vec<Control>,
+    /// It is an encoder.
+    is_encoder: bool,
     /// Empty if there is one, with nothing to set.
     inputs: Vec<DeviceInput>,
     /// Names of the standards of the chosen input.
@@ -82,11 +84,13 @@ fn details(path: &Path) -> std::io::Result<DeviceDetails> {
     let capability = device.capability()?;
     if capability.kind() != NodeKind::Capture {
         let (inputs, standards) = (vec![], vec![]);
+        let is_encoder = encodes_h264(device, &capability);
         return Ok(DeviceDetails {
             capability,
             supported: vec![],
             unsupported: vec![],
             controls: vec![],
+            is_encoder,
             inputs,
             standards,
         });
@@ -105,12 +109,13 @@ fn details(path: &Path) -> std::io::Result<DeviceDetails> {
     }
     let standards = device.standards().into_iter().map(|standard| standard.name).collect();
     let supported = formats.supported;
-    Ok(DeviceDetails { capability, supported, unsupported, controls, inputs, standards })
+    let is_encoder = false;
+    Ok(DeviceDetails { capability, supported, unsupported, controls, is_encoder, inputs, standards })
 }
 
 impl fmt::Display for DeviceListing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DeviceDetails { capability, supported, unsupported, controls, inputs, standards } =
+        let DeviceDetails { capability, supported, unsupported, controls, is_encoder, inputs, standards } =
             match &self.details {
                 Ok(details) => details,
                 Err(error) => return writeln!(f, "{}  does not answer: {error}", self.path.display()),
@@ -119,6 +124,9 @@ impl fmt::Display for DeviceListing {
         // Each on its line, whatever the device says of itself.
         let [card, driver, bus] = [card, driver, bus].map(|text| escape(text));
         writeln!(f, "{}  {card} ({driver}, {bus})", self.path.display())?;
+        if *is_encoder {
+            return writeln!(f, "  an encoder for H.264, not a camera");
+        }
         if capability.kind() != NodeKind::Capture {
             return writeln!(f, "  {}, not a camera", capability.kind().description());
         }

@@ -168,9 +168,10 @@ impl DeviceLocator {
     ) -> Result<LocatedDevice, SourceError> {
         let mut skipped = Vec::new();
         let mut reports: Vec<&NodeReport> = reports.iter().collect();
-        // A node behind sensors and image processors delivers nothing until another program has set those up.
-        reports.sort_by_key(|report| report.capability.needs_pipeline());
-        for NodeReport { path, capability, is_camera } in &reports {
+        // A node behind sensors and image processors delivers nothing until another program has set those up. A node with H.264
+        // alone may be the second one of a camera.
+        reports.sort_by_key(|report| (report.capability.needs_pipeline(), report.is_video_only));
+        for NodeReport { path, capability, is_camera, .. } in &reports {
             if *is_camera {
                 let over = skipped.join(", ");
                 let over = if over.is_empty() { over } else { format!(", passing over {over}") };

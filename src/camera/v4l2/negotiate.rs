@@ -101,7 +101,12 @@ impl WantedMode {
 ///
 /// `offers` has at least one size, and a format that is no sensor data unless one is wanted.
 pub(super) fn choose_mode(offers: &[OfferedFormat], wanted: &WantedMode) -> Result<CaptureMode, NoMode> {
-    let mut offers: Vec<&OfferedFormat> = offers.iter().filter(|offer| wanted.allows(offer.format)).collect();
+    // Video costs all who take pictures a decoder. It is chosen where it is asked for, or there is nothing else.
+    let is_picture = |offer: &OfferedFormat| wanted.allows(offer.format) && !offer.format.is_video();
+    let has_pictures = offers.iter().any(is_picture);
+    let is_wanted =
+        |offer: &&OfferedFormat| wanted.allows(offer.format) && (!has_pictures || is_picture(offer));
+    let mut offers: Vec<&OfferedFormat> = offers.iter().filter(is_wanted).collect();
     if offers.is_empty() {
         return Err(NoMode::Format(wanted.format.unwrap_or(PixelFormat::Mjpeg)));
     }
@@ -127,9 +132,12 @@ pub(super) fn choose_mode(offers: &[OfferedFormat], wanted: &WantedMode) -> Resu
     best.ok_or_else(|| NoMode::Size(resolution, String::new()))
 }
 
-/// The largest size in the wanted format, or in the cheapest format that has it.
+/// The largest size in the wanted format, or in the cheapest format that has it. Not in one of video, of which one picture is
+/// none.
 pub(super) fn largest_mode(offers: &[OfferedFormat], wanted: &WantedMode) -> Option<CaptureMode> {
-    let offers = offers.iter().filter(|offer| wanted.allows(offer.format));
+    let usual = WantedMode { format: wanted.format.filter(|format| !format.is_video()), ..*wanted };
+    let is_wanted = |format: PixelFormat| usual.allows(format) && !format.is_video();
+    let offers = offers.iter().filter(|offer| is_wanted(offer.format));
     let modes = offers.flat_map(|offer| {
         offer.sizes.iter().map(|size| {
             let (FrameSize::Discrete(resolution) | FrameSize::Stepwise { max: resolution, .. }) = size.size;
@@ -236,6 +244,20 @@ mod tests {
         let both = [offer(PixelFormat::Yuyv, &[(HD, &[30.0])]), offer(PixelFormat::Mjpeg, &[(HD, &[5.0])])];
         assert_eq!(largest_mode(&both, &wanted(None, None, 30.0)), mode(PixelFormat::Mjpeg, HD, 5.0).ok());
         assert_eq!(largest_mode(&[], &wanted(None, None, 30.0)), None);
+    }
+
+    #[test]
+    fn video_is_chosen_where_it_is_asked_for_or_there_is_nothing_else() {
+        let video = offer(PixelFormat::H264, &[(Resolution::new(1920, 1080), &[30.0]), (HD, &[30.0])]);
+        let slow = offer(PixelFormat::Yuyv, &[(HD, &[5.0])]);
+        let both = [video.clone(), slow];
+        assert_eq!(choose_mode(&both, &wanted(None, None, 30.0)), mode(PixelFormat::Yuyv, HD, 5.0));
+        let asked = Some(PixelFormat::H264);
+        assert_eq!(choose_mode(&both, &wanted(asked, None, 30.0)), mode(PixelFormat::H264, HD, 30.0));
+        assert_eq!(choose_mode(&both[..1], &wanted(None, None, 30.0)), mode(PixelFormat::H264, HD, 30.0));
+        let still = mode(PixelFormat::Yuyv, HD, 5.0).ok();
+        assert_eq!(largest_mode(&both, &wanted(asked, None, 30.0)), still, "a still is a picture");
+        assert_eq!(largest_mode(&both[..1], &wanted(None, None, 30.0)), None);
     }
 
     #[test]

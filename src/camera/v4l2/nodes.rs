@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
-use super::ioctl::{Capability, Device, NodeKind};
+use super::ioctl::{BufferType, Capability, Device, NodeKind};
 use crate::camera::error::SourceError;
 use crate::frame::PixelFormat;
 use crate::sync::lock;
@@ -25,6 +25,11 @@ use crate::sync::lock;
 /// time, a node that hangs delays the search for another camera, once.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// `V4L2_PIX_FMT_H264`: Annex B, one access unit a buffer.
+pub(super) const H264_FOURCC: [u8; 4] = *b"H264";
+/// The formats in which an encoder is given pictures, the better one first: planes as they are, or with chroma in pairs.
+pub(super) const RAW_FOURCCS: [[u8; 4]; 2] = [*b"YU12", *b"NV12"];
+
 /// What a node reports.
 #[derive(Clone, Debug)]
 pub(super) struct NodeReport {
@@ -32,6 +37,12 @@ pub(super) struct NodeReport {
     pub(super) capability: Capability,
     /// It delivers pictures in a supported format.
     pub(super) is_camera: bool,
+    /// It delivers H.264.
+    gives_h264: bool,
+    /// It delivers pictures in no other format.
+    pub(super) is_video_only: bool,
+    /// It encodes H.264.
+    pub(super) is_encoder: bool,
 }
 
 /// A look at a node that has not returned.
@@ -92,10 +103,14 @@ fn look(path: PathBuf) {
     let report = open_node(&path).and_then(|node| {
         let device = Device::new(node.as_fd());
         let capability = device.capability()?;
-        let is_camera = capability.kind() == NodeKind::Capture
-            && !capability.is_image_processor()
-            && device.fourccs(capability.buffer_type()).any(|code| PixelFormat::from_fourcc(code).is_some());
-        Ok(NodeReport { path: path.clone(), capability, is_camera })
+        let is_capture = capability.kind() == NodeKind::Capture && !capability.is_image_processor();
+        let codes = device.fourccs(capability.buffer_type()).take_while(|_| is_capture);
+        let formats: Vec<PixelFormat> = codes.filter_map(PixelFormat::from_fourcc).collect();
+        let is_camera = !formats.is_empty();
+        let gives_h264 = formats.contains(&PixelFormat::H264);
+        let is_video_only = is_camera && formats.iter().all(|format| format.is_video());
+        let is_encoder = encodes_h264(device, &capability);
+        Ok(NodeReport { path: path.clone(), capability, is_camera, gives_h264, is_video_only, is_encoder })
     });
     let look = lock(&PENDING_LOOKS).remove(&path);
     let askers = look.map(|look| look.askers).unwrap_or_default();
@@ -103,6 +118,22 @@ fn look(path: PathBuf) {
         // An asker that has stopped waiting has dropped its receiver.
         askers.iter().for_each(|asker| drop(asker.send(report.clone())));
     }
+}
+
+/// The node of the device of `path` that gives H.264. Some USB cameras have a node for it beside the one for pictures.
+pub(in crate::camera) fn h264_node_beside(path: &Path, capability: &Capability) -> Option<PathBuf> {
+    let mut nodes = video_nodes();
+    nodes.retain(|node| node != path);
+    let is_it = |report: &NodeReport| report.gives_h264 && report.capability.is_same_device(capability);
+    look_at(&nodes).into_iter().find(is_it).map(|report| report.path)
+}
+
+/// Whether a device makes H.264 of pictures that it is given. A decoder has the two the other way round.
+pub(super) fn encodes_h264(device: Device<'_>, capability: &Capability) -> bool {
+    let takes = |code: [u8; 4]| RAW_FOURCCS.contains(&code);
+    capability.converts_planes()
+        && device.fourccs(BufferType::CaptureMplane).any(|code| code == H264_FOURCC)
+        && device.fourccs(BufferType::OutputMplane).any(takes)
 }
 
 /// Fails unless the node at `path` is a capture node.

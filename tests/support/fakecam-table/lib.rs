@@ -29,7 +29,7 @@ pub enum Setting {
     Renumber,
     /// MJPEG: start-of-image markers in the middle of the scan.
     CorruptEvery,
-    /// MJPEG: cut to 60 %, so no end-of-image marker.
+    /// MJPEG and H.264: cut to 60 %, so no end-of-image marker, or half of a slice.
     TruncateEvery,
     /// `bytesused` is 0.
     EmptyEvery,
@@ -47,7 +47,7 @@ pub enum Setting {
     StripDht,
     /// MJPEG: 1 leaves out the JFIF segment.
     StripJfif,
-    /// MJPEG: pad to about this many bytes.
+    /// MJPEG and H.264: pad to about this many bytes.
     FrameBytes,
     /// 1: S_FMT and TRY_FMT answer EINVAL. 2: they always choose the smallest size.
     RefuseFmt,
@@ -77,6 +77,16 @@ pub enum Setting {
     HangMs,
     /// Which call hangs, see [`hang`].
     HangWhere,
+    /// An encoder: so many microseconds for each picture.
+    EncodeUs,
+    /// An encoder: gives a unit once this many more pictures are queued.
+    HoldBack,
+    /// H.264: 1 gives no key frame after the first, not even when asked for one.
+    WithholdKeys,
+    /// H.264: 1 gives parameter sets with the first key frame of a stream only.
+    ParameterSetsOnce,
+    /// H.264: another size than the one that was set: width times 65536, plus height.
+    VideoSize,
 }
 
 /// The values of [`Setting::Stamp`].
@@ -152,6 +162,9 @@ pub enum Counter {
     Error,
     Short,
     Eio,
+    /// Key frames, and how often one was asked for.
+    KeyFrames,
+    KeyRequests,
     /// Presses of the button control.
     Presses,
     /// ioctls on descriptors of the camera, whatever was answered, and of those the QUERYCAP ones.
@@ -176,7 +189,7 @@ pub enum Counter {
     LastStreamonNs,
 }
 
-const SETTINGS: usize = Setting::HangWhere as usize + 1;
+const SETTINGS: usize = Setting::VideoSize as usize + 1;
 const COUNTERS: usize = Counter::LastStreamonNs as usize + 1;
 const CONTROLS: usize = 32;
 

@@ -6,12 +6,14 @@
 //! `"FKCM1 "`, 10 digits number, a blank, 20 digits CLOCK_MONOTONIC nanoseconds of completion (also the
 //! buffer's timestamp), three newlines. Raw formats: a bar code of 30 squares from the top left corner, white
 //! for 1: the bits 1 0, 24 of the number, 4 of the exclusive or of its six nibbles. A square is 16 pixels
-//! wide, 8 in pictures narrower than 480; those below 240 have none.
+//! wide, 8 in pictures narrower than 480; those below 240 have none. H.264: see `video.rs`.
 use std::io::Write;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor};
 
+use crate::locked;
+use crate::video::Video;
 use crate::videodev as vd;
 use fakecam_table::{Counter, Setting, Table, now_ns};
 
@@ -22,7 +24,7 @@ const SPAN: u32 = 256;
 const CLIP: usize = 8;
 const QUALITY: u8 = 75;
 
-/// A pixel format. Without planes it is JPEG.
+/// A pixel format. Without planes it is compressed.
 #[derive(PartialEq)]
 pub(crate) struct Pixel {
     pub(crate) fourcc: [u8; 4],
@@ -60,11 +62,12 @@ const UV_422: &[Plane] = &[plane(b"Y", 1, 1), plane(b"UV", 2, 1)];
 const VU_422: &[Plane] = &[plane(b"Y", 1, 1), plane(b"VU", 2, 1)];
 const YU_422: &[Plane] = &[plane(b"Y", 1, 1), plane(b"U", 2, 1), plane(b"V", 2, 1)];
 
-/// The Bayer format and H.264 are only there to be listed.
-static PIXELS: [Pixel; 38] = [
+/// The Bayer format and HEVC are only there to be listed.
+static PIXELS: [Pixel; 39] = [
     pixel(b"MJPG", "Motion-JPEG", &[]),
     pixel(b"JPEG", "JFIF JPEG", &[]),
     pixel(b"H264", "H.264", &[]),
+    pixel(b"HEVC", "HEVC", &[]),
     pixel(b"YUYV", "YUYV 4:2:2", &[plane(b"YUYV", 2, 1)]),
     pixel(b"UYVY", "UYVY 4:2:2", &[plane(b"UYVY", 2, 1)]),
     pixel(b"YVYU", "YVYU 4:2:2", &[plane(b"YVYU", 2, 1)]),
@@ -111,18 +114,26 @@ impl Pixel {
         PIXELS.iter().find(|pixel| pixel.fourcc.trim_ascii_end() == fourcc.trim_ascii_end())
     }
 
-    pub(crate) fn is_jpeg(&self) -> bool {
+    pub(crate) fn is_compressed(&self) -> bool {
         self.planes.is_empty()
+    }
+
+    pub(crate) fn is_h264(&self) -> bool {
+        self.fourcc == *b"H264"
+    }
+
+    pub(crate) fn is_jpeg(&self) -> bool {
+        self.is_compressed() && !self.is_h264()
     }
 }
 
-/// A pixel format at one size, as S_FMT answers it.
+/// A format at one size, as S_FMT answers it.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Format {
     pub(crate) pixel: &'static Pixel,
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// Of the first plane; 0 for JPEG.
+    /// Of the first plane; 0 for compressed formats.
     pub(crate) stride: u32,
     pub(crate) bytes: u32,
     /// `V4L2_FIELD_*`.
@@ -179,13 +190,15 @@ impl Format {
     }
 }
 
-/// Which frames a fault spoils (JPEGs: true) and how it is counted once delivered.
-const FAULTS: [(Setting, Counter, Option<bool>); 5] = [
-    (Setting::CorruptEvery, Counter::Corrupt, Some(true)),
-    (Setting::TruncateEvery, Counter::Truncated, Some(true)),
-    (Setting::ShortEvery, Counter::Short, Some(false)),
-    (Setting::EmptyEvery, Counter::Empty, None),
-    (Setting::ErrorEvery, Counter::Error, None),
+/// A fault, how it is counted once delivered, and which formats it spoils.
+type Fault = (Setting, Counter, fn(&Pixel) -> bool);
+
+const FAULTS: [Fault; 5] = [
+    (Setting::CorruptEvery, Counter::Corrupt, Pixel::is_jpeg),
+    (Setting::TruncateEvery, Counter::Truncated, Pixel::is_compressed),
+    (Setting::ShortEvery, Counter::Short, |pixel| !pixel.is_compressed()),
+    (Setting::EmptyEvery, Counter::Empty, |_| true),
+    (Setting::ErrorEvery, Counter::Error, |_| true),
 ];
 
 /// A frame in a buffer.
@@ -195,6 +208,8 @@ pub(crate) struct Shot {
     pub(crate) used: u32,
     pub(crate) stamp_ns: u64,
     pub(crate) faults: Vec<Counter>,
+    /// Of an encoder's.
+    pub(crate) is_key: bool,
 }
 
 /// What the camera sees in one format. JPEGs are rendered when first needed, once.
@@ -203,27 +218,35 @@ pub(crate) struct Scene {
     /// For each plane a line of texture, `SPAN` pixels longer than the picture is wide.
     lines: Vec<Vec<u8>>,
     clip: [OnceLock<Jpeg>; CLIP],
+    video: Mutex<Video>,
 }
 
 impl Scene {
     pub(crate) fn new(format: Format) -> Self {
-        let planes = if format.pixel.is_jpeg() { &UNCODED } else { format.pixel.planes };
+        let planes = if format.pixel.is_compressed() { &UNCODED } else { format.pixel.planes };
         let line = |plane: &Plane| {
             let groups = (0..format.width + SPAN).step_by(plane.pixels as usize);
             groups.flat_map(|x| plane.samples.iter().map(move |&sample| texture(sample, x))).collect()
         };
-        Self { format, lines: planes.iter().map(line).collect(), clip: Default::default() }
+        let lines = planes.iter().map(line).collect();
+        Self { format, lines, clip: Default::default(), video: Mutex::default() }
+    }
+
+    /// A stream of it begins.
+    pub(crate) fn restart(&self) {
+        *locked(&self.video) = Video::default();
     }
 
     /// Takes the picture with this number.
     pub(crate) fn shoot(&self, number: u64, table: &Table, out: &mut [u8]) -> Shot {
-        let jpeg = self.format.pixel.is_jpeg();
-        let faults = FAULTS.iter().filter(|(_, _, kind)| kind.is_none_or(|kind| kind == jpeg));
+        let faults = FAULTS.iter().filter(|(_, _, spoils)| spoils(self.format.pixel));
         let faults = faults.filter(|(setting, ..)| table.spoils(*setting, number)).map(|fault| fault.1);
         let faults: Vec<Counter> = faults.collect();
         let mut used = self.format.bytes as usize;
         let stamp_ns;
-        if jpeg {
+        if self.format.pixel.is_h264() {
+            (used, stamp_ns) = locked(&self.video).shoot(&self.format, number, table, out);
+        } else if self.format.pixel.is_jpeg() {
             let step = number as usize % CLIP;
             let frame =
                 self.clip[step].get_or_init(|| Jpeg::render(&View { scene: self, step: step as u32 }));
@@ -245,7 +268,7 @@ impl Scene {
                 _ => {}
             }
         }
-        Shot { number, used: used as u32, stamp_ns, faults }
+        Shot { number, used: used as u32, stamp_ns, faults, is_key: false }
     }
 
     fn paint(&self, number: u64, mut out: &mut [u8]) {
@@ -265,7 +288,7 @@ impl Scene {
             for line in picture.chunks_exact_mut(stride as usize).take((coded / plane.lines) as usize) {
                 let groups = line.chunks_exact_mut(group).take((30 * coded / plane.pixels) as usize);
                 for (at, samples) in groups.enumerate() {
-                    let white = bar(number, at as u32 * plane.pixels / square);
+                    let white = h264_writer::bar(number, at as u32 * plane.pixels / square);
                     for (sample, kind) in samples.iter_mut().zip(plane.samples) {
                         *sample = match kind {
                             b'U' | b'V' => 128,
@@ -279,15 +302,8 @@ impl Scene {
     }
 }
 
-/// Whether this square of the bar code is white.
-fn bar(number: u64, square: u32) -> bool {
-    let number = number as u32 & 0xff_ffff;
-    let check = (0..6).fold(0, |check, nibble| check ^ number >> (4 * nibble) & 15);
-    (2 << 28 | number << 4 | check) >> (29 - square) & 1 != 0
-}
-
 /// Slanted stripes with some noise, which makes JPEGs of a webcam's size.
-fn texture(sample: u8, x: u32) -> u8 {
+pub(crate) fn texture(sample: u8, x: u32) -> u8 {
     let x = x % SPAN;
     let noise = x.wrapping_mul(0x9e37_79b1) >> 29;
     (match sample {

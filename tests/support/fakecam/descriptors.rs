@@ -8,10 +8,53 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use crate::device::{self, Device};
-use crate::stream::Handle;
+use crate::mem2mem;
+use crate::queue::Memory;
+use crate::stream;
 use crate::{devices, locked, names};
 use fakecam_table::Counter;
 use interpose::{Answer, answer, interpose};
+
+/// An open descriptor.
+pub(crate) enum Handle {
+    Camera(stream::Handle),
+    Encoder(mem2mem::Handle),
+}
+
+impl Handle {
+    pub(crate) fn device(&self) -> &'static Device {
+        match self {
+            Self::Camera(camera) => camera.stream().device,
+            Self::Encoder(encoder) => encoder.device,
+        }
+    }
+
+    /// # Safety
+    /// As for `device::ioctl`.
+    unsafe fn ioctl(&self, fd: c_int, request: u32, argument: *mut c_void) -> Answer {
+        match self {
+            // SAFETY: as the caller promises.
+            Self::Camera(camera) => unsafe { device::ioctl(camera.stream(), fd, request, argument) },
+            // SAFETY: as the caller promises.
+            Self::Encoder(encoder) => unsafe { mem2mem::ioctl(encoder, fd, request, argument) },
+        }
+    }
+
+    /// What to map, and from where in it.
+    fn map(&self, offset: i64, length: usize) -> Answer<(Memory, i64)> {
+        match self {
+            Self::Camera(camera) => Ok((camera.stream().map(offset, length)?, offset)),
+            Self::Encoder(encoder) => encoder.map(offset, length),
+        }
+    }
+
+    fn poll_flags(&self, found: i16) -> i16 {
+        match self {
+            Self::Camera(camera) => camera.stream().poll_flags(found),
+            Self::Encoder(_) => found,
+        }
+    }
+}
 
 static OPEN: Mutex<BTreeMap<c_int, Arc<Handle>>> = Mutex::new(BTreeMap::new());
 
@@ -53,8 +96,11 @@ pub(crate) fn forget_after_fork() {
 }
 
 fn open_camera(device: &'static Device, flags: c_int) -> Answer<c_int> {
-    let (handle, fd) =
-        Handle::open(device, flags).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
+    let opened = match device.spec.is_encoder() {
+        true => mem2mem::Handle::open(device, flags).map(|(handle, fd)| (Handle::Encoder(handle), fd)),
+        false => stream::Handle::open(device, flags).map(|(handle, fd)| (Handle::Camera(handle), fd)),
+    };
+    let (handle, fd) = opened.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
     remember(fd.as_raw_fd(), Arc::new(handle));
     Ok(fd.into_raw_fd())
 }
@@ -92,7 +138,7 @@ interpose! {
         match camera(fd) {
             Some(handle) if !OF_DESCRIPTOR.contains(&request) => {
                 // SAFETY: the program promises the kernel, and so us, the right argument.
-                answer(unsafe { device::ioctl(handle.stream(), fd, request as u32, argument) }.map(|()| 0))
+                answer(unsafe { handle.ioctl(fd, request as u32, argument) }.map(|()| 0))
             }
             other => {
                 // The type of the request, as `_IOC_TYPE` takes it.
@@ -108,8 +154,8 @@ interpose! {
         at: *mut c_void, length: usize, access: c_int, flags: c_int, fd: c_int, offset: i64
     ) -> *mut c_void = |real| {
         let Some(handle) = camera(fd) else { return real(at, length, access, flags, fd, offset) };
-        match handle.stream().map(offset, length) {
-            Ok(memory) => real(at, length, access, flags, memory.file.as_raw_fd(), offset),
+        match handle.map(offset, length) {
+            Ok((memory, offset)) => real(at, length, access, flags, memory.file.as_raw_fd(), offset),
             Err(errno) => {
                 answer(Err(errno));
                 libc::MAP_FAILED
@@ -126,7 +172,7 @@ interpose! {
                 // SAFETY: the program promises as many entries.
                 let entry = unsafe { &mut *fds.add(index) };
                 if let Some(handle) = camera(entry.fd) {
-                    entry.revents = handle.stream().poll_flags(entry.revents) & (entry.events | 0x38);
+                    entry.revents = handle.poll_flags(entry.revents) & (entry.events | 0x38);
                 }
             }
         }

@@ -120,7 +120,7 @@ impl Settings {
 }
 
 /// The value of [`Setting::HangWhere`] for a request. Those that `stream.rs` lets hang are not here.
-fn hang_of(request: u32) -> Option<u32> {
+pub(crate) fn hang_of(request: u32) -> Option<u32> {
     match request {
         vd::QUERYCAP => Some(hang::QUERYCAP),
         vd::ENUM_FMT => Some(hang::ENUM_FMT),
@@ -148,7 +148,7 @@ pub(crate) unsafe fn ioctl(stream: &Stream, fd: c_int, request: u32, argument: *
     hang_of(request).into_iter().for_each(|call| stream.device.hang(call));
     stream.check_alive(request)?;
     ensure(!argument.is_null(), libc::EFAULT)?;
-    let (device, table) = (stream.device, &stream.device.table);
+    let device = stream.device;
     ensure(device.spec.captures() || request == vd::QUERYCAP, libc::ENOTTY)?;
     // SAFETY: as the caller promises; each function below names the type that belongs to its request.
     unsafe {
@@ -185,13 +185,13 @@ pub(crate) unsafe fn ioctl(stream: &Stream, fd: c_int, request: u32, argument: *
             vd::DQBUF => stream.dequeue(fd, &mut *argument.cast()),
             vd::STREAMON => stream.start(*argument.cast()),
             vd::STREAMOFF => stream.stop(fd, *argument.cast()),
-            vd::QUERYCTRL => controls::query_old(table, &mut *argument.cast()),
-            vd::QUERY_EXT_CTRL => controls::query(table, &mut *argument.cast()),
-            vd::QUERYMENU => controls::menu(&mut *argument.cast()),
-            vd::G_CTRL => controls::get(table, &mut *argument.cast()),
-            vd::S_CTRL => controls::set(table, &mut *argument.cast()),
-            vd::G_EXT_CTRLS => controls::exchange(table, false, &mut *argument.cast()),
-            vd::S_EXT_CTRLS => controls::exchange(table, true, &mut *argument.cast()),
+            vd::QUERYCTRL => controls::query_old(device, &mut *argument.cast()),
+            vd::QUERY_EXT_CTRL => controls::query(device, &mut *argument.cast()),
+            vd::QUERYMENU => controls::menu(device, &mut *argument.cast()),
+            vd::G_CTRL => controls::get(device, &mut *argument.cast()),
+            vd::S_CTRL => controls::set(device, &mut *argument.cast()),
+            vd::G_EXT_CTRLS => controls::exchange(device, false, &mut *argument.cast()),
+            vd::S_EXT_CTRLS => controls::exchange(device, true, &mut *argument.cast()),
             _ => Err(libc::ENOTTY),
         }
     }
@@ -205,7 +205,7 @@ pub(crate) fn is_capture(device: &Device, kind: u32) -> Answer {
     ensure(kind == own, libc::EINVAL)
 }
 
-fn query_cap(device: &Device, out: &mut vd::Capability) -> Answer {
+pub(crate) fn query_cap(device: &Device, out: &mut vd::Capability) -> Answer {
     let Spec { driver, card, bus, caps, .. } = &device.spec;
     *out = vd::Capability::default();
     (out.driver, out.card, out.bus_info) = (vd::text(driver), vd::text(card), vd::text(bus));
@@ -230,7 +230,7 @@ fn enum_formats(device: &Device, out: &mut vd::FmtDesc) -> Answer {
     let first_of_its_kind = |at: &usize| !modes[..*at].iter().any(|before| before.pixel == modes[*at].pixel);
     let pixel = modes[nth((0..modes.len()).filter(first_of_its_kind), out.index)?].pixel;
     *out = vd::FmtDesc { index: out.index, kind: out.kind, ..Default::default() };
-    out.flags = u32::from(pixel.is_jpeg()); // V4L2_FMT_FLAG_COMPRESSED
+    out.flags = u32::from(pixel.is_compressed()); // V4L2_FMT_FLAG_COMPRESSED
     out.description = vd::text(pixel.name);
     out.pixelformat = u32::from_le_bytes(pixel.fourcc);
     Ok(())

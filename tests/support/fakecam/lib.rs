@@ -12,8 +12,10 @@
 //! | `device.rs` | a camera: identity, formats, rates; sorts ioctls |
 //! | `controls.rs` | its controls |
 //! | `inputs.rs` | its inputs, and what they receive |
+//! | `mem2mem.rs` | an open descriptor of an encoder |
 //! | `stream.rs` | an open descriptor: buffers, readiness, the frame thread |
 //! | `content.rs` | the pictures and their faults |
+//! | `video.rs` | those of H.264 |
 //! | `videodev.rs` | the kernel's structs and numbers |
 //!
 //! What a test sets and reads is in the crate `fakecam-table`.
@@ -25,10 +27,12 @@ mod controls;
 mod descriptors;
 mod device;
 mod inputs;
+mod mem2mem;
 mod names;
 mod queue;
 mod spec;
 mod stream;
+mod video;
 mod videodev;
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};

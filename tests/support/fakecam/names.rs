@@ -6,9 +6,8 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex};
 
-use crate::descriptors::camera;
+use crate::descriptors::{Handle, camera};
 use crate::device::Device;
-use crate::stream::Handle;
 use crate::{devices, locked};
 use interpose::{answer, interpose};
 
@@ -57,7 +56,7 @@ pub(crate) fn device(at: c_int, path: *const c_char) -> Option<&'static Device> 
 fn node_at(at: c_int, path: *const c_char) -> Option<Node> {
     // SAFETY: the program passes null or a C string.
     let unnamed = unsafe { path.as_ref() } == Some(&0);
-    let own = |handle: Arc<Handle>| handle.stream().device;
+    let own = |handle: Arc<Handle>| handle.device();
     match unnamed {
         true => camera(at).map(own).filter(|device| !device.spec.hides_node).map(Node::Camera),
         false => node(at, path),

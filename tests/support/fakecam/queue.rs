@@ -1,4 +1,5 @@
 //! The buffers of a stream, where each is, and the bytes in the program's socket that tell poll.
+//! A queue without our end of a socket pair tells nothing.
 //!
 //! Bookkeeping as videobuf2 does it. Who may have buffers and when frames come is in `stream.rs`.
 use std::collections::VecDeque;
@@ -22,6 +23,10 @@ const PAGE: usize = 4096;
 pub(crate) struct Queue {
     /// Our end of the socket pair; none once the camera is gone.
     pub(crate) peer: Option<UnixStream>,
+    /// Added to where its buffers are mapped.
+    base: u64,
+    /// Its timestamps are those of the buffers that its content was made from.
+    copies_stamps: bool,
     memory: Option<Memory>,
     buffers: Vec<Buffer>,
     waiting: VecDeque<usize>,
@@ -69,6 +74,11 @@ impl Memory {
         Ok(Self { file, planes, data_offset, pitch })
     }
 
+    /// The first plane.
+    pub(crate) fn read(&self, index: usize, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, (index * self.pitch) as u64)
+    }
+
     pub(crate) fn write(&self, index: usize, mut bytes: &[u8]) -> io::Result<()> {
         for (start, length) in &self.planes {
             let (own, rest) = bytes.split_at(bytes.len().min(length - self.data_offset));
@@ -80,6 +90,11 @@ impl Memory {
 }
 
 impl Queue {
+    /// One of the two queues of a memory-to-memory device.
+    pub(crate) fn of_converter(peer: Option<UnixStream>, base: u64) -> Self {
+        Self { peer, base, copies_stamps: true, ..Self::default() }
+    }
+
     pub(crate) fn is_allocated(&self) -> bool {
         self.memory.is_some()
     }
@@ -114,6 +129,19 @@ impl Queue {
         Ok(())
     }
 
+    /// What the program says of a buffer that it has filled.
+    pub(crate) fn fill(&mut self, index: usize, used: u32, stamp_ns: u64) {
+        (self.buffers[index].shot.used, self.buffers[index].shot.stamp_ns) = (used, stamp_ns);
+    }
+
+    pub(crate) fn shot(&self, index: usize) -> &Shot {
+        &self.buffers[index].shot
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The buffer for the frame that is due now.
     pub(crate) fn next_waiting(&mut self) -> Option<(usize, Memory)> {
         self.waiting.pop_front().zip(self.memory.clone())
@@ -142,14 +170,16 @@ impl Queue {
     /// Gives the oldest finished frame to the program, whose descriptor is `fd`.
     pub(crate) fn dequeue(&mut self, fd: c_int) -> Option<(usize, &Shot)> {
         let index = self.done.pop_front()?;
-        take_bytes(fd, 1);
+        if self.peer.is_some() {
+            take_bytes(fd, 1);
+        }
         self.buffers[index].queued = false;
         Some((index, &self.buffers[index].shot))
     }
 
     /// Takes all buffers back. Without the program's descriptor its socket is of no more use.
     pub(crate) fn halt(&mut self, fd: Option<c_int>) {
-        if let Some(fd) = fd {
+        if let Some(fd) = fd.filter(|_| self.peer.is_some()) {
             take_bytes(fd, self.done.len());
         }
         self.waiting.clear();
@@ -182,7 +212,7 @@ impl Queue {
                 let plane = vd::Plane {
                     bytesused: if buffer.shot.used == 0 { 0 } else { used + *data_offset as u32 },
                     length: *length as u32,
-                    offset: (index * pitch + start) as u64,
+                    offset: self.base + (index * pitch + start) as u64,
                     data_offset: *data_offset as u32,
                     ..Default::default()
                 };
@@ -192,7 +222,8 @@ impl Queue {
         }
         out.timestamp.tv_sec = (stamp_ns / 1_000_000_000) as _;
         out.timestamp.tv_usec = (stamp_ns % 1_000_000_000 / 1000) as _;
-        out.flags = buf_flag::TIMESTAMP_MONOTONIC
+        let clock = if self.copies_stamps { buf_flag::TIMESTAMP_COPY } else { buf_flag::TIMESTAMP_MONOTONIC };
+        out.flags = clock
             | match buffer.queued {
                 true if self.done.contains(&index) => buf_flag::DONE | buffer.shot.flags(),
                 true => buf_flag::QUEUED,
@@ -204,7 +235,8 @@ impl Queue {
 
 impl Shot {
     pub(crate) fn flags(&self) -> u32 {
-        if self.faults.contains(&Counter::Error) { buf_flag::ERROR } else { 0 }
+        let error = if self.faults.contains(&Counter::Error) { buf_flag::ERROR } else { 0 };
+        error | if self.is_key { buf_flag::KEYFRAME } else { 0 }
     }
 }
 

@@ -8,15 +8,16 @@
 //! | `table` | file made by `Table::create` | required |
 //! | `card`, `driver`, `bus` | what QUERYCAP answers, `_` being a blank in `card` | as a UVC camera |
 //! | `by-id`, `by-path` | name of a link in `/dev/v4l/by-id`, `/dev/v4l/by-path` | none |
-//! | `kind` | `capture`, `multiplanar`, `metadata`, `output`; the latter two answer QUERYCAP only | `capture` |
+//! | `kind` | `capture`, `multiplanar`, `encoder`, `metadata`, `output`; the latter two answer QUERYCAP only | `capture` |
 //! | `parm` | what S_PARM and G_PARM do: `set`, `none` (there are none), `zero` (they answer 0/0) | `set` |
 //! | `inputs` | inputs with `,` between, `_` being a blank: `NAME:camera`, `NAME:hdmi`, `NAME:analog` | one camera |
 //! | `signal` | what an `hdmi` input receives at first, as `WIDTHxHEIGHT` | `1280x720` |
 //! | `field` | `none`, `interlaced`, `seq_tb`, `seq_bt`, `alternate` | `none` |
 //! | `data_offset` | of the planes of a multi-planar buffer | 0 |
-//! | `formats` | modes with `,` between, see below; the first is set at first | 720p and VGA at 30 |
+//! | `formats` | modes with `,` between, see below; the first is set at first; an encoder takes them | 720p and VGA at 30; YU12 and NV12 up to 1920x1920 |
 //! | `stride_pad` | bytes added to each line of raw formats | 0 |
 //! | `start_ms` | added to the time between STREAMON and the first frame (one period) | 0 |
+//! | `codec_controls` | `false`: none, although it offers H.264; a UVC camera has its own | `true` |
 //! | `hides_node` | `true`: fstat of an open descriptor does not tell the node, as under libcamerify | `false` |
 //!
 //! A mode is `FOURCC:WIDTHxHEIGHT@RATES` or `FOURCC:stepwise:WxH-WxH/WxH@RATES` (least, largest, step).
@@ -52,6 +53,7 @@ pub(crate) struct Spec {
     /// `V4L2_FIELD_*`.
     pub(crate) field: u32,
     pub(crate) data_offset: u32,
+    lacks_codec_controls: bool,
 }
 
 /// What S_PARM and G_PARM do.
@@ -93,7 +95,7 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
         field: vd::FIELD_NONE,
         ..Spec::default()
     };
-    let mut formats = "MJPG:1280x720@30,MJPG:640x480@30,YUYV:640x480@30";
+    let mut formats = "";
     for word in text.split_whitespace() {
         let (key, value) = halves(word, '=')?;
         match key {
@@ -110,6 +112,7 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
                 spec.caps = match value {
                     "capture" => cap::VIDEO_CAPTURE | cap::STREAMING,
                     "multiplanar" => cap::VIDEO_CAPTURE_MPLANE | cap::STREAMING,
+                    "encoder" => cap::VIDEO_M2M_MPLANE | cap::STREAMING,
                     "metadata" => cap::META_CAPTURE | cap::STREAMING,
                     "output" => cap::VIDEO_OUTPUT,
                     _ => return Err(format!("unknown kind {value}")),
@@ -139,6 +142,7 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
                 }
             }
             "data_offset" => spec.data_offset = number(value)?,
+            "codec_controls" => spec.lacks_codec_controls = value == "false",
             "hides_node" => spec.hides_node = value == "true",
             _ => return Err(format!("unknown key {key}")),
         }
@@ -146,6 +150,11 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
     if spec.stem.is_empty() || spec.table.is_empty() {
         return Err(format!("path or table missing in {text:?}"));
     }
+    formats = match (formats, spec.is_encoder()) {
+        ("", true) => "YU12:stepwise:32x32-1920x1920/2x2@1-120,NV12:stepwise:32x32-1920x1920/2x2@1-120",
+        ("", false) => "MJPG:1280x720@30,MJPG:640x480@30,YUYV:640x480@30",
+        (formats, _) => formats,
+    };
     spec.modes = formats.split(',').map(mode).collect::<Parsed<_>>()?;
     Ok(spec)
 }
@@ -153,6 +162,15 @@ pub(crate) fn parse(text: &str) -> Parsed<Spec> {
 impl Spec {
     pub(crate) fn captures(&self) -> bool {
         self.caps & (cap::VIDEO_CAPTURE | cap::VIDEO_CAPTURE_MPLANE) != 0
+    }
+
+    pub(crate) fn is_encoder(&self) -> bool {
+        self.caps & cap::VIDEO_M2M_MPLANE != 0
+    }
+
+    pub(crate) fn has_codec_controls(&self) -> bool {
+        let gives_h264 = self.is_encoder() || self.modes.iter().any(|mode| mode.pixel.is_h264());
+        gives_h264 && !self.lacks_codec_controls
     }
 
     pub(crate) fn is_multiplanar(&self) -> bool {

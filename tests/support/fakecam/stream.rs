@@ -70,14 +70,7 @@ impl Handle {
         let refusal = if device.is_plugged() { device.errno(Setting::OpenErrno) } else { Err(libc::ENOENT) };
         refusal.map_err(io::Error::from_raw_os_error)?;
         device.reset_controls_once();
-        let (mut program, peer) = UnixStream::pair()?;
-        program.set_nonblocking(true)?;
-        while program.write(&[0; 4096]).is_ok() {}
-        program.set_nonblocking(flags & libc::O_NONBLOCK != 0)?;
-        if flags & libc::O_CLOEXEC == 0 {
-            // SAFETY: clears a flag of a descriptor we own.
-            unsafe { libc::fcntl(program.as_raw_fd(), libc::F_SETFD, 0) };
-        }
+        let (program, peer) = socket_pair(flags)?;
         let mut state = State::default();
         state.queue.peer = Some(peer);
         let stream = Arc::new(Stream {
@@ -88,7 +81,8 @@ impl Handle {
             changed: Condvar::new(),
             closing: AtomicBool::new(false),
         });
-        let thread = Some(spawn(stream.clone())?);
+        let frames = stream.clone();
+        let thread = Some(spawn(move || frames.run())?);
         device.table.add(Counter::Opens, 1);
         device.table.put(Counter::LastOpenNs, now_ns());
         Ok((Self { stream, thread }, program.into()))
@@ -110,14 +104,27 @@ impl Drop for Handle {
     }
 }
 
-/// Starts the frame thread with all signals blocked: they are for the program's own threads.
-fn spawn(stream: Arc<Stream>) -> io::Result<JoinHandle<()>> {
+/// The program's end and ours, of an `open` with these flags.
+pub(crate) fn socket_pair(flags: c_int) -> io::Result<(UnixStream, UnixStream)> {
+    let (mut program, peer) = UnixStream::pair()?;
+    program.set_nonblocking(true)?;
+    while program.write(&[0; 4096]).is_ok() {}
+    program.set_nonblocking(flags & libc::O_NONBLOCK != 0)?;
+    if flags & libc::O_CLOEXEC == 0 {
+        // SAFETY: clears a flag of a descriptor we own.
+        unsafe { libc::fcntl(program.as_raw_fd(), libc::F_SETFD, 0) };
+    }
+    Ok((program, peer))
+}
+
+/// Starts a thread with all signals blocked: they are for the program's own threads.
+pub(crate) fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     // SAFETY: sets of signals are plain data, filled in before they are read.
     unsafe {
         let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-        let thread = thread::Builder::new().name("fakecam".into()).spawn(move || stream.run());
+        let thread = thread::Builder::new().name("fakecam".into()).spawn(run);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
         thread
     }
@@ -396,6 +403,7 @@ impl Stream {
         table.put(Counter::Streaming, 1);
         table.put(Counter::LastStreamonNs, now_ns());
         table.add(Counter::Streamons, 1);
+        scene.restart();
         state.scene = Some(scene);
         (state.sequence, state.returned) = (0, None);
         state.previous = now_ns() + device.spec.start_ms * 1_000_000;
@@ -413,6 +421,6 @@ impl Stream {
     }
 }
 
-fn is_mmap(memory: u32) -> Answer {
+pub(crate) fn is_mmap(memory: u32) -> Answer {
     ensure(memory == vd::MEMORY_MMAP, libc::EINVAL)
 }

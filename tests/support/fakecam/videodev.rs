@@ -67,6 +67,8 @@ structs! {
         index: u32, kind: u32, bytesused: u32, flags: u32, field: u32, timestamp: libc::timeval,
         timecode: [u32; 4], sequence: u32, memory: u32, offset: u64, length: u32, reserved: [u32; 2]
     }
+    /// `rect`: left, top, width, height.
+    Selection { kind: u32, target: u32, flags: u32, rect: [u32; 4], reserved: [u32; 9] }
     Control { id: u32, value: i32 }
     /// `range`: minimum, maximum, step, default.
     QueryCtrl { id: u32, kind: u32, name: [u8; 32], range: [i32; 4], flags: u32, reserved: [u32; 2] }
@@ -118,6 +120,7 @@ pub(crate) const G_DV_TIMINGS: u32 = request::<DvTimings>(3, 88);
 pub(crate) const DQEVENT: u32 = request::<Event>(2, 89);
 pub(crate) const SUBSCRIBE_EVENT: u32 = request::<EventSubscription>(1, 90);
 pub(crate) const QUERY_DV_TIMINGS: u32 = request::<DvTimings>(2, 99);
+pub(crate) const S_SELECTION: u32 = request::<Selection>(3, 95);
 pub(crate) const TRY_FMT: u32 = request::<Format>(3, 64);
 pub(crate) const G_EXT_CTRLS: u32 = request::<ExtControls>(3, 71);
 pub(crate) const S_EXT_CTRLS: u32 = request::<ExtControls>(3, 72);
@@ -127,6 +130,8 @@ pub(crate) const QUERY_EXT_CTRL: u32 = request::<QueryExtCtrl>(3, 103);
 
 pub(crate) const BUF_TYPE_VIDEO_CAPTURE: u32 = 1;
 pub(crate) const BUF_TYPE_VIDEO_CAPTURE_MPLANE: u32 = 9;
+pub(crate) const BUF_TYPE_VIDEO_OUTPUT: u32 = 2;
+pub(crate) const BUF_TYPE_VIDEO_OUTPUT_MPLANE: u32 = 10;
 pub(crate) const MEMORY_MMAP: u32 = 1;
 pub(crate) const FIELD_NONE: u32 = 1;
 pub(crate) const FIELD_INTERLACED: u32 = 4;
@@ -154,6 +159,7 @@ pub(crate) mod cap {
     pub(crate) const VIDEO_CAPTURE: u32 = 1;
     pub(crate) const VIDEO_OUTPUT: u32 = 2;
     pub(crate) const VIDEO_CAPTURE_MPLANE: u32 = 0x1000;
+    pub(crate) const VIDEO_M2M_MPLANE: u32 = 0x4000;
     pub(crate) const EXT_PIX_FORMAT: u32 = 0x20_0000;
     pub(crate) const META_CAPTURE: u32 = 0x80_0000;
     pub(crate) const STREAMING: u32 = 0x400_0000;
@@ -163,8 +169,10 @@ pub(crate) mod cap {
 pub(crate) mod buf_flag {
     pub(crate) const QUEUED: u32 = 2;
     pub(crate) const DONE: u32 = 4;
+    pub(crate) const KEYFRAME: u32 = 8;
     pub(crate) const ERROR: u32 = 0x40;
     pub(crate) const TIMESTAMP_MONOTONIC: u32 = 0x2000;
+    pub(crate) const TIMESTAMP_COPY: u32 = 0x4000;
 }
 
 pub(crate) mod ctrl_flag {

@@ -323,6 +323,12 @@ impl Stage<'_> {
             Setting::CorruptEvery | Setting::TruncateEvery | Setting::ShortEvery => {}
             // Of a camera with another input.
             Setting::Signal | Setting::SignalSize | Setting::EventEvery => {}
+            // Of encoders, and of cameras with H.264.
+            Setting::EncodeUs
+            | Setting::HoldBack
+            | Setting::WithholdKeys
+            | Setting::ParameterSetsOnce
+            | Setting::VideoSize => {}
             // What is dropped or corrupt cannot be compared then.
             Setting::Sequence | Setting::UsedExcess => {}
         }

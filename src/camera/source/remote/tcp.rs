@@ -1,5 +1,5 @@
-//! `tcp://`: pictures over a bare connection, which are JPEGs back to back, or the tutorial's pickles. What comes first
-//! tells which.
+//! `tcp://`: pictures over a bare connection, which are JPEGs back to back, H.264, or the tutorial's pickles. What comes
+//! first tells which.
 #![forbid(unsafe_code)]
 
 use std::future::poll_fn;
@@ -18,13 +18,15 @@ use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
 use crate::camera::source::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
 use crate::camera::source::splitter::{Piece, Splitter};
+use crate::camera::source::unit_stream::UnitStream;
 use crate::camera::wake::Waker;
 use crate::frame::Timestamp;
+use crate::h264::{UnitPiece, begins_byte_stream};
 use crate::jpeg::Picture;
 
 /// Room beside a picture, for the start of the next one.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
-/// Bytes that tell JPEGs from pickles, and are shown if they are neither.
+/// Bytes that tell JPEGs, H.264 and pickles apart, and are shown if they are nothing of that.
 const BEGIN_BYTES: usize = 16;
 /// Bytes within which the first picture begins. Headers of a multipart stream are far shorter.
 const MAX_BYTES_BEFORE_PICTURES: usize = 64 * 1024;
@@ -57,8 +59,14 @@ impl TcpSource {
                 return Ok(());
             }
             connection.check_whether_it_goes_on()?;
-            match runtime.run(deadline, connection.read()) {
+            let pause_ends = connection.pause_ends().filter(|end| *end < deadline);
+            match runtime.run(pause_ends.unwrap_or(deadline), connection.read()) {
                 RunEnd::Done(read) => read.map_err(|source| RemoteFault::Broken { source })?,
+                RunEnd::TimedOut if pause_ends.is_some() => {
+                    if connection.pass_after_pause(sink) {
+                        return Ok(());
+                    }
+                }
                 RunEnd::Woken | RunEnd::TimedOut => return Ok(()),
             }
             if Timestamp::now() >= deadline {
@@ -93,6 +101,9 @@ impl Source for TcpSource {
                 "let the program send whole JPEGs, one after the other, or set validate = false if the picture is good \
                  all the same"
             }
+            PictureFault::Video => {
+                "let the program send H.264 with parameter sets, as rpicam-vid does with --codec h264 --inline"
+            }
             _ => "set width and height to the size of its pictures",
         }
     }
@@ -123,6 +134,8 @@ enum Input {
     Begin { bytes: [u8; BEGIN_BYTES], len: usize },
     /// JPEGs, of which none may have begun yet in the bytes that came.
     Jpegs { splitter: Splitter, begin: Vec<u8>, came: usize },
+    /// Access units of H.264. None is left out: the later ones refer to it.
+    Units(UnitStream),
     /// Pickled dictionaries.
     Pickles(PickleReader),
 }
@@ -155,6 +168,7 @@ impl PictureConnection {
                     *came = came.saturating_add(n);
                     Ok(n)
                 }
+                Input::Units(units) => units.fill(|room| read(room)),
                 Input::Pickles(reader) => reader.fill(|room| read(room)),
             })
         })
@@ -168,16 +182,13 @@ impl PictureConnection {
         self.tell_apart()?;
         let (newest, skipped) = match &mut self.input {
             Input::Begin { .. } => return Ok(false),
+            Input::Units(_) => return Ok(self.pass_next_unit(sink)),
             Input::Jpegs { splitter, .. } => {
                 let (piece, skipped) = splitter.newest_piece();
                 match piece {
                     Piece::Picture(data) => (Some(data), skipped),
                     Piece::TooLarge => {
-                        warn!(
-                            "tcp: dropped a frame of more than {} bytes; set width and height",
-                            self.max_jpeg_bytes
-                        );
-                        self.missed = self.missed.saturating_add(1);
+                        self.dropped_too_large();
                         return Ok(false);
                     }
                     Piece::Incomplete => return Ok(false),
@@ -203,15 +214,60 @@ impl PictureConnection {
         Ok(true)
     }
 
+    /// Passes the next access unit that has come to `sink`. Returns whether there was one.
+    fn pass_next_unit(&mut self, sink: &mut PictureSink<'_>) -> bool {
+        let Input::Units(units) = &mut self.input else { return false };
+        let unit = match units.next_piece() {
+            UnitPiece::Unit(unit) => unit,
+            UnitPiece::TooLarge => {
+                self.dropped_too_large();
+                return false;
+            }
+            UnitPiece::Incomplete => return false,
+        };
+        let missed = std::mem::take(&mut self.missed);
+        sink(CapturedPicture { missed, ..CapturedPicture::now(Picture::H264(unit)) });
+        self.has_passed_any = true;
+        true
+    }
+
+    /// Passes the access unit that has come before a pause. Returns whether there was one.
+    fn pass_after_pause(&mut self, sink: &mut PictureSink<'_>) -> bool {
+        let Input::Units(units) = &mut self.input else { return false };
+        let Some(unit) = units.finish() else { return false };
+        let missed = std::mem::take(&mut self.missed);
+        sink(CapturedPicture { missed, ..CapturedPicture::now(Picture::H264(unit)) });
+        self.has_passed_any = true;
+        true
+    }
+
+    /// When the source has paused; `None` if that tells nothing.
+    fn pause_ends(&self) -> Option<Timestamp> {
+        if let Input::Units(units) = &self.input { units.pause_ends() } else { None }
+    }
+
+    fn dropped_too_large(&mut self) {
+        warn!("tcp: dropped a frame of more than {} bytes; set width and height", self.max_jpeg_bytes);
+        self.missed = self.missed.saturating_add(1);
+    }
+
     /// Chooses the reader once enough has come.
     fn tell_apart(&mut self) -> Result<(), RemoteFault> {
         let Input::Begin { bytes, len } = &self.input else { return Ok(()) };
         let begin = bytes[..*len].to_vec();
         let [first, second, ..] = begin[..] else { return Ok(()) };
+        let is_h264 = begins_byte_stream(&begin);
+        if is_h264.is_none() && begin.len() < BEGIN_BYTES {
+            return Ok(());
+        }
         self.input = if first == PROTO && PROTOCOLS.contains(&second) {
             let mut reader = PickleReader::new(self.max_jpeg_bytes);
             fill_from(&begin, |read| reader.fill(read));
             Input::Pickles(reader)
+        } else if is_h264 == Some(true) {
+            let mut units = UnitStream::new(self.max_jpeg_bytes + READ_AHEAD_BYTES);
+            units.fill_from(&begin);
+            Input::Units(units)
         } else {
             let mut splitter = Splitter::new(self.max_jpeg_bytes + READ_AHEAD_BYTES);
             fill_from(&begin, |read| splitter.fill(read));

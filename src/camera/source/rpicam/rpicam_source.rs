@@ -11,7 +11,7 @@ use super::program::RpiCamProgram;
 use super::start_controls::StartControls;
 use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
-use crate::camera::source::jpeg_process::{JpegProcess, OutputEvent, OutputFault};
+use crate::camera::source::picture_process::{OutputEvent, OutputFault, PictureProcess};
 use crate::camera::source::source_trait::{OpenedSource, PictureFault, PictureSink, Source};
 use crate::camera::source_spec::RpiCamSelector;
 use crate::camera::wake::Waker;
@@ -35,7 +35,7 @@ pub(in crate::camera::source) struct RpiCamSource {
 
 struct RunningProgram {
     name: &'static str,
-    output: JpegProcess,
+    output: PictureProcess,
     /// The changes of the controls before it was started.
     changes: u64,
     /// It has given a picture.
@@ -109,7 +109,7 @@ impl Source for RpiCamSource {
         let command = program.video_command(index, &self.settings, self.controls.arguments());
         debug!("{camera}: starting {command:?}");
         let max_jpeg_bytes = self.settings.max_jpeg_bytes();
-        let output = JpegProcess::spawn(command, max_jpeg_bytes).map_err(|source| {
+        let output = PictureProcess::spawn(command, max_jpeg_bytes).map_err(|source| {
             let (camera, program) = (camera.clone(), program.name.to_owned());
             RpiCamError::NotStarted { camera, program, source }
         })?;
