@@ -217,6 +217,9 @@ impl Web {
         let mut notifiers = JoinSet::new();
         for camera in &server.cameras {
             notifiers.spawn(camera.ring().clone().run_notifier());
+            if let Some(units) = camera.units() {
+                notifiers.spawn(units.clone().run_notifier());
+            }
         }
         let mut connections = JoinSet::new();
         // When connections are accepted again, after one could not be.

@@ -173,8 +173,8 @@ impl ResponseHeaders {
         let sites: String = origins.iter().filter(|o| *o != "null").map(|o| format!(" {o}")).collect();
         let embedders = format!("frame-ancestors 'self'{sites}");
         let page = format!(
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; \
-             base-uri 'none'; form-action 'self'; {embedders}"
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
+             media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; {embedders}"
         );
         // Origins consist of letters, digits and a few signs, and the rest is fixed.
         let value = |text: &str| {
@@ -188,7 +188,8 @@ impl ResponseHeaders {
     /// They may neither embed nor read anything else.
     pub(crate) fn apply(&self, headers: &mut HeaderMap, allowed_origin: Option<&HeaderValue>) {
         let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let is_picture = content_type.starts_with(b"image/jpeg") || content_type.starts_with(b"multipart/");
+        let picture_types = [&b"image/jpeg"[..], b"multipart/", b"video/"];
+        let is_picture = picture_types.iter().any(|picture| content_type.starts_with(picture));
         let is_data =
             content_type.starts_with(b"text/plain") || content_type.starts_with(b"application/json");
         headers.insert(
@@ -207,7 +208,7 @@ impl ResponseHeaders {
         }
     }
 
-    /// The same for a multipart stream, whose head is written by hand: lines that each end with CRLF.
+    /// The same for a stream of pictures, whose head is written by hand: lines that each end with CRLF.
     pub(crate) fn stream_lines(&self, allowed_origin: Option<&HeaderValue>) -> String {
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("multipart/"))]);
         self.apply(&mut headers, allowed_origin);

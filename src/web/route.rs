@@ -10,8 +10,10 @@ use hyper::Method;
 
 use super::access::check::Operation;
 
-/// Files that the login page needs, and that reveal nothing of the cameras.
-const PUBLIC_FILES: [&str; 3] = ["/style.css", "/icon.svg", "/favicon.ico"];
+/// Files that need no credentials, as they reveal nothing of the cameras: those of the login page, and those that a
+/// device fetches by itself, without the browser's cookies, to put the page among its apps.
+const PUBLIC_FILES: [&str; 6] =
+    ["/style.css", "/icon.svg", "/favicon.ico", "/icon-192.png", "/icon-512.png", "/app.webmanifest"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint<'a> {
@@ -27,6 +29,10 @@ pub(super) enum Endpoint<'a> {
     /// Frames over WebSocket in the tutorial's format.
     TutorialWebSocket,
     Stream,
+    /// H.264 as one endless MP4.
+    Mp4,
+    /// H.264 as a byte stream.
+    AnnexB,
     /// One frame, at most `max_age` old when the request came.
     Snapshot {
         max_age: Option<Duration>,
@@ -110,6 +116,8 @@ impl<'a> Route<'a> {
                 "/ws" => Endpoint::WebSocket,
                 "/ws/some-path1" => Endpoint::TutorialWebSocket,
                 "/stream" => Endpoint::Stream,
+                "/stream.mp4" => Endpoint::Mp4,
+                "/stream.h264" => Endpoint::AnnexB,
                 "/snapshot" | "/snapshot.jpg" => query.snapshot()?,
                 "" if rest.is_empty() => Endpoint::PageWithoutSlash,
                 "" => Endpoint::Page("/"),
@@ -223,6 +231,8 @@ mod tests {
         assert_eq!(endpoint("/healthz"), Endpoint::Health);
         assert_eq!(endpoint("/metrics"), Endpoint::Metrics);
         assert_eq!(endpoint("/ws/some-path1/"), Endpoint::TutorialWebSocket);
+        assert_eq!(endpoint("/stream.mp4?1"), Endpoint::Mp4);
+        assert_eq!(endpoint("/cameras/front/stream.h264"), Endpoint::AnnexB);
     }
 
     #[test]
@@ -233,6 +243,8 @@ mod tests {
         assert_eq!(operation("/controls/gain", Method::PUT), Operation::ChangeControl);
         assert_eq!(operation("/controls/gain", Method::GET), Operation::Read, "answered with the methods");
         assert_eq!(operation("/style.css", Method::HEAD), Operation::Public);
+        assert_eq!(operation("/app.webmanifest", Method::GET), Operation::Public);
+        assert_eq!(operation("/icon-192.png", Method::GET), Operation::Public);
         assert_eq!(operation("/style.css", Method::PUT), Operation::Read, "answered with the methods");
         assert_eq!(operation("/cameras/front/style.css", Method::GET), Operation::Read);
         assert_eq!(operation("/login", Method::GET), Operation::Public);

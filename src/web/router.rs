@@ -22,7 +22,7 @@ use super::route::{Endpoint, Route};
 use super::server_state::ServerState;
 use super::stream::viewers::{ViewerKind, ViewerRejected};
 use super::stream::websocket::protocol::{Handshake, HandshakeError};
-use super::stream::{LiveStream, mjpeg_head, snapshot};
+use super::stream::{LiveStream, VideoContainer, await_first, mjpeg_head, snapshot};
 use crate::camera::Camera;
 use crate::failpoint;
 
@@ -52,10 +52,10 @@ pub(super) async fn route(server: &Arc<ServerState>, request: Request<Incoming>,
         Reply::Answer(answer) => {
             server.response_headers.apply(answer.headers_mut(), allowed_origin.as_ref());
         }
-        Reply::Stream(LiveStream::Mjpeg(_, header_lines)) => {
+        Reply::Stream(LiveStream::Mjpeg(_, header_lines) | LiveStream::Video(_, _, header_lines)) => {
             *header_lines = server.response_headers.stream_lines(allowed_origin.as_ref());
         }
-        Reply::Stream(LiveStream::WebSocket(..)) => {}
+        Reply::Stream(LiveStream::WebSocket(..) | LiveStream::VideoWebSocket(..)) => {}
     }
     reply
 }
@@ -126,8 +126,17 @@ async fn call(
     let found = server.camera(route.camera);
     let (index, camera) = found.ok_or_else(|| unknown_camera(&server.cameras, route.camera))?;
     let is_head = request.method == Method::HEAD;
-    let register = |kind| server.viewers.register((index, camera), kind, client.peer);
-    let rejected = |why: ViewerRejected| unavailable(&why.to_string());
+    let viewers = &server.viewers;
+    let register = |kind| viewers.register((index, camera), kind, client.peer, Camera::subscribe);
+    let register_video = |kind| {
+        let units = camera.units().ok_or(ViewerRejected::NoH264)?;
+        let subscribe = |camera: &Camera| camera.subscribe_units(units);
+        viewers.register((index, camera), kind, client.peer, subscribe)
+    };
+    let rejected = |why: ViewerRejected| match why {
+        ViewerRejected::NoH264 => text(StatusCode::NOT_FOUND, &why.to_string()),
+        _ => unavailable(&why.to_string()),
+    };
     let answer = match route.endpoint {
         Endpoint::Login if request.method != Method::POST => {
             login::page(&request.uri, server.access.authenticator.uses_token(), None)
@@ -137,13 +146,31 @@ async fn call(
         Endpoint::WebSocket | Endpoint::TutorialWebSocket => {
             let handshake = Handshake::read(&request.headers).map_err(upgrade_required)?;
             let is_tutorial = route.endpoint == Endpoint::TutorialWebSocket;
-            let viewer = register(if is_tutorial { ViewerKind::Tutorial } else { handshake.kind() });
-            return Ok(Reply::Stream(LiveStream::WebSocket(handshake, viewer.map_err(rejected)?)));
+            let kind = if is_tutorial { ViewerKind::Tutorial } else { handshake.kind() };
+            return Ok(Reply::Stream(match kind {
+                ViewerKind::H264 | ViewerKind::Mp4WebSocket => {
+                    LiveStream::VideoWebSocket(handshake, register_video(kind).map_err(rejected)?)
+                }
+                _ => LiveStream::WebSocket(handshake, register(kind).map_err(rejected)?),
+            }));
         }
         Endpoint::Stream if is_head => mjpeg_head(),
         Endpoint::Stream => {
             let viewer = register(ViewerKind::Mjpeg).map_err(rejected)?;
             return Ok(Reply::Stream(LiveStream::Mjpeg(viewer, String::new())));
+        }
+        Endpoint::Mp4 | Endpoint::AnnexB if camera.units().is_none() => {
+            return Err(rejected(ViewerRejected::NoH264));
+        }
+        Endpoint::Mp4 if is_head => VideoContainer::Mp4.head(),
+        Endpoint::AnnexB if is_head => VideoContainer::AnnexB.head(),
+        Endpoint::Mp4 | Endpoint::AnnexB => {
+            let container =
+                if route.endpoint == Endpoint::Mp4 { VideoContainer::Mp4 } else { VideoContainer::AnnexB };
+            let mut viewer = register_video(container.viewer_kind()).map_err(rejected)?;
+            let first = await_first(&mut viewer, server.video_fault(index)).await;
+            first.map_err(|why| unavailable(&format!("camera {}: {why}", camera.name())))?;
+            return Ok(Reply::Stream(LiveStream::Video(container, viewer, String::new())));
         }
         Endpoint::Snapshot { .. } | Endpoint::Still if is_head => jpeg(Bytes::new()),
         Endpoint::Snapshot { max_age } => {

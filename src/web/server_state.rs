@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::LedInfo;
-use crate::status::Watcher;
+use crate::status::{Status, Watcher};
 use crate::web::access::check::AccessCheck;
 use crate::web::response::ResponseHeaders;
 use crate::web::server::address::Peer;
@@ -70,6 +70,20 @@ impl ServerState {
         let mut status = self.status.clone();
         match status.wait_for(|status| status.cameras[index].state.is_fault()).await {
             Ok(status) => status.cameras[index].error.clone().unwrap_or_default(),
+            Err(_) => "the service stops".into(),
+        }
+    }
+
+    /// Waits until a camera gives no H.264, and returns the reason.
+    pub(super) async fn video_fault(&self, index: usize) -> String {
+        let mut status = self.status.clone();
+        let why = |status: &Status| {
+            let camera = &status.cameras[index];
+            let of_video = camera.h264.as_ref().and_then(|h264| h264.error.clone());
+            of_video.or_else(|| camera.error.clone().filter(|_| camera.state.is_fault()))
+        };
+        match status.wait_for(|status| why(status).is_some()).await {
+            Ok(status) => why(&status).unwrap_or_default(),
             Err(_) => "the service stops".into(),
         }
     }

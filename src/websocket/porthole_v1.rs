@@ -28,9 +28,14 @@ pub struct FrameMessage {
 impl FrameMessage {
     /// The header as it is sent. Numbers are big-endian.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        self.encode_with(MAGIC)
+    }
+
+    /// The same for another kind of message.
+    pub(super) fn encode_with(&self, magic: [u8; 4]) -> [u8; HEADER_BYTES] {
         let Self { frame, sent_at, skipped } = self;
         let mut head = [0; HEADER_BYTES];
-        head[..4].copy_from_slice(&MAGIC);
+        head[..4].copy_from_slice(&magic);
         head[4..8].copy_from_slice(&frame.sequence.0.to_be_bytes());
         head[8..16].copy_from_slice(&frame.captured_at.0.to_be_bytes());
         head[16..24].copy_from_slice(&sent_at.0.to_be_bytes());

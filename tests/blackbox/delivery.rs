@@ -264,11 +264,18 @@ fn the_state_has_the_documented_keys_and_no_others() {
         keys(camera),
         words(
             "name state source driver card format width height fps_wanted fps frames corrupt dropped reopens \
-             last_frame_age_ms error encoder ring viewers capture implausible_times implausible_sequences"
+             last_frame_age_ms error encoder ring h264 viewers capture implausible_times implausible_sequences"
         )
     );
     assert_eq!(keys(&camera["encoder"]), words("kind quality subsampling encode_us_p50 encode_us_p99"));
     assert_eq!(keys(&camera["ring"]), words("slots leased slot_bytes bytes"));
+    assert_eq!(
+        keys(&camera["h264"]),
+        words(
+            "encoder kbps kbps_wanted units key_frames overtaken failures encode_us_p50 encode_us_p99 decoded \
+             decode_us_p50 decode_us_p99 error"
+        )
+    );
     assert_eq!(
         keys(&camera["viewers"][0]),
         words("id kind remote since_s sent skipped bytes in_flight age_ms")
@@ -283,7 +290,8 @@ fn the_state_has_the_documented_keys_and_no_others() {
     );
     assert_eq!(camera["encoder"]["quality"], 80);
     assert!(camera["encoder"]["encode_us_p50"].as_u64() > Some(0), "{camera}");
-    assert_eq!(camera["ring"]["slots"], 66);
+    // 64 viewers, the thread that encodes H.264, the newest frame and the next one.
+    assert_eq!(camera["ring"]["slots"], 67);
     assert_eq!(state["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(get(service.address, "/state").header("content-type"), Some("application/json"));
     until("the rate is what was asked for", || {

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use super::exposition::{CONTENT_TYPE, Exposition};
 use crate::frame::Timestamp;
 use crate::ring::RingStats;
+use crate::ring::units::{UnitRing, UnitRingStats};
 use crate::status::{CameraState, CameraStatus, Counter, Counters, Histogram};
 use crate::web::access::check::AccessCheck;
 use crate::web::response::{Answer, no_store};
@@ -24,6 +25,8 @@ const TICKS: f64 = 100.0;
 struct CameraMetrics<'a> {
     status: &'a CameraStatus,
     ring: RingStats,
+    /// `None` if it has no H.264 by configuration.
+    units: Option<UnitRingStats>,
     totals: TotalsByKind,
     ages: &'a Histogram,
     width: Option<f64>,
@@ -43,6 +46,7 @@ pub(crate) async fn answer(server: &ServerState) -> Answer {
         CameraMetrics {
             status,
             ring: camera.ring().stats(),
+            units: camera.units().map(UnitRing::stats),
             totals,
             ages,
             width: size.map(|size| size.width.into()),
@@ -55,6 +59,7 @@ pub(crate) async fn answer(server: &ServerState) -> Answer {
     let build: &[(&str, &str)] = &[("version", env!("CARGO_PKG_VERSION")), ("board", &server.board)];
     out.family("porthole_build_info", "Version and board of the service; always 1.").sample(build, 1);
     camera_metrics(&mut out, &cameras);
+    h264_metrics(&mut out, &cameras);
     ring_metrics(&mut out, &cameras);
     viewer_metrics(&mut out, &cameras, server);
     connection_metrics(&mut out, server);
@@ -138,6 +143,41 @@ fn camera_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
     let mut family = out.histogram_family("porthole_camera_encode_seconds", help);
     for camera in cameras {
         family.histogram(&[("camera", &camera.status.name)], &camera.status.counters.encode);
+    }
+}
+
+/// H.264, of cameras that have it.
+fn h264_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
+    let overtaken = "Pictures that were not encoded as H.264, because newer ones came meanwhile.";
+    let without_start = "Access units that nobody could decode: no key frame had come before them.";
+    type Figure = fn(&CameraMetrics<'_>, &UnitRingStats) -> f64;
+    let figures: [(&str, &str, Figure); 6] = [
+        ("porthole_h264_units_total", "Access units published.", |_, units| units.published as f64),
+        ("porthole_h264_key_frames_total", "Key frames among them.", |_, units| units.key_frames as f64),
+        ("porthole_h264_units_without_start_total", without_start, |_, units| units.without_start as f64),
+        ("porthole_h264_overtaken_pictures_total", overtaken, |camera, _| {
+            camera.status.counters.h264_overtaken.get() as f64
+        }),
+        ("porthole_h264_failures_total", "Times that its encoder or decoder failed.", |camera, _| {
+            camera.status.counters.h264_failures.get() as f64
+        }),
+        ("porthole_h264_bytes_total", "Bytes of access units published.", |camera, _| {
+            camera.status.counters.h264_bytes.get() as f64
+        }),
+    ];
+    for (name, help, figure) in figures {
+        each(out, cameras, (name, help), |camera| Some(figure(camera, camera.units.as_ref()?)));
+    }
+    type Times = fn(&Counters) -> &Histogram;
+    let times: [(&str, &str, Times); 2] = [
+        ("porthole_h264_encode_seconds", "Time to encode a picture as H.264.", |c| &c.h264_encode),
+        ("porthole_h264_decode_seconds", "Time to decode a picture for viewers of JPEG.", |c| &c.h264_decode),
+    ];
+    for (name, help, time) in times {
+        let mut family = out.histogram_family(name, help);
+        for camera in cameras.iter().filter(|camera| camera.units.is_some()) {
+            family.histogram(&[("camera", &camera.status.name)], time(&camera.status.counters));
+        }
     }
 }
 

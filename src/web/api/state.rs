@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::{LedInfo, signal};
+use crate::ring::units::UnitRingStats;
 use crate::status::{CameraStatus, CaptureMethod, Phase, Status};
 use crate::web::response::{Answer, no_store, text, unavailable};
 use crate::web::server_state::ServerState;
@@ -48,7 +49,25 @@ struct CameraJson<'a> {
     error: Option<&'a str>,
     encoder: EncoderJson,
     ring: RingJson,
+    h264: Option<H264Json<'a>>,
     viewers: Vec<ViewerJson>,
+}
+
+#[derive(Serialize)]
+struct H264Json<'a> {
+    encoder: Option<&'a str>,
+    kbps: u32,
+    kbps_wanted: Option<u32>,
+    units: u64,
+    key_frames: u64,
+    overtaken: u64,
+    failures: u64,
+    encode_us_p50: Option<u64>,
+    encode_us_p99: Option<u64>,
+    decoded: bool,
+    decode_us_p50: Option<u64>,
+    decode_us_p99: Option<u64>,
+    error: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -153,7 +172,27 @@ fn camera_state<'a>(
             slot_bytes: stats.slot_bytes,
             bytes: stats.slots * stats.slot_bytes,
         },
+        h264: camera.units().map(|units| h264_state(status, units.stats())),
         viewers,
+    }
+}
+
+fn h264_state(status: &CameraStatus, stats: UnitRingStats) -> H264Json<'_> {
+    let (info, counters) = (status.h264.as_ref(), &status.counters);
+    H264Json {
+        encoder: info.and_then(|info| info.encoder.as_deref()),
+        kbps: counters.h264_kbps(),
+        kbps_wanted: info.and_then(|info| info.bits_per_second).map(|bits| bits / 1000),
+        units: stats.published,
+        key_frames: stats.key_frames,
+        overtaken: counters.h264_overtaken.get(),
+        failures: counters.h264_failures.get(),
+        encode_us_p50: counters.h264_encode.quantile_us(0.5),
+        encode_us_p99: counters.h264_encode.quantile_us(0.99),
+        decoded: info.is_some_and(|info| info.is_decoded),
+        decode_us_p50: counters.h264_decode.quantile_us(0.5),
+        decode_us_p99: counters.h264_decode.quantile_us(0.99),
+        error: info.and_then(|info| info.error.as_deref()),
     }
 }
 

@@ -56,6 +56,14 @@ impl ClientSocket {
         })
     }
 
+    /// A connection to a program on this machine.
+    #[cfg(test)]
+    pub(crate) fn for_test(stream: tokio::net::UnixStream) -> Self {
+        use super::transport::{Connection, RawStream};
+        Self::new(Transport::Plain(Connection::new(RawStream::Unix(stream))), Duration::from_secs(10))
+            .unwrap()
+    }
+
     /// Prepares for a stream of frames: the kernel queues little unsent data.
     pub(crate) fn limit_unsent(&self) -> io::Result<()> {
         self.transport.connection().limit_unsent()

@@ -1,7 +1,8 @@
 //! When a stream may send its next frame: as soon as there is a newer one and the socket is clear ([`FramePacer`]), and in
 //! `porthole.v1` while few frames are in flight, that is sent and not acknowledged by the viewer ([`InFlightWindow`]).
 //!
-//! The frame is chosen only when it can leave, so a slow link skips frames and does not queue them. A viewer acknowledges a
+//! The frame is chosen only when it can leave, so a slow link skips frames and does not queue them. Access units of H.264
+//! pass the same gate, in their order; a viewer that falls behind goes on at a key frame. A viewer acknowledges a
 //! frame once it is shown, which also bounds the frames that wait inside the viewer's program, where the kernel cannot see
 //! them.
 #![forbid(unsafe_code)]
@@ -14,8 +15,9 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::frame::{Frame, Sequence};
-use crate::ring::{RingClosed, Subscription};
+use crate::ring::RingClosed;
 use crate::web::server::client_socket::ClientSocket;
+use crate::web::stream::feed::Feed;
 
 /// What a stream was woken by.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl FramePacer {
     pub(super) async fn next(
         &mut self,
         socket: &mut ClientSocket,
-        subscription: &mut Subscription,
+        feed: &mut impl Feed,
         may_send: bool,
         buffer: &mut [u8],
         deadline: Option<Instant>,
@@ -56,7 +58,7 @@ impl FramePacer {
             let wake_at = self.check_at.into_iter().chain(deadline).min();
             tokio::select! {
                 biased;
-                changed = subscription.changed(), if may_send && self.check_at.is_none() => {
+                changed = feed.changed(), if may_send && self.check_at.is_none() => {
                     if let Err(closed) = changed {
                         return Ok(StreamEvent::Closed(closed));
                     }

@@ -11,6 +11,7 @@ use hyper::body::Bytes;
 use log::debug;
 
 use super::flow_control::{FramePacer, StreamEvent};
+use super::head::stream_head;
 use super::viewers::{DropReason, Viewer, ViewerStats};
 use crate::ring::{Lease, Subscription};
 use crate::web::response::{Answer, no_store};
@@ -20,13 +21,6 @@ use crate::web::server::client_socket::ClientSocket;
 const CONTENT_TYPE: &str = "multipart/x-mixed-replace;boundary=porthole-frame";
 /// What begins every part. Before the first one, its first line break ends the head.
 const BOUNDARY: &str = "\r\n--porthole-frame\r\n";
-/// The head of a stream, before and after its content type, and before the header lines that depend on the request. The
-/// connection ends with the stream.
-const HEAD: [&str; 2] = [
-    "HTTP/1.1 200 OK\r\nContent-Type: ",
-    "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n",
-];
-
 /// The answer to HEAD.
 pub(crate) fn head() -> Answer {
     no_store(CONTENT_TYPE, Bytes::new())
@@ -60,7 +54,8 @@ async fn send_frames(
     header_lines: &str,
 ) -> io::Result<()> {
     socket.limit_unsent()?;
-    let head = [HEAD[0], CONTENT_TYPE, HEAD[1], header_lines, BOUNDARY];
+    let [a, b, c, d] = stream_head(CONTENT_TYPE, header_lines);
+    let head = [a, b, c, d, BOUNDARY];
     socket.write_parts(&mut head.map(|part| IoSlice::new(part.as_bytes()))).await?;
     let mut part_header = String::with_capacity(64);
     let mut pacer = FramePacer::default();

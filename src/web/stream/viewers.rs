@@ -11,6 +11,7 @@ use crate::ring::{RingFull, Subscription};
 use crate::status::{Counter, Histogram};
 use crate::sync::lock;
 use crate::web::server::address::Peer;
+use crate::websocket::{H264_SUBPROTOCOL, MP4_SUBPROTOCOL, SUBPROTOCOL};
 
 /// The way in which a viewer receives frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,20 +26,41 @@ pub(crate) enum ViewerKind {
     Mjpeg,
     /// One frame over HTTP.
     Snapshot,
+    /// WebSocket, access units of H.264 with headers and acknowledgements.
+    H264,
+    /// WebSocket, fragmented MP4 with headers and acknowledgements.
+    Mp4WebSocket,
+    /// Fragmented MP4 over HTTP.
+    Mp4,
+    /// A byte stream of H.264 over HTTP.
+    AnnexB,
 }
 
 impl ViewerKind {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Porthole, Self::Bare, Self::Tutorial, Self::Mjpeg, Self::Snapshot];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Porthole,
+        Self::Bare,
+        Self::Tutorial,
+        Self::Mjpeg,
+        Self::Snapshot,
+        Self::H264,
+        Self::Mp4WebSocket,
+        Self::Mp4,
+        Self::AnnexB,
+    ];
 
     /// Its name in `/state` and `/metrics`.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Porthole => "porthole.v1",
+            Self::Porthole => SUBPROTOCOL,
             Self::Bare => "websocket",
             Self::Tutorial => "tutorial",
             Self::Mjpeg => "mjpeg",
             Self::Snapshot => "snapshot",
+            Self::H264 => H264_SUBPROTOCOL,
+            Self::Mp4WebSocket => MP4_SUBPROTOCOL,
+            Self::Mp4 => "mp4",
+            Self::AnnexB => "h264",
         }
     }
 }
@@ -144,6 +166,8 @@ pub(crate) type TotalsByKind = [ViewerTotals; ViewerKind::ALL.len()];
 pub(crate) enum ViewerRejected {
     #[error(transparent)]
     Total(#[from] RingFull),
+    #[error("this camera has no H.264, as its h264 is \"off\"; set it to \"auto\", or use /stream")]
+    NoH264,
     #[error("your address has all of its {0} viewer places; raise limits.viewers_per_address to allow more")]
     PerAddress(usize),
 }
@@ -197,30 +221,37 @@ impl ViewerRegistry {
         all
     }
 
-    /// Registers a viewer of `camera`, the `index`th. Fails with [`ViewerRejected`] at a limit, which is counted.
-    pub(crate) fn register(
+    /// Registers a viewer of `camera`, the `index`th, that subscribes by `subscribe`. Fails with [`ViewerRejected`] at a limit,
+    /// which is counted.
+    pub(crate) fn register<S>(
         self: &Arc<Self>,
         (index, camera): (usize, &Camera),
         kind: ViewerKind,
         peer: Peer,
-    ) -> Result<Viewer, ViewerRejected> {
+        subscribe: impl FnOnce(&Camera) -> Result<S, RingFull>,
+    ) -> Result<Viewer<S>, ViewerRejected> {
         let mut table = lock(&self.table);
-        let admitted = self.admit(&table, camera, peer).inspect_err(|_| self.rejected.add(1));
-        let subscription = admitted?;
+        let admitted = self.admit(&table, peer).and_then(|()| Ok(subscribe(camera)?));
+        let subscription = admitted.inspect_err(|_| self.rejected.add(1))?;
+        Ok(self.enter(&mut table, index, kind, peer, subscription))
+    }
+
+    fn enter<S>(
+        self: &Arc<Self>,
+        table: &mut ViewerTable,
+        index: usize,
+        kind: ViewerKind,
+        peer: Peer,
+        subscription: S,
+    ) -> Viewer<S> {
         let id = self.next_id.fetch_add(1, Relaxed);
         let stats = Arc::new(ViewerStats::new(id, index, kind, peer, Arc::clone(&self.ages[index])));
         table.connected.push(Arc::clone(&stats));
-        let registration = ViewerRegistration { stats, registry: Arc::clone(self) };
-        Ok(Viewer { subscription, registration })
+        Viewer { subscription, registration: ViewerRegistration { stats, registry: Arc::clone(self) } }
     }
 
-    /// A subscription to `camera`, if there is room for another viewer.
-    fn admit(
-        &self,
-        table: &ViewerTable,
-        camera: &Camera,
-        peer: Peer,
-    ) -> Result<Subscription, ViewerRejected> {
+    /// Whether there is room for another viewer.
+    fn admit(&self, table: &ViewerTable, peer: Peer) -> Result<(), ViewerRejected> {
         if table.connected.len() == self.max_viewers {
             return Err(RingFull { max_viewers: self.max_viewers }.into());
         }
@@ -230,13 +261,20 @@ impl ViewerRegistry {
         if in_group.count() >= self.max_per_address {
             return Err(ViewerRejected::PerAddress(self.max_per_address));
         }
-        Ok(camera.subscribe()?)
+        Ok(())
+    }
+
+    /// A viewer of a ring that belongs to no camera.
+    #[cfg(test)]
+    pub(super) fn enter_for_test<S>(self: &Arc<Self>, kind: ViewerKind, subscription: S) -> Viewer<S> {
+        self.enter(&mut lock(&self.table), 0, kind, Peer::Unix, subscription)
     }
 }
 
+/// A viewer with its place at a ring.
 #[derive(Debug)]
-pub(crate) struct Viewer {
-    pub(super) subscription: Subscription,
+pub(crate) struct Viewer<S = Subscription> {
+    pub(super) subscription: S,
     pub(super) registration: ViewerRegistration,
 }
 

@@ -15,7 +15,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::frame::{Sequence, Timestamp};
 use crate::web::stream::viewers::ViewerKind;
-use crate::websocket::SUBPROTOCOL;
+use crate::websocket::{H264_SUBPROTOCOL, MP4_SUBPROTOCOL, SUBPROTOCOL};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HandshakeError {
@@ -30,8 +30,15 @@ pub(crate) enum HandshakeError {
 #[derive(Debug)]
 pub(crate) struct Handshake {
     accept: String,
-    has_headers: bool,
+    kind: ViewerKind,
 }
+
+/// The formats that have a subprotocol, which is their name.
+const SUBPROTOCOLS: [(&str, ViewerKind); 3] = [
+    (SUBPROTOCOL, ViewerKind::Porthole),
+    (H264_SUBPROTOCOL, ViewerKind::H264),
+    (MP4_SUBPROTOCOL, ViewerKind::Mp4WebSocket),
+];
 
 impl Handshake {
     /// Reads the headers of a request (section 4.2.1).
@@ -44,24 +51,26 @@ impl Handshake {
         }
         let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| key.as_bytes().trim_ascii()).unwrap_or_default();
         if BASE64_STANDARD.decode(key).is_ok_and(|key| key.len() == 16) {
-            let has_headers = has_token(headers, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
-            return Ok(Self { accept: derive_accept_key(key), has_headers });
+            // In the client's order of preference (RFC 6455, section 4.1).
+            let known = |token: &str| {
+                SUBPROTOCOLS.iter().find(|(name, _)| token.eq_ignore_ascii_case(name)).map(|(_, kind)| *kind)
+            };
+            let kind = tokens(headers, SEC_WEBSOCKET_PROTOCOL).find_map(known).unwrap_or(ViewerKind::Bare);
+            return Ok(Self { accept: derive_accept_key(key), kind });
         }
         Err(HandshakeError::Key)
     }
 
     /// The format in which the viewer receives frames, unless it uses the tutorial's.
     pub(crate) fn kind(&self) -> ViewerKind {
-        if self.has_headers { ViewerKind::Porthole } else { ViewerKind::Bare }
+        self.kind
     }
 
     /// The answer that completes the handshake (section 4.2.2).
     pub(super) fn answer(&self) -> String {
-        let protocol = if self.has_headers {
-            format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n")
-        } else {
-            String::new()
-        };
+        let chosen = SUBPROTOCOLS.iter().find(|(_, kind)| *kind == self.kind);
+        let protocol = chosen.map(|(name, _)| format!("Sec-WebSocket-Protocol: {name}\r\n"));
+        let protocol = protocol.unwrap_or_default();
         format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n{protocol}\r\n",
@@ -71,9 +80,13 @@ impl Handshake {
 }
 
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name);
-    let mut tokens = values.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
-    tokens.any(|t| t.trim().eq_ignore_ascii_case(token))
+    tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token))
+}
+
+/// The elements of a list in a header.
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// The reply to a client's text message.
@@ -150,6 +163,10 @@ mod tests {
         let handshake = Handshake::read(&headers(&with)).unwrap();
         assert_eq!(handshake.kind(), ViewerKind::Porthole);
         assert!(handshake.answer().contains("Sec-WebSocket-Protocol: porthole.v1\r\n"));
+        let with = [&GOOD[..], &[("sec-websocket-protocol", "new, porthole.mp4.v1, porthole.v1")]].concat();
+        let handshake = Handshake::read(&headers(&with)).unwrap();
+        assert_eq!(handshake.kind(), ViewerKind::Mp4WebSocket, "the client's first choice");
+        assert!(handshake.answer().contains("Sec-WebSocket-Protocol: porthole.mp4.v1\r\n"));
     }
 
     #[test]

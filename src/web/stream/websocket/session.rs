@@ -1,8 +1,7 @@
 //! The session of a WebSocket viewer.
 //!
-//! There are three formats: `porthole.v1`, with a header before each JPEG and acknowledgements back; bare JPEGs, for
-//! programs without a subprotocol; and base64 in JSON, for pages written for the tutorial. A session sends the newest
-//! frame, waits for a newer one, and answers the client's messages meanwhile.
+//! A session sends what its [`MessageFeed`] has next, when the flow control allows it, and answers the client's messages
+//! meanwhile. What the messages of a format look like is told by its feed.
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
@@ -14,13 +13,14 @@ use log::debug;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
-use super::protocol::{Handshake, TextReply, reply, tutorial_message};
-use crate::frame::Timestamp;
-use crate::ring::{Lease, RingClosed, Subscription};
+use super::protocol::{Handshake, TextReply, reply};
+use crate::frame::{Frame, Timestamp};
+use crate::ring::RingClosed;
 use crate::web::server::client_socket::{CLOSE_TIMEOUT, ClientSocket};
+use crate::web::stream::byte_stream::{byte_stream_len, write_byte_stream};
+use crate::web::stream::feed::Feed;
 use crate::web::stream::flow_control::{FramePacer, InFlightWindow, StreamEvent};
 use crate::web::stream::viewers::{DropReason, Viewer, ViewerKind, ViewerStats};
-use crate::websocket::FrameMessage;
 use crate::websocket::framing::{Message, MessageReader, ProtocolError, ServerFrameHeader, close_code};
 
 /// Most bytes of a client's message. All known ones are far smaller.
@@ -31,7 +31,7 @@ const FIRST_MESSAGE_WAIT: Duration = Duration::from_millis(50);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-enum SessionEnd {
+pub(crate) enum SessionEnd {
     #[error("closed by the peer")]
     ClosedByPeer,
     #[error("violated the protocol: {0}")]
@@ -88,16 +88,25 @@ impl StreamTimeouts {
     }
 }
 
+/// A feed whose pictures are sent as messages of one format.
+pub(crate) trait MessageFeed: Feed {
+    /// Sends the next picture, if there is one.
+    fn send_next(
+        &mut self,
+        session: &mut WebSocketSession<'_>,
+    ) -> impl Future<Output = Result<(), SessionEnd>> + Send;
+}
+
 /// Serves a viewer until it leaves or exceeds a timeout, or `stop` is ready.
-pub(crate) async fn serve(
+pub(crate) async fn serve<F: MessageFeed>(
     mut socket: ClientSocket,
     read_ahead: &[u8],
     handshake: Handshake,
-    viewer: Viewer,
+    viewer: Viewer<F>,
     timeouts: StreamTimeouts,
     stop: impl Future<Output = ()>,
 ) {
-    let Viewer { mut subscription, registration } = viewer;
+    let Viewer { subscription: mut feed, registration } = viewer;
     let stats = &*registration.stats;
     let reader = match open(&mut socket, read_ahead, &handshake).await {
         Ok(reader) => reader,
@@ -112,11 +121,10 @@ pub(crate) async fn serve(
         frames_end: 0,
         pacer: FramePacer::default(),
         last_heard: Instant::now(),
-        text: Vec::new(),
         is_mid_frame: false,
     };
     let end = tokio::select! {
-        Err(end) = session.run(&mut subscription) => end,
+        Err(end) = session.run(&mut feed) => end,
         () = stop => SessionEnd::Stopping,
     };
     debug!("viewer {} ({}): {end}", stats.id, stats.kind.name());
@@ -136,24 +144,22 @@ async fn open(
     Ok(MessageReader::new(MAX_MESSAGE, read_ahead)?)
 }
 
-struct WebSocketSession<'a> {
+pub(crate) struct WebSocketSession<'a> {
     socket: ClientSocket,
     reader: MessageReader,
-    stats: &'a ViewerStats,
+    pub(super) stats: &'a ViewerStats,
     timeouts: StreamTimeouts,
     window: InFlightWindow,
     /// Bytes written up to the end of the last frame.
     frames_end: u64,
     pacer: FramePacer,
     last_heard: Instant,
-    /// The buffer of the tutorial's messages.
-    text: Vec<u8>,
     /// A WebSocket frame was sent in part, so no other can be.
     is_mid_frame: bool,
 }
 
 impl WebSocketSession<'_> {
-    async fn run(&mut self, subscription: &mut Subscription) -> Result<Infallible, SessionEnd> {
+    async fn run(&mut self, feed: &mut impl MessageFeed) -> Result<Infallible, SessionEnd> {
         let mut frames_from = Instant::now();
         if self.stats.kind == ViewerKind::Bare {
             frames_from += FIRST_MESSAGE_WAIT;
@@ -174,12 +180,8 @@ impl WebSocketSession<'_> {
             ];
             let deadline = deadlines.into_iter().flatten().min();
             let Self { pacer, socket, reader, .. } = self;
-            match pacer.next(socket, subscription, may_send, reader.unfilled(), deadline).await? {
-                StreamEvent::FrameDue => {
-                    if let Some(lease) = subscription.lease() {
-                        self.send_frame(&lease).await?;
-                    }
-                }
+            match pacer.next(socket, feed, may_send, reader.unfilled(), deadline).await? {
+                StreamEvent::FrameDue => feed.send_next(self).await?,
                 StreamEvent::Read(0) => return Err(SessionEnd::ClosedByPeer),
                 StreamEvent::Read(n) => {
                     self.reader.advance(n);
@@ -243,41 +245,29 @@ impl WebSocketSession<'_> {
         }
     }
 
-    async fn send_frame(&mut self, lease: &Lease<'_>) -> Result<(), SessionEnd> {
-        let frame = lease.frame();
-        let bytes = match self.stats.kind {
-            ViewerKind::Porthole => {
-                let sent_at = Timestamp::now();
-                let head = FrameMessage { frame, sent_at, skipped: lease.skipped() }.encode();
-                self.window.sent(frame);
-                if self.window.full_since().is_some() {
-                    self.window.fit(self.socket.min_round_trip());
-                }
-                self.stats.in_flight.store(self.window.len(), Relaxed);
-                let bytes = head.len() + lease.len();
-                self.send(&ServerFrameHeader::binary(bytes), &[&head, lease]).await?;
-                bytes
-            }
-            ViewerKind::Tutorial => {
-                let mut text = std::mem::take(&mut self.text);
-                tutorial_message(lease, &mut text);
-                self.send(&ServerFrameHeader::text(text.len()), &[&text]).await?;
-                self.text = text;
-                self.text.len()
-            }
-            _ => {
-                self.send(&ServerFrameHeader::binary(lease.len()), &[lease]).await?;
-                lease.len()
-            }
-        };
+    /// Takes a frame into the window of a viewer that acknowledges. Returns the time at which it is sent.
+    pub(super) fn begin_frame(&mut self, frame: Frame) -> Timestamp {
+        self.window.sent(frame);
+        if self.window.full_since().is_some() {
+            self.window.fit(self.socket.min_round_trip());
+        }
+        self.stats.in_flight.store(self.window.len(), Relaxed);
+        Timestamp::now()
+    }
+
+    /// Counts a frame whose message, of so many bytes, was sent.
+    pub(super) fn frame_sent(&mut self, captured_at: Timestamp, skipped: u32, bytes: usize) {
         self.frames_end = self.socket.written();
-        self.stats.frame_sent(frame.captured_at, lease.skipped(), bytes);
-        Ok(())
+        self.stats.frame_sent(captured_at, skipped, bytes);
     }
 
     /// Sends a header and its payload with one system call.
-    async fn send(&mut self, header: &ServerFrameHeader, payload: &[&[u8]]) -> Result<(), SessionEnd> {
-        let mut parts = [IoSlice::new(&[]); 3];
+    pub(super) async fn send(
+        &mut self,
+        header: &ServerFrameHeader,
+        payload: &[&[u8]],
+    ) -> Result<(), SessionEnd> {
+        let mut parts = [IoSlice::new(&[]); 4];
         parts[0] = IoSlice::new(header.as_bytes());
         for (part, bytes) in parts[1..].iter_mut().zip(payload) {
             *part = IoSlice::new(bytes);
@@ -286,6 +276,16 @@ impl WebSocketSession<'_> {
         self.socket.write_parts(&mut parts[..=payload.len()]).await?;
         self.is_mid_frame = false;
         Ok(())
+    }
+
+    /// Sends an access unit as a byte stream behind `head`.
+    pub(super) async fn send_byte_stream(&mut self, head: &[u8], unit: &[u8]) -> Result<usize, SessionEnd> {
+        let bytes = head.len() + byte_stream_len(unit);
+        let header = ServerFrameHeader::binary(bytes);
+        self.is_mid_frame = true;
+        write_byte_stream(&mut self.socket, &[header.as_bytes(), head], unit).await?;
+        self.is_mid_frame = false;
+        Ok(bytes)
     }
 
     /// Sends a close frame, if possible, and shuts the connection down first (RFC 6455, section 7.1.1).
