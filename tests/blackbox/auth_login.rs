@@ -51,7 +51,7 @@ fn a_browser_is_led_to_the_login_page_and_from_there_to_where_it_wanted() {
     let hostile = request(address, "GET", "/x?\"><script>alert(1)</script>&token=wrong", &[BROWSER]);
     assert!(!hostile.text().contains("<script"), "{}", hostile.text());
     assert_eq!(get(address, "/login").status, 200);
-    for open in ["/style.css", "/icon.svg"] {
+    for open in ["/style.css", "/icon.svg", "/icon-192.png", "/icon-512.png", "/app.webmanifest"] {
         assert_eq!(get(address, open).status, 200, "{open}");
     }
     assert_eq!(get(address, "/app.js").status, 401);

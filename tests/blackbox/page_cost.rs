@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::page::until_words;
 use support::browser::Browser;
+use support::engine::Engine;
+use support::fragments::StandIn;
 use support::picture::decode;
 use support::ws::Client;
 use support::{Porthole, until};
@@ -153,4 +155,56 @@ fn its_memory_stays_what_it_was_over_thousands_of_frames() {
     until("the page still shows them", || {
         (service.camera()["viewers"][0]["in_flight"].as_u64()? <= 2).then_some(())
     });
+}
+
+/// JavaScript: from now on, notes for each fragment of H.264 the time from its arrival to its being drawn, in ms.
+const OBSERVE_VIDEO: &str = "import(new URL('video.js', location)).then(({ Video }) => {
+    window.delays = [];
+    const arrived = new Map(), append = Video.prototype.append, canvas = document.querySelector('canvas');
+    Video.prototype.append = function (frame) { arrived.set(String(frame.sequence), frame.received); return append.call(this, frame); };
+    new MutationObserver(() => {
+        const at = arrived.get(canvas.dataset.sequence);
+        if (at !== undefined) delays.push(performance.now() - at);
+    }).observe(canvas, { attributeFilter: ['data-sequence'] });
+    return true;
+})";
+
+/// Milliseconds from a fragment's arrival to its being shown: the median, and what 99 of 100 stay below.
+const VIDEO_DELAY: (f64, f64) = (40.0, 120.0);
+
+#[track_caller]
+fn assert_video_is_shown_soon(engine: Engine) {
+    let Some(mut page) = engine.start() else { return };
+    let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
+    let Some(stand_in) = StandIn::before(&service) else { return };
+    page.open(&stand_in.url);
+    page.until("!document.getElementById('choice').hidden");
+    assert_eq!(page.eval(OBSERVE_VIDEO), true);
+    page.key("q");
+    page.key("q");
+    page.until("document.querySelector('.tile').dataset.kind === 'h264'");
+    let mut told = Vec::new();
+    let is_soon = (0..TRIES).any(|_| {
+        page.eval("void (delays.length = 0)");
+        page.until("delays.length > 300");
+        let delays = page.eval("delays.sort((a, b) => a - b)");
+        let delays: Vec<f64> =
+            delays.as_array().unwrap().iter().map(|delay| delay.as_f64().unwrap()).collect();
+        let (half, most) = (delays[delays.len() / 2], delays[delays.len() * 99 / 100]);
+        println!("{engine:?}: {} fragments, p50 {half:.1} ms, p99 {most:.1} ms", delays.len());
+        told.push((half, most));
+        half <= VIDEO_DELAY.0 && most <= VIDEO_DELAY.1
+    });
+    assert!(is_soon, "{engine:?}: p50 and p99 in ms: {told:.1?}");
+    drop(page);
+}
+
+#[test]
+fn h264_is_shown_soon_after_it_came_in_chromium() {
+    assert_video_is_shown_soon(Engine::Chromium);
+}
+
+#[test]
+fn h264_is_shown_soon_after_it_came_in_firefox() {
+    assert_video_is_shown_soon(Engine::Firefox);
 }

@@ -104,3 +104,51 @@ fn on_a_phone_they_stand_below_each_other() {
     let lefts = browser.eval(lefts);
     assert_eq!(lefts[0], lefts[1]);
 }
+
+/// JavaScript: pairs of things in a tile that lie over each other, words that are cut off, and tiles out of sight.
+const UNTIDY: &str = "[...document.querySelectorAll('.tile')].flatMap((tile) => {
+    const box = (e) => e.getBoundingClientRect();
+    const [outer, name] = [box(tile), box(tile.querySelector('figcaption'))];
+    const found = [];
+    if (outer.bottom > innerHeight || outer.right > innerWidth || outer.top < 0) found.push('out of sight');
+    for (const e of tile.querySelectorAll('.notice > *')) {
+        if (!e.checkVisibility() || !e.textContent) continue;
+        const b = box(e);
+        if (b.bottom > name.top && b.right > name.left && b.left < name.right) found.push(`${e.className} under the name`);
+        if (b.top < outer.top || b.bottom > outer.bottom) found.push(`${e.className} is cut off by the tile`);
+        if (e.scrollHeight > e.clientHeight + 1) found.push(`${e.className} is cut off`);
+    }
+    return found.map((what) => `${tile.querySelector('.name').textContent}: ${what}`);
+})";
+
+#[test]
+fn on_a_phone_held_sideways_names_and_words_have_room() {
+    let scratch = Scratch::new();
+    let lost = |name: &str| {
+        format!(
+            "[[camera]]\nname = \"{name}\"\nsource = \"/dev/v4l/by-id/usb-046d_HD_Pro_Webcam_C920-video-index0\"\n"
+        )
+    };
+    let service = Porthole::configured(&scratch, &format!("{TWO}{}{}", lost("printer"), lost("garden")));
+    let mut browser = Browser::start();
+    for (width, height) in [(844, 390), (740, 320), (390, 844), (1280, 800)] {
+        browser.resize(width, height, if width < 1000 { 2.0 } else { 1.0 });
+        browser.open(&service.url);
+        until_words(&mut browser, "2 of 4 live");
+        browser.until("document.querySelectorAll('.tile[data-state=lost]').length === 2");
+        let untidy = browser.eval(UNTIDY).to_string();
+        let scrolls = width < height;
+        assert!(
+            untidy == "[]" || scrolls && !untidy.contains("name") && !untidy.contains("cut"),
+            "{width}: {untidy}"
+        );
+        browser.keep_screenshot(&format!("grid-{width}"));
+        browser.click("#pause");
+        browser.until("document.querySelectorAll('.tile .notice button:not([hidden])').length === 4");
+        let untidy = browser.eval(UNTIDY).to_string();
+        assert!(
+            untidy == "[]" || scrolls && !untidy.contains("name") && !untidy.contains("cut"),
+            "{width}, paused: {untidy}"
+        );
+    }
+}

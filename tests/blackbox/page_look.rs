@@ -27,7 +27,7 @@ struct Rig {
 fn fake() -> Rig {
     let scratch = Scratch::new();
     let table = Table::create(scratch.path("table")).unwrap();
-    let camera = Camera::new("/dev/video90", &table).with("formats", "MJPG:640x480@30");
+    let camera = Camera::new("/dev/video90", &table).with("formats", "MJPG:1280x720@30");
     let service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
     let mut browser = Browser::start();
     browser.open(&service.url);
@@ -187,4 +187,67 @@ fn the_picture_in_the_readme() {
     browser.keep_screenshot("phone");
     let readme = std::fs::read_to_string(source_tree().join("README.md")).unwrap();
     assert!(readme.contains(".github/page.png"));
+}
+
+/// JavaScript: whether the picture, without the margins that its shape leaves, lies under a bar.
+const COVERED: &str = "(() => {
+    const canvas = document.querySelector('canvas'), area = canvas.getBoundingClientRect();
+    const scale = Math.min(area.width / canvas.width, area.height / canvas.height);
+    const [width, height] = [canvas.width * scale, canvas.height * scale];
+    const left = area.left + (area.width - width) / 2, top = area.top + (area.height - height) / 2;
+    return [...document.querySelectorAll('.bar')].some((bar) => {
+        const b = bar.getBoundingClientRect();
+        return b.left < left + width - 1 && b.right > left + 1 && b.top < top + height - 1 && b.bottom > top + 1;
+    });
+})()";
+
+#[test]
+fn where_there_is_room_beside_the_picture_nothing_lies_over_it() {
+    let mut rig = fake();
+    let browser = &mut rig.browser;
+    for (width, height, is_covered) in
+        [(844, 390, false), (800, 360, false), (1600, 600, false), (1280, 800, true)]
+    {
+        browser.resize(width, height, 2.0);
+        browser.until(&format!(
+            "document.body.dataset.bars === '{}'",
+            if is_covered { "over" } else { "beside" }
+        ));
+        browser.until(&format!("{COVERED} === {is_covered}"));
+        // Every button can be reached.
+        for id in ["pause", "fullscreen", "theme", "help-open"] {
+            browser.until(&format!(
+                "(() => {{ const e = document.getElementById('{id}'); e.scrollIntoView({{ block: 'nearest' }});
+                   const r = e.getBoundingClientRect();
+                   return e.contains(document.elementFromPoint(r.left + r.width / 2, r.top + r.height / 2)); }})()"
+            ));
+        }
+        browser.keep_screenshot(&format!("bars-{width}"));
+    }
+    // Turned, the picture leaves room where it left none.
+    browser.key("t");
+    browser.until(&format!("document.body.dataset.bars === 'beside' && !{COVERED}"));
+    // The panel takes the room away.
+    browser.key("t");
+    browser.resize(844, 390, 2.0);
+    browser.until("document.body.dataset.bars === 'beside'");
+    browser.key("c");
+    browser.until("document.body.dataset.bars === 'over'");
+}
+
+#[test]
+fn no_text_is_smaller_than_can_be_read_on_a_phone() {
+    let mut rig = fake();
+    let browser = &mut rig.browser;
+    for (width, height) in [(320, 640), (390, 844), (844, 390)] {
+        browser.resize(width, height, 2.0);
+        browser
+            .eval("document.getElementById('panel').hidden && document.getElementById('controls').click()");
+        browser.until("document.querySelectorAll('.control').length > 10");
+        let small = browser.eval(
+            "[...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 12
+                && [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())).map((e) => e.outerHTML)",
+        );
+        assert_eq!(small, json!([]), "{width}");
+    }
 }

@@ -116,8 +116,13 @@ impl Browser {
     /// Presses and releases a key, as `s` or `Escape`.
     #[track_caller]
     pub fn key(&mut self, key: &str) {
-        let text = if key.len() == 1 { key } else { "" };
+        let text = match key {
+            "Enter" => "\r",
+            character if character.len() == 1 => character,
+            _ => "",
+        };
         let code = match key {
+            "Enter" => 13,
             "Escape" => 27,
             "Tab" => 9,
             "ArrowRight" => 39,
@@ -140,11 +145,25 @@ impl Browser {
                const r = e.getBoundingClientRect();
                return r.width && !e.disabled && [r.left + r.width / 2, r.top + r.height / 2]; }})()"
         ));
+        self.click_at(middle[0].as_f64().unwrap(), middle[1].as_f64().unwrap());
+    }
+
+    /// Clicks at a place of the window.
+    #[track_caller]
+    pub fn click_at(&mut self, x: f64, y: f64) {
         for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
-            let event =
-                json!({ "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1 });
+            let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
             self.call("Input.dispatchMouseEvent", &event);
         }
+    }
+
+    /// What the page complained of up to now; it is not reported again.
+    pub(crate) fn take_complaints(&mut self) -> Vec<String> {
+        // Whatever was said up to now comes before the answer to this.
+        if !std::thread::panicking() {
+            let _ = self.try_eval("0");
+        }
+        std::mem::take(&mut self.complaints)
     }
 
     /// Lets downloads go to a folder of this browser's own, and says which.
@@ -192,7 +211,7 @@ impl Browser {
         self.try_eval(expression).unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
-    fn try_eval(&mut self, expression: &str) -> Result<Value, String> {
+    pub(crate) fn try_eval(&mut self, expression: &str) -> Result<Value, String> {
         let call = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true });
         // The page may just be leaving for another.
         let mut answer = self.try_call("Runtime.evaluate", &call)?;
@@ -309,15 +328,11 @@ impl Drop for Browser {
     /// # Panics
     /// If the page complained of anything that was not forgiven.
     fn drop(&mut self) {
-        // Whatever was said up to now comes before the answer to this.
-        if !std::thread::panicking() {
-            let _ = self.try_eval("0");
-        }
+        let complaints = self.take_complaints();
         let _ = self.process.kill();
         let _ = self.process.wait();
         let forgiven = |complaint: &String| self.forgiven.iter().any(|part| complaint.contains(part));
-        let complaints: Vec<&String> =
-            self.complaints.iter().filter(|complaint| !forgiven(complaint)).collect();
+        let complaints: Vec<&String> = complaints.iter().filter(|complaint| !forgiven(complaint)).collect();
         assert!(std::thread::panicking() || complaints.is_empty(), "the page complained: {complaints:?}");
     }
 }

@@ -1,7 +1,8 @@
 // The page as a whole: which cameras are shown, status texts, buttons and keys.
 
 import { Controls } from "./controls.js";
-import { Clip, canFloat, canRecord, float, snapshot } from "./keep.js";
+import { canFloat, canRecord, float, record, snapshot } from "./keep.js";
+import { placeBars } from "./layout.js";
 import { OWN, address, named } from "./place.js";
 import { Report } from "./report.js";
 import { Tile } from "./tile.js";
@@ -9,6 +10,7 @@ import { Tile } from "./tile.js";
 const HIDDEN_MS = 15_000; // a page hidden for this long disconnects, so that the camera can be closed
 const REPORT_MS = 3000; // interval of requests for the server's state while all is well
 const TROUBLE_MS = 1000; // the same while there is a fault
+const BEAT_MS = 500; // figures are computed anew after this time
 const QUIET_MS = 3000; // controls over the picture hide after this time without movement
 const ALL = "#*"; // the fragment for all cameras; any other is the name of a camera
 
@@ -88,11 +90,12 @@ function apply() {
   refresh();
 }
 
-addEventListener("hashchange", () => {
+/** Shows the cameras that the fragment selects. */
+function select() {
   clip?.stop();
   if (document.pictureInPictureElement) document.exitPictureInPicture();
   apply();
-});
+}
 
 // ---- status texts
 
@@ -107,13 +110,22 @@ function heard() {
 /** Updates texts and figures. */
 function refresh() {
   const now = performance.now();
-  for (const tile of tiles) tile.judge(report, now);
+  for (const tile of tiles) {
+    tile.held = Boolean(clip || document.pictureInPictureElement) && tile === focused();
+    tile.judge(report, now);
+  }
   const one = focused();
+  placeBars(at("view"), one?.frame && one.canvas);
   if (one) say(one.state, one.words, one);
   else sayAll();
   if (one) {
     for (const [id, text] of Object.entries(one.figures(report.of(one.name)))) at(id).textContent = text;
     at("mirror").setAttribute("aria-pressed", one.orientation.mirrored);
+    const [label, title] = PICTURES[one.choice];
+    at("choice").hidden = !one.offered;
+    at("choice").title = `${title} (Q)`;
+    at("choice").querySelector("span").textContent = one.choice === "auto" ? `${label}: ${one.kind === "h264" ? "H.264" : "JPEG"}` : label;
+    at("record").hidden = !(canRecord || one.kind === "h264");
     at("snapshot").disabled = at("record").disabled = at("pip").disabled = !one.frame;
   }
   at("rotate").disabled = at("mirror").disabled = Boolean(clip);
@@ -144,7 +156,8 @@ function sayAll() {
   else say("mixed", `${live} of ${tiles.length} live: ${others.map(({ name, words }) => `${name}: ${words}`).join("; ")}`);
 }
 
-setInterval(() => {
+/** Called again and again. */
+function beat() {
   refresh();
   restIfUnseen();
   const calm = tiles.every(({ state }) => state === "live");
@@ -152,7 +165,7 @@ setInterval(() => {
   if (document.hidden || report.unauthorised) return;
   const due = calm ? REPORT_MS : TROUBLE_MS;
   if (report.reachable && performance.now() - report.asked > due) report.ask();
-}, 500);
+}
 
 // ---- disconnecting and reconnecting
 
@@ -172,12 +185,17 @@ function restIfUnseen() {
   apply();
 }
 
-addEventListener("online", wake);
-addEventListener("pageshow", ({ persisted }) => persisted && wake());
-document.addEventListener("visibilitychange", () => {
+/** A browser keeps a page for going back to it only if that has no connections. */
+function leave() {
+  clip?.stop();
+  resting = true;
+  apply();
+}
+
+function turn() {
   hiddenAt = performance.now();
   if (!document.hidden) wake();
-});
+}
 
 // ---- buttons
 
@@ -198,12 +216,24 @@ function pause(on) {
   else wake();
 }
 
-function record() {
+/** What is said of the picture, by what was chosen. */
+const PICTURES = {
+  auto: ["Auto", "Picture: sharp while the network takes it, light where it does not"],
+  sharp: ["Sharp", "Picture: every one a JPEG of its own"],
+  light: ["Light", "Picture: H.264, which takes a fraction of the data"],
+};
+
+function chooseNext() {
+  focused().chooseNext();
+  toast(PICTURES[focused().choice][1]);
+}
+
+function toggleClip() {
   if (clip) return clip.stop();
-  clip = new Clip(focused(), (file) => {
+  clip = record(focused(), (file) => {
     clip = null;
     at("record").setAttribute("aria-pressed", false);
-    toast(`Saved ${file}`);
+    toast(file ? `Saved ${file}` : "This browser recorded nothing; save snapshots instead");
     refresh();
   });
   at("record").setAttribute("aria-pressed", true);
@@ -236,9 +266,10 @@ function togglePanel() {
 const ACTIONS = {
   pause: [" ", () => pause(!paused)],
   snapshot: ["s", async () => toast(`Saved ${await snapshot(focused())}`)],
-  record: ["r", record],
+  record: ["r", toggleClip],
   rotate: ["t", () => focused().turn({ quarter: (focused().orientation.quarter + 1) % 4 }, true)],
   mirror: ["m", () => focused().turn({ mirrored: !focused().orientation.mirrored }, true)],
+  choice: ["q", chooseNext],
   controls: ["c", togglePanel],
   pip: ["p", smallWindow],
   fullscreen: ["f", () => (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen())],
@@ -258,7 +289,6 @@ at("logout").onclick = async () => {
 };
 at("help-open").onclick = () => at("help").showModal();
 at("help-close").onclick = () => at("help").close();
-at("record").hidden = !canRecord;
 at("pip").hidden = !canFloat;
 at("fullscreen").hidden = !document.fullscreenEnabled;
 
@@ -282,7 +312,8 @@ function stir() {
   document.body.classList.remove("quiet");
   clearTimeout(stir.timer);
   stir.timer = setTimeout(() => {
-    const calm = focused()?.state === "live" && !panel.open && !clip && !report.warning;
+    const covered = document.body.dataset.bars !== "beside";
+    const calm = covered && focused()?.state === "live" && !panel.open && !clip && !report.warning;
     if (calm && !document.querySelector(".bar :focus-visible, .bar:hover")) document.body.classList.add("quiet");
     else stir();
   }, QUIET_MS);
@@ -297,6 +328,14 @@ if ("createImageBitmap" in self && "WebSocket" in self && "timeout" in AbortSign
   at("bar").hidden = false;
   tiles = [newTile(named)];
   at("stage").replaceChildren(tiles[0].element);
+  // Only now: nothing may touch the plain stream of a browser that has too little.
+  addEventListener("hashchange", select);
+  addEventListener("online", wake);
+  addEventListener("pagehide", leave);
+  addEventListener("pageshow", ({ persisted }) => persisted && wake());
+  document.addEventListener("visibilitychange", turn);
+  new ResizeObserver(refresh).observe(at("view"));
+  setInterval(beat, BEAT_MS);
   apply();
   report.ask();
   stir();

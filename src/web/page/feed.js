@@ -3,7 +3,10 @@
 // a JPEG. Each frame is acknowledged when it is shown. The server limits the frames in flight, so none is shown late.
 
 const HEADER = 32;
-const MAGIC = 0x50484631; // "PHF1"
+/** What a binary message holds, by its first four bytes: "PHF1", "PHI1", "PHM1". */
+export const JPEG = 0x50484631;
+export const INIT = 0x50484931;
+export const FRAGMENT = 0x50484d31;
 const PING_MS = 2000; // interval between two clock measurements
 const PINGS = 8; // measurements at the start, and number that the offset is taken from
 const DEAD_MS = 8000; // a server that sent nothing for this long, not even a pong, is gone
@@ -20,13 +23,18 @@ export class Feed {
   #rhythm = 0;
   #heard = 0;
   #clock = [];
+  #protocol;
   #url;
   #took;
+  #told;
   #turned;
 
-  /** `url` returns the address, `took` gets each frame, `turned` is called on connecting and disconnecting. */
-  constructor(url, took, turned) {
-    [this.#url, this.#took, this.#turned] = [url, took, turned];
+  /**
+   * Of a subprotocol: porthole.v1 or porthole.mp4.v1. `url` returns the address, `took` gets each binary message, `told`
+   * each text message that is not of the protocol itself, `turned` is called on connecting and disconnecting.
+   */
+  constructor(protocol, url, { took, told, turned }) {
+    [this.#protocol, this.#url, this.#took, this.#told, this.#turned] = [protocol, url, took, told, turned];
   }
 
   get open() {
@@ -65,7 +73,7 @@ export class Feed {
     if (this.#socket) return;
     const url = this.#url();
     url.protocol = url.protocol.replace("http", "ws");
-    const socket = new WebSocket(url, "porthole.v1");
+    const socket = new WebSocket(url, this.#protocol);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.failures = 0;
@@ -113,8 +121,9 @@ export class Feed {
     if (this.open) this.#socket.send(JSON.stringify(message));
   }
 
-  #hear({ type, t: sent, now }) {
-    if (type !== "pong") return;
+  #hear(message) {
+    const { type, t: sent, now } = message;
+    if (type !== "pong") return this.#told?.(message);
     // The measurement with the shortest round trip is the most precise.
     this.#clock.push({ trip: this.#heard - sent, offset: now / 1000 - (sent + this.#heard) / 2 });
     if (this.#clock.length > PINGS) this.#clock.shift();
@@ -123,13 +132,16 @@ export class Feed {
 
   #take(buffer) {
     const view = new DataView(buffer);
-    if (buffer.byteLength <= HEADER || view.getUint32(0) !== MAGIC) return;
+    if (buffer.byteLength <= HEADER) return;
     this.#took({
+      magic: view.getUint32(0),
       sequence: view.getUint32(4),
       captured: Number(view.getBigUint64(8)) / 1000,
-      skipped: view.getUint32(28),
+      sent: Number(view.getBigUint64(16)) / 1000,
+      received: this.#heard,
+      skipped: view.getUint32(28) & 0x7fffffff, // the top bit marks key frames
       bytes: buffer.byteLength,
-      jpeg: new Blob([new Uint8Array(buffer, HEADER)], { type: "image/jpeg" }),
+      body: new Uint8Array(buffer, HEADER),
     });
   }
 }

@@ -13,11 +13,16 @@
 //! | `report.js` | the state of the server |
 //! | `feed.js` | one camera's connection: frames, acknowledgements, clock offset, reconnecting |
 //! | `picture.js` | one camera's canvas: decodes, rotates and draws the newest frame |
+//! | `video.js` | one camera's H.264: plays what comes, close to the newest fragment |
+//! | `mp4.js` | the fields of a fragmented MP4 that the page reads, and files of fragments |
+//! | `choice.js` | whether a camera is shown in JPEG or in H.264 |
+//! | `layout.js` | where the bars of a single picture are |
 //! | `tile.js` | one camera on the page: its picture, figures and state |
 //! | `keep.js` | snapshots, clips, picture-in-picture |
 //! | `controls.js` | the camera's controls |
 //! | `theme.js` | light or dark; runs before anything is drawn |
 //! | `fallback.js` | the MJPEG stream, for browsers that cannot run the rest |
+//! | `app.webmanifest`, `icon*` | the page among the apps of a device |
 #![forbid(unsafe_code)]
 
 use hyper::body::Bytes;

@@ -10,8 +10,14 @@
   }
   if (!NAMES[theme]) theme = "auto";
 
+  // The browser's own colour above the page, by the media query of each element.
+  var GROUNDS = document.querySelectorAll('meta[name="theme-color"]');
+  var grounds = { light: GROUNDS[0].content, dark: GROUNDS[1].content };
+
   function apply() {
     document.documentElement.dataset.theme = theme;
+    GROUNDS[0].content = grounds[theme] || grounds.light;
+    GROUNDS[1].content = grounds[theme] || grounds.dark;
     var button = document.getElementById("theme");
     if (!button) return;
     button.title = "Colours: " + NAMES[theme];
