@@ -42,7 +42,7 @@ pub(crate) fn until_words(browser: &mut Browser, start: &str) {
 #[test]
 fn the_picture_is_live() {
     let service = Porthole::start(&["--source", "pattern", "--size", "1280x720"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     let (first, before) = (number(&mut browser), browser.screenshot());
@@ -63,7 +63,7 @@ fn the_picture_is_live() {
 #[test]
 fn it_fits_a_phone() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.resize(320, 568, 2.0);
     browser.open(&service.url);
     until_words(&mut browser, "Live");
@@ -122,7 +122,7 @@ pub fn tutorial_page(address: std::net::SocketAddr) -> String {
 #[test]
 fn the_tutorials_own_page_shows_the_picture() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&elsewhere(tutorial_page(service.address)));
     browser.until("document.querySelector('#left_img').naturalWidth === 640");
     let source = "document.querySelector('#left_img').src";
@@ -133,7 +133,7 @@ fn the_tutorials_own_page_shows_the_picture() {
 #[test]
 fn without_scripts_there_is_still_a_picture() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.call("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
     browser.open(&service.url);
     let kinds = || -> Vec<Value> {
@@ -147,7 +147,7 @@ fn a_browser_in_which_the_scripts_fail_gets_the_plain_stream() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
     // One that knows too little, and one that cannot load a part.
     for old in [true, false] {
-        let mut browser = Browser::start();
+        let mut browser = Browser::with_jpeg_chosen();
         match old {
             true => browser.prepare("delete window.createImageBitmap"),
             false => {
@@ -169,7 +169,7 @@ fn a_browser_in_which_the_scripts_fail_gets_the_plain_stream() {
 #[test]
 fn it_is_light_and_asks_for_nothing_from_elsewhere() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     let sizes = browser.eval(

@@ -32,7 +32,7 @@ impl Rig {
         let state = scratch.path("state");
         let arguments = ["--source", "/dev/video90", "--state-dir", state.to_str().unwrap()];
         let service = Porthole::with_cameras(&[camera], &arguments);
-        let mut browser = Browser::start();
+        let mut browser = Browser::with_jpeg_chosen();
         browser.open(&service.url);
         until_words(&mut browser, "Live");
         browser.click("#controls");

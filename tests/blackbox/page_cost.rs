@@ -61,7 +61,7 @@ fn median(mut all: Vec<f64>) -> f64 {
 #[test]
 fn the_delay_it_claims_is_the_delay_there_is() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480", "--fps", "20"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.prepare(OBSERVE);
     browser.open(&service.url);
     until_words(&mut browser, "Live");
@@ -126,7 +126,7 @@ fn held(browser: &mut Browser) -> (u64, u64) {
 #[test]
 fn its_memory_stays_what_it_was_over_thousands_of_frames() {
     let service = Porthole::start(&["--source", "pattern", "--size", "160x120", "--fps", "200"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.prepare(COUNT_FRAMES);
     browser.call("Performance.enable", &json!({}));
     browser.open(&service.url);

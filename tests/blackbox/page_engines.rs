@@ -73,7 +73,7 @@ pub(crate) fn saved(page: &mut Page, kind: &str) -> Vec<u8> {
 
 fn the_picture_is_live(mut page: Page, _: Engine) {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    page.open(&service.url);
+    page.open_with_jpeg(&service.url, &["camera"]);
     until_words(&mut page, "Live");
     until_moved_on(&mut page);
     page.until("parseFloat(document.getElementById('fps').textContent) > 3");
@@ -92,7 +92,7 @@ fn the_picture_is_live(mut page: Page, _: Engine) {
 fn it_comes_back_when_the_server_was_away(mut page: Page, _: Engine) {
     page.forgive_absence();
     let mut service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    page.open(&service.url);
+    page.open_with_jpeg(&service.url, &["camera"]);
     until_words(&mut page, "Live");
     let before = page.eval("performance.timeOrigin");
     assert_eq!(service.stop(), Some(0));
@@ -113,7 +113,7 @@ fn controls_move_the_camera(mut page: Page, _: Engine) {
     let table = Table::create(scratch.path("table")).unwrap();
     let camera = Camera::new("/dev/video90", &table).with("formats", "MJPG:640x480@30");
     let service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
-    page.open(&service.url);
+    page.open_with_jpeg(&service.url, &["camera"]);
     until_words(&mut page, "Live");
     page.click("#controls");
     page.until("document.querySelector('[data-control=brightness] input')?.disabled === false");
@@ -151,7 +151,7 @@ fn people_log_in_and_out(mut page: Page, _: Engine) {
 
 fn snapshots_and_clips_are_kept(mut page: Page, engine: Engine) {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    page.open(&service.url);
+    page.open_with_jpeg(&service.url, &["camera"]);
     until_words(&mut page, "Live");
     page.eval(KEEP_SAVED);
     page.key(" ");
@@ -204,7 +204,7 @@ fn assert_playable(clip: &[u8], engine: Engine) {
 
 fn turned_and_mirrored_the_picture_stays_so(mut page: Page, _: Engine) {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    page.open(&service.url);
+    page.open_with_jpeg(&service.url, &["camera"]);
     until_words(&mut page, "Live");
     let canvas = "document.querySelector('canvas')";
     page.key("t");
@@ -224,7 +224,7 @@ fn several_cameras_are_shown(mut page: Page, _: Engine) {
         format!("[[camera]]\nname = \"{name}\"\nsource = \"pattern\"\nwidth = 320\nheight = 240\n")
     };
     let service = Porthole::configured(&scratch, &format!("{}{}", camera("front"), camera("back")));
-    page.open(&service.url);
+    page.open_with_jpeg(&service.url, &["front", "back"]);
     until_words(&mut page, "2 cameras live");
     page.click(".tile:nth-child(2)");
     page.until("document.getElementById('title').textContent === 'back'");

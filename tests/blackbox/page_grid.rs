@@ -29,7 +29,7 @@ fn states(service: &Porthole) -> Vec<String> {
 fn all_are_shown_and_a_click_shows_one() {
     let scratch = Scratch::new();
     let service = Porthole::configured(&scratch, TWO);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "2 cameras live");
     until_seen(&mut browser, &json!([["front", 320], ["back", 640]]));
@@ -61,7 +61,7 @@ fn all_are_shown_and_a_click_shows_one() {
 fn each_has_an_address_of_its_own() {
     let scratch = Scratch::new();
     let service = Porthole::configured(&scratch, TWO);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     // The first without its last slash, as people type it.
     for (path, seen) in [
         ("cameras/back", json!([["back", 640]])),
@@ -84,7 +84,7 @@ fn one_that_is_lost_takes_nothing_from_the_other() {
     let scratch = Scratch::new();
     let config = TWO.replacen("\"pattern\"", "\"/dev/video78\"", 1);
     let service = Porthole::configured(&scratch, &config);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "1 of 2 live: front: Camera lost: /dev/video78: no such device");
     browser.until("document.querySelector('.tile:nth-child(2)').dataset.state === 'live'");
@@ -95,7 +95,7 @@ fn one_that_is_lost_takes_nothing_from_the_other() {
 fn on_a_phone_they_stand_below_each_other() {
     let scratch = Scratch::new();
     let service = Porthole::configured(&scratch, TWO);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.resize(320, 640, 2.0);
     browser.open(&service.url);
     until_words(&mut browser, "2 cameras live");
@@ -130,7 +130,7 @@ fn on_a_phone_held_sideways_names_and_words_have_room() {
         )
     };
     let service = Porthole::configured(&scratch, &format!("{TWO}{}{}", lost("printer"), lost("garden")));
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     for (width, height) in [(844, 390), (740, 320), (390, 844), (1280, 800)] {
         browser.resize(width, height, if width < 1000 { 2.0 } else { 1.0 });
         browser.open(&service.url);

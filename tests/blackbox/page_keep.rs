@@ -21,7 +21,7 @@ fn downloaded(folder: &Path, ending: &str) -> PathBuf {
 
 #[track_caller]
 fn open(service: &Porthole) -> Browser {
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     browser
@@ -73,7 +73,7 @@ fn a_clip_can_be_played() {
 #[test]
 fn a_clip_goes_on_at_its_full_rate_while_nobody_looks() {
     let service = Porthole::start(&["--source", "pattern", "--size", "160x120"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.prepare(
         "window.drawn = 0; const draw = CanvasRenderingContext2D.prototype.drawImage;
          CanvasRenderingContext2D.prototype.drawImage = function (...all) { window.drawn++; return draw.apply(this, all); };",

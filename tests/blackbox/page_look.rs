@@ -29,7 +29,7 @@ fn fake() -> Rig {
     let table = Table::create(scratch.path("table")).unwrap();
     let camera = Camera::new("/dev/video90", &table).with("formats", "MJPG:1280x720@30");
     let service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     Rig { browser, _service: service, _scratch: scratch }
@@ -172,7 +172,7 @@ fn nothing_moves_for_those_who_want_it_so() {
 #[test]
 fn the_picture_in_the_readme() {
     let service = Porthole::start(&["--source", "pattern", "--size", "1280x720"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.media("prefers-color-scheme", "dark");
     browser.open(&service.url);
     until_words(&mut browser, "Live");

@@ -36,7 +36,7 @@ fn below_a_path_of_a_web_server_all_of_it_works() {
     let scratch = Scratch::new();
     let service = with_state(&with_passwords(&scratch), &[]);
     let Some((_nginx, url)) = behind_nginx(&scratch, &service) else { return };
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.forgive("401 (Unauthorized)");
     for path in ["", "cameras/camera/"] {
         browser.open(&format!("{url}{path}"));
@@ -69,7 +69,7 @@ fn in_a_frame_of_a_site_that_may_it_is_live_and_in_others_it_is_not() {
             "[server]\nallow_origins = [{site:?}]\n[[camera]]\nsource = \"pattern\"\nwidth = 320\nheight = 240\n"
         );
         let service = Porthole::configured(&scratch, &config);
-        let mut browser = Browser::start();
+        let mut browser = Browser::with_jpeg_chosen();
         if !is_listed {
             browser.forgive("frame-ancestors");
             browser.forgive("ERR_BLOCKED_BY_RESPONSE");
@@ -96,7 +96,7 @@ fn in_a_frame_of_a_site_that_may_it_is_live_and_in_others_it_is_not() {
 #[test]
 fn going_back_to_it_takes_it_from_the_browsers_memory() {
     let service = Porthole::start(&["--source", "pattern", "--size", "320x240", "--linger", "0"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     browser.eval("window.mark = 'the same page'; addEventListener('pageshow', ({ persisted }) => (window.back = persisted))");
@@ -136,7 +136,7 @@ fn it_can_be_put_on_the_home_screen() {
     }
 
     let service = Porthole::start(&["--source", "pattern", "--size", "320x240"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     for path in ["", "cameras/camera/"] {
         browser.open(&format!("{}{path}", service.url));
         until_words(&mut browser, "Live");
@@ -152,7 +152,7 @@ fn it_can_be_put_on_the_home_screen() {
 #[test]
 fn the_browsers_own_colour_follows_the_choice_of_colours() {
     let service = Porthole::start(&["--source", "pattern", "--size", "320x240"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     let colours =

@@ -35,7 +35,7 @@ fn viewers(service: &Porthole) -> usize {
 #[test]
 fn it_comes_back_by_itself_when_the_server_was_away() {
     let mut service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.forgive_absence();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
@@ -58,7 +58,7 @@ fn it_comes_back_by_itself_when_the_server_was_away() {
 #[test]
 fn a_server_that_hangs_is_noticed_and_so_is_its_return() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.forgive_absence();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
@@ -72,7 +72,7 @@ fn a_server_that_hangs_is_noticed_and_so_is_its_return() {
 fn attempts_become_rarer_and_the_network_s_return_is_taken_at_once() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
     let url = service.url.clone();
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.forgive_absence();
     browser.prepare(COUNT_ATTEMPTS);
     browser.open(&url);
@@ -120,7 +120,7 @@ fn gate(service: &Porthole, held: &Arc<AtomicBool>) -> String {
 fn connecting_is_said_while_it_lasts_and_a_proxy_s_path_is_kept() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
     let held = Arc::new(AtomicBool::new(true));
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&gate(&service, &held));
     // It has heard of the camera, and yet there is no connection.
     browser.until("document.getElementById('viewers').textContent === '0'");
@@ -138,7 +138,7 @@ fn a_lost_camera_is_said_in_words_and_so_is_its_return() {
     let table = Table::create(scratch.path("table")).unwrap();
     let camera = Camera::new("/dev/video90", &table).with("formats", "MJPG:640x480@30");
     let service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     table.set(Setting::Unplug, 1);
@@ -161,7 +161,7 @@ fn a_camera_that_cannot_be_used_says_why() {
     let table = Table::create(scratch.path("table")).unwrap();
     let camera = Camera::new("/dev/video90", &table).with("kind", "metadata");
     let service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Camera cannot be used: /dev/video90: ");
     until_state(&mut browser, "unsupported");
@@ -174,7 +174,7 @@ fn starting_is_said_while_the_camera_takes_its_time() {
     let camera =
         Camera::new("/dev/video90", &table).with("formats", "MJPG:640x480@30").with("start_ms", 1500);
     let service = Porthole::with_cameras(&[camera], &["--source", "/dev/video90"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Starting the camera");
     until_words(&mut browser, "Live");
@@ -187,7 +187,7 @@ fn paused_it_fetches_nothing_and_the_camera_is_closed() {
         &scratch,
         "[[camera]]\nsource = \"pattern\"\nwidth = 320\nheight = 240\nlinger_s = 5.0\n",
     );
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     browser.key(" ");
@@ -208,7 +208,7 @@ fn out_of_sight_it_rests_and_it_comes_back_at_once() {
         &scratch,
         "[[camera]]\nsource = \"pattern\"\nwidth = 320\nheight = 240\nlinger_s = 0\n",
     );
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.prepare(COUNT_ATTEMPTS);
     browser.open(&service.url);
     until_words(&mut browser, "Live");
@@ -231,7 +231,7 @@ fn a_page_whose_token_is_wrong_now_says_what_to_do() {
     };
     let mut service = start("0.0.0.0:0", "first");
     let token = service.url.split("?token=").nth(1).expect("a ready URL").to_owned();
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.forgive_absence();
     browser.forgive("401 (Unauthorized)");
     // Without cookies, as in a frame of another site: the token goes along with everything that frames need.
@@ -260,7 +260,7 @@ fn a_server_that_is_full_says_so_and_lets_in_when_it_is_not() {
     let scratch = Scratch::new();
     let config = "[server]\nmax_viewers = 1\n[[camera]]\nsource = \"pattern\"\nwidth = 320\nheight = 240\n";
     let service = Porthole::configured(&scratch, config);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.forgive("WebSocket connection to");
     browser.forgive("503 (Service Unavailable)");
     let other = Client::porthole(service.address, "/ws");
@@ -275,7 +275,7 @@ fn a_server_that_is_full_says_so_and_lets_in_when_it_is_not() {
 #[test]
 fn where_no_websocket_gets_through_there_is_the_plain_stream() {
     let service = Porthole::start(&["--source", "pattern", "--size", "640x480"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.forgive("WebSocket connection to");
     browser.prepare(
         "window.WebSocket = class extends WebSocket { constructor(url, ...rest) {
@@ -291,7 +291,7 @@ fn a_warning_is_shown_beside_the_picture_and_nothing_goes_away_before_it() {
     let scratch = Scratch::new();
     let file = scratch.file("fault", "network.toml:3: ssid = \"\": must be of 1 to 32 bytes\n");
     let service = Porthole::start(&["--source", "pattern", "--warning-file", file.to_str().unwrap()]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&service.url);
     until_words(&mut browser, "Live");
     let shown = "(document.getElementById('warning').checkVisibility() ? warning.innerText : null)";
@@ -306,7 +306,7 @@ fn a_warning_is_shown_beside_the_picture_and_nothing_goes_away_before_it() {
 #[test]
 fn a_slow_network_is_told_from_a_stalled_camera() {
     let service = Porthole::start(&["--source", "pattern", "--size", "320x240"]);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     // Frames are held back, and nothing else, as where a link is too thin for them.
     browser.prepare(
         "window.thin = false; window.WebSocket = class extends WebSocket {

@@ -68,6 +68,8 @@ fn pictures_of_the_encoder_are_played(mut page: Page, _: Engine) {
     choose(&mut page, "Sharp");
     until_kind(&mut page, "jpeg");
     until_moved_on(&mut page);
+    drop(page);
+    drop(service);
 }
 
 fn light_pictures_are_played_and_the_choice_is_remembered(mut page: Page, _: Engine) {
@@ -172,9 +174,18 @@ fn a_change_leaves_no_gap(mut page: Page, engine: Engine) {
         "{engine:?}: pictures of one kind among those of the other"
     );
     assert_eq!(page.eval("blank"), 0, "{engine:?}: there was nothing to be seen");
-    let longest = "Math.max(...drawn.slice(1).map(([, at], i) => at - drawn[i][1]))";
-    let longest = page.eval(longest).as_f64().unwrap();
-    assert!(longest < 1000.0, "{engine:?}: the picture stood for {longest} ms");
+    // Beside the longest time between two pictures of the same kind: a loaded machine shows few of them.
+    let longest = |changes: bool| {
+        format!(
+            "Math.max(...drawn.slice(1).map(([kind, at], i) => (drawn[i][0] !== kind) === {changes} ? at - drawn[i][1] : 0))"
+        )
+    };
+    let usual = page.eval(&longest(false)).as_f64().unwrap();
+    let longest = page.eval(&longest(true)).as_f64().unwrap();
+    assert!(
+        longest < 500.0 + 2.0 * usual,
+        "{engine:?}: the picture stood for {longest} ms, otherwise for {usual}"
+    );
     drop(page);
     drop(service);
 }
@@ -192,7 +203,8 @@ fn what_cannot_be_played_is_given_up(mut page: Page, _: Engine) {
         // It asks for H.264, is disappointed, and goes on with JPEG.
         page.until("performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/video.js'))");
         page.until("document.querySelector('.tile').dataset.failure");
-        assert_eq!(page.eval(KIND), "jpeg", "{fault:?}");
+        // It may have shown a picture before.
+        page.until(&format!("{KIND} === 'jpeg'"));
         until_moved_on(&mut page);
         assert_eq!(kinds(&service), [json!("porthole.v1")], "{fault:?}");
         choose(&mut page, "Sharp");

@@ -95,7 +95,7 @@ fn the_tutorials_script_is_a_source_and_its_page_a_viewer() {
     for luma in 0..4 {
         assert!(pictures.contains(&jpeg(luma * 40)), "picture {luma} is missing");
     }
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&elsewhere(tutorial_page(service.address)));
     browser.until("document.querySelector('#left_img').naturalWidth === 64");
     let source = "document.querySelector('#left_img').src";

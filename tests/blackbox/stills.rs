@@ -218,7 +218,7 @@ fn browsers_show_a_rotated_picture_the_right_way_up() {
     let config = "[[camera]]\nsource = \"pattern\"\nwidth = 320\nheight = 240\nrotate = 90\n";
     let service = Porthole::configured(&scratch, config);
     let jpeg = BASE64_STANDARD.encode(&get(service.address, "/snapshot").body);
-    let mut browser = Browser::start();
+    let mut browser = Browser::with_jpeg_chosen();
     browser.open(&format!("http://{}/state", service.address));
     let script = format!(
         "(async () => {{ const i = new Image(); i.src = 'data:image/jpeg;base64,{jpeg}'; await i.decode(); \

@@ -11,6 +11,26 @@ use tungstenite::{Message, WebSocket};
 
 use super::{DEADLINE, Scratch, folder_of_tests, until};
 
+/// JavaScript: every camera for which nothing else is stored is shown in JPEG.
+const JPEG_CHOSEN: &str = "(() => { const read = Storage.prototype.getItem;
+    Storage.prototype.getItem = function (key) {
+        return read.call(this, key) ?? (key.startsWith('porthole.view.') ? '{\"choice\":\"sharp\"}' : null);
+    }; })()";
+
+/// JavaScript: the middle of an element in the window, or false while it cannot be clicked or moves. A bar finds its place when
+/// the first picture comes.
+pub(crate) fn middle_of(selector: &str) -> String {
+    format!(
+        "new Promise((done) => {{ const e = document.querySelector({selector:?});
+            e.scrollIntoView({{ block: 'nearest' }});
+            const middle = () => {{ const r = e.getBoundingClientRect();
+                return r.width && !e.disabled && [r.left + r.width / 2, r.top + r.height / 2]; }};
+            const first = middle();
+            const again = () => done(String(first) === String(middle()) && first);
+            setTimeout(() => document.hidden ? again() : requestAnimationFrame(again), 30); }})"
+    )
+}
+
 /// A browser with one page open.
 pub struct Browser {
     process: Child,
@@ -84,6 +104,15 @@ impl Browser {
         this
     }
 
+    /// Starts Chromium for somebody who has chosen JPEG. The page's own choice follows the load of the machine, and a test of
+    /// something else must not.
+    #[track_caller]
+    pub fn with_jpeg_chosen() -> Self {
+        let mut this = Self::start();
+        this.prepare(JPEG_CHOSEN);
+        this
+    }
+
     /// Makes the window this large, as a phone's if the device pixel ratio is above 1.
     pub fn resize(&mut self, width: u32, height: u32, ratio: f64) {
         let screen =
@@ -137,14 +166,10 @@ impl Browser {
         }
     }
 
-    /// Clicks in the middle of an element, on whatever lies on top there.
+    /// Clicks in the middle of an element once it stands still, on whatever lies on top there.
     #[track_caller]
     pub fn click(&mut self, selector: &str) {
-        let middle = self.until(&format!(
-            "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView({{ block: 'nearest' }});
-               const r = e.getBoundingClientRect();
-               return r.width && !e.disabled && [r.left + r.width / 2, r.top + r.height / 2]; }})()"
-        ));
+        let middle = self.until(&middle_of(selector));
         self.click_at(middle[0].as_f64().unwrap(), middle[1].as_f64().unwrap());
     }
 

@@ -11,7 +11,9 @@ const WINDOW_MS = 2000; // span that figures are computed over
 const CHANGE_MS = 12_000; // H.264 that has shown nothing after this time is given up
 const CHOICES = ["auto", "sharp", "light"];
 
-let player; // the module that plays H.264, which is loaded for the first camera that has it
+const Source = self.MediaSource ?? self.ManagedMediaSource;
+/** Whether this browser plays H.264 that comes in fragments. A camera may still send a codec that it does not play. */
+const canPlay = Boolean(Source?.isTypeSupported('video/mp4; codecs="avc1.42C01F"'));
 
 /** For each state its name, an explanation, and the button that helps. */
 const STATES = {
@@ -47,12 +49,13 @@ export class Tile {
   held = false;
   /** Whether there is H.264 of this camera that this browser plays. */
   offered = false;
-  /** What plays H.264; null until there is any. */
+  /** What plays H.264; null until it is shown for the first time. */
   video = null;
 
   #feeds;
   #next = null; // the kind that it changes to, until the first picture of that
   #began = 0; // when that change began
+  #loading = null; // a promise, while the module that plays H.264 is being loaded
   #decision = new Choice();
   #picture;
   #samples = [];
@@ -169,10 +172,9 @@ export class Tile {
 
   // ---- JPEG or H.264
 
+  /** Loads what plays H.264. Most viewers never need it. */
   async #loadPlayer() {
-    player ??= import("./video.js");
-    const { Video, canPlay } = await player;
-    if (!canPlay || this.video) return;
+    const { Video } = await import("./video.js");
     this.video = new Video({
       took: ({ sequence }) => this.#feeds.h264.acknowledge(sequence),
       presented: (frame) => {
@@ -187,8 +189,7 @@ export class Tile {
 
   /** Has it decided which kind is shown, and changes to that. */
   #choose(camera, now) {
-    if (camera?.h264 && !this.video) this.#loadPlayer().catch(() => {}); // without it there is JPEG
-    this.offered = Boolean(this.video && camera?.h264) && !this.plain;
+    this.offered = Boolean(canPlay && camera?.h264) && !this.plain;
     const saves = navigator.connection?.saveData === true;
     if (this.#next === "h264" && this.wanted && now - this.#began > CHANGE_MS) return this.#failed("no picture came");
     if (this.held || !this.wanted) return;
@@ -199,6 +200,12 @@ export class Tile {
   /** Changes to a kind. The other one goes on until there is a picture of it. */
   #change(kind) {
     if (kind === (this.#next ?? this.kind)) return;
+    if (kind === "h264" && !this.video) {
+      this.#loading ??= this.#loadPlayer()
+        .catch(({ message }) => this.#failed(message))
+        .finally(() => (this.#loading = null));
+      return;
+    }
     const other = kind === "jpeg" ? "h264" : "jpeg";
     this.#next = kind === this.kind ? null : kind;
     this.#began = performance.now();

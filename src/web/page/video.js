@@ -20,9 +20,6 @@ const GROUP_BYTES = 32 << 20; // most bytes of a group of pictures that is kept 
 const Source = self.MediaSource ?? self.ManagedMediaSource;
 const perFrame = "requestVideoFrameCallback" in HTMLVideoElement.prototype;
 
-/** Whether this browser plays H.264 that comes in fragments. A camera may still send a codec that it does not play. */
-export const canPlay = Boolean(Source?.isTypeSupported('video/mp4; codecs="avc1.42C01F"'));
-
 export class Video {
   /** The element, whose current picture can be drawn. */
   element = document.createElement("video");

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::browser::Browser;
+use super::browser::{Browser, middle_of};
 use super::{DEADLINE, Scratch, tools};
 
 use firefox::Firefox;
@@ -72,6 +72,17 @@ impl Page {
         self.driver.open(url);
     }
 
+    /// Opens the page of a server for somebody who has chosen JPEG for these cameras. The page's own choice follows the load
+    /// of the machine, and a test of something else must not.
+    #[track_caller]
+    pub fn open_with_jpeg(&mut self, url: &str, cameras: &[&str]) {
+        self.open(&format!("{url}healthz"));
+        for camera in cameras {
+            self.eval(&format!("localStorage.setItem('porthole.view.{camera}', '{{\"choice\":\"sharp\"}}')"));
+        }
+        self.open(url);
+    }
+
     /// Forgives complaints that hold `part`; all others fail the test at its end.
     pub fn forgive(&mut self, part: &str) {
         self.forgiven.push(part.into());
@@ -118,14 +129,10 @@ impl Page {
         }
     }
 
-    /// Clicks in the middle of an element, on whatever lies on top there.
+    /// Clicks in the middle of an element once it stands still, on whatever lies on top there.
     #[track_caller]
     pub fn click(&mut self, selector: &str) {
-        let middle = self.until(&format!(
-            "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView({{ block: 'nearest' }});
-               const r = e.getBoundingClientRect();
-               return r.width && !e.disabled && [r.left + r.width / 2, r.top + r.height / 2]; }})()"
-        ));
+        let middle = self.until(&middle_of(selector));
         self.driver.click_at(middle[0].as_f64().unwrap(), middle[1].as_f64().unwrap());
     }
 
