@@ -36,13 +36,20 @@ for_target() {
     case $target in
         aarch64-unknown-linux-gnu) arch=arm64 gnu=aarch64-linux-gnu ;;
         armv7-unknown-linux-gnueabihf) arch=armhf gnu=arm-linux-gnueabihf ;;
-        *) die "$target is none of aarch64-unknown-linux-gnu, armv7-unknown-linux-gnueabihf" ;;
+        x86_64-unknown-linux-gnu) arch=amd64 gnu=x86_64-linux-gnu ;;
+        *) die "$target is none of aarch64-unknown-linux-gnu, armv7-unknown-linux-gnueabihf, x86_64-unknown-linux-gnu" ;;
     esac
     # Package lists of some age have a Rust that is too old.
     local minimum
     minimum=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
     rust=("rustc-web>=$minimum" "cargo-web>=$minimum")
-    packages=("${rust[@]}" cmake make "gcc-$gnu" "g++-$gnu" "libc6-dev-$arch-cross")
+    if [[ $arch == "$(dpkg --print-architecture)" ]]; then
+        packages=("${rust[@]}" cmake make gcc g++ libc6-dev)
+    else
+        packages=("${rust[@]}" cmake make "gcc-${gnu//_/-}" "g++-${gnu//_/-}" "libc6-dev-$arch-cross")
+    fi
+    # libjpeg-turbo has its vector code for this processor in the assembler's language.
+    [[ $arch != amd64 ]] || packages+=(nasm)
 }
 
 # foreign ARCH COMMAND... -- runs an apt command as if this machine were of that architecture, with lists of its
