@@ -20,6 +20,7 @@ Examples:
   porthole cameras                         list the cameras that are connected
   porthole passwd                          require a password instead of a token
   porthole check                           show every value in force and its origin
+  porthole health                          ask the running service whether it can give frames
 
 For other programs: pictures at /stream, /snapshot and /ws, figures at /state and /metrics.
 The keys of the configuration file: man porthole.toml
@@ -78,4 +79,8 @@ pub enum Action {
     },
     /// Check the configuration, and show every value in force with its origin
     Check,
+    /// Ask the running service whether it can give frames; ends with 0 if so, else with 1 and the reason
+    ///
+    /// Takes the flags and the configuration file of the service, and finds it by them. A camera that rests is healthy.
+    Health,
 }

@@ -1,6 +1,7 @@
 //! The `porthole` command: command line, logging, signals, exit codes. No logic.
 #![forbid(unsafe_code)]
 
+mod health;
 mod passwd;
 mod title;
 
@@ -29,7 +30,7 @@ use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 enum Exit {
     /// Stopped by a signal, or done.
     Clean = 0,
-    /// The configuration or the command line is wrong.
+    /// The configuration or the command line is wrong, or the service that was asked is not healthy.
     Configuration = 1,
     /// The configuration is right, but the service could not start.
     NotStarted = 2,
@@ -81,6 +82,9 @@ fn main() -> ExitCode {
             .map_err(|error| fail(&error, Exit::Configuration))
             .and_then(|done| print(|out| writeln!(out, "{done}"))),
         Action::Check => check(flags),
+        Action::Health => load(flags)
+            .and_then(|config| health::ask(config).map_err(|error| fail(&error, Exit::Configuration)))
+            .and_then(|answer| print(|out| writeln!(out, "{answer}"))),
     };
     done.err().unwrap_or(Exit::Clean).into()
 }

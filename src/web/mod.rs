@@ -47,7 +47,7 @@ pub use access::host::host;
 pub use access::origin::origin;
 pub use access::password::UserRole;
 pub use access::password::{PasswordHash, Passwords, keep_passwords, kept_passwords, passwords_file};
-pub use access::secrets::{TokenError, keep_token};
+pub use access::secrets::{TokenError, keep_token, kept_token};
 pub use server::address::Encryption;
 pub use server::address::ListenAddress;
 pub use server::connection_limiter::ConnectionLimits;

@@ -1,13 +1,15 @@
 //! From start to stop: readiness, health, signals, the service manager.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use support::http::{Multipart, get};
 use support::ws::Client;
-use support::{DEADLINE, Porthole, Scratch, fakecam, porthole, run, until};
+use support::{DEADLINE, Porthole, Scratch, fakecam, finish, porthole, run, until};
 
 #[test]
 fn it_stops_when_told_with_viewers_of_every_kind() {
@@ -231,4 +233,59 @@ fn wakes(pid: u32) -> BTreeMap<PathBuf, u64> {
         |path: PathBuf| Some((path.clone(), count(std::fs::read_to_string(path.join("status")).ok()?)));
     // A thread may end between the listing and the look.
     tasks.filter_map(|entry| task(entry.unwrap().path())).collect()
+}
+
+/// Exit code and message of `porthole health` with the flags of the service.
+fn health(flags: &[&str]) -> (i32, String) {
+    let (code, output, errors) = finish(porthole().arg("health").args(flags));
+    (code, output + &errors)
+}
+
+#[test]
+fn the_command_health_finds_the_service_and_ends_as_it_answers() {
+    let scratch = Scratch::new();
+    let (state, socket) = (scratch.path("state"), scratch.path("local.sock"));
+    let (state, socket) = (state.to_str().unwrap(), socket.to_str().unwrap());
+    let lost = ["--source", "/dev/no-such-camera", "--state-dir", state];
+    for more in [&[][..], &["--auth", "token"], &["--tls", "self-signed", "--auth", "token"]] {
+        let mut service = Porthole::spawn(porthole().args(lost).args(more).args(["--listen", "127.0.0.1:0"]));
+        let address = service.address.to_string();
+        let asked = [&lost, more, &["--listen", &address]].concat();
+        assert_eq!(health(&asked), (0, "ok\n".into()), "a camera that rests is healthy, with {more:?}");
+        service.stop();
+        let (code, message) = health(&asked);
+        assert!(code == 1 && message.contains("refused") && message.contains("start porthole"), "{message}");
+    }
+
+    let flags =
+        [&lost[..], &["--auth", "token", "--local-socket", socket, "--listen", "127.0.0.1:0"]].concat();
+    let service = Porthole::spawn(porthole().args(&flags));
+    assert_eq!(health(&flags), (0, "ok\n".into()));
+    let token = std::fs::read_to_string(scratch.path("state").join("token")).unwrap();
+    let _viewer = Client::porthole(service.address, &format!("/ws?token={}", token.trim()));
+    let (code, message) = until("the camera is lost", || Some(health(&flags)).filter(|(code, _)| *code != 0));
+    assert_eq!(code, 1);
+    assert!(message.contains("camera camera is lost: /dev/no-such-camera: no such device"), "{message}");
+
+    std::fs::write(scratch.path("state").join("token"), "another\n").unwrap();
+    let address = service.address.to_string();
+    let (code, message) = health(&["--state-dir", state, "--auth", "token", "--listen", &address]);
+    assert!(code == 1 && message.contains("--state-dir"), "{message}");
+    let (code, message) = health(&["--listen", "127.0.0.1:0"]);
+    assert!(code == 1 && message.contains("--local-socket"), "{message}");
+}
+
+#[test]
+fn health_with_a_password_tells_that_the_service_answers() {
+    let scratch = Scratch::new();
+    let state = scratch.path("state");
+    let state = state.to_str().unwrap();
+    let mut set = porthole();
+    set.args(["passwd", "--state-dir", state]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut set = set.spawn().unwrap();
+    set.stdin.take().unwrap().write_all(b"a long password\n").unwrap();
+    assert!(set.wait().unwrap().success());
+    let service = Porthole::start(&["--source", "pattern", "--state-dir", state]);
+    let (code, message) = health(&["--state-dir", state, "--listen", &service.address.to_string()]);
+    assert!(code == 0 && message.contains("the service answers"), "{message}");
 }

@@ -17,6 +17,7 @@ const ROOMS: [(&str, &[&str]); 2] = [
         "",
         &[
             "main",
+            "health",
             "passwd",
             "title",
             "appliance",

@@ -62,6 +62,14 @@ pub fn keep_token(state_dir: &Path) -> Result<String, TokenError> {
     read_or_make(state_dir).map(|(token, _)| token)
 }
 
+/// The token in `state_dir`, for programs that ask the running service.
+///
+/// # Errors
+/// When it cannot be read, or there is none.
+pub fn kept_token(state_dir: &Path) -> io::Result<String> {
+    fs::read_to_string(state_dir.join("token")).map(|token| token.trim().to_owned())
+}
+
 /// A secret hashed with a key of this process.
 pub(super) type SecretDigest = [u8; 32];
 
