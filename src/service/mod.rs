@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod manager;
+mod reaper;
 mod warning;
 
 use std::io;
@@ -134,6 +135,7 @@ impl Service {
             () = leds.ended() => Some(RunError::LedsPanicked),
             ended = &mut web => Some(ended_early("the web", ended)),
             never = warning::watch(warning_file, &phase) => match never {},
+            never = reaper::reap_orphans() => match never {},
             ended = &mut notifier => Some(ended_early("the task that notifies the service manager", ended)),
         };
 
