@@ -21,7 +21,8 @@ pub(super) enum SourceError {
     NoCamera { looked: String },
 
     #[error(
-        "{path}: permission denied; add the user this runs as to the group that owns it, usually `video`"
+        "{path}: permission denied; add the user this runs as to the group that owns it, usually `video`; \
+         for a container: --device {path} --group-add with the number that `stat -c %g {path}` shows"
     )]
     Denied { path: String },
 
@@ -85,6 +86,12 @@ pub(super) enum SourceError {
 
     #[error("exec: `{command}` {what}{said}; run it by hand to see why")]
     Exec { command: String, what: String, said: String },
+
+    #[error(
+        "exec: `{command}` could not be started, as there is no /bin/sh here; in a container, use an image that has a shell \
+         and the command, with the program porthole added to it"
+    )]
+    NoShell { command: String },
 
     #[error("file: {path}: {source}; check the path, and that this user may read it")]
     File {

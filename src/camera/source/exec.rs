@@ -4,6 +4,7 @@
 //! When the command ends by itself, the source has failed, and is opened again with growing delays.
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::process::Command;
 
 use log::debug;
@@ -49,7 +50,10 @@ impl Source for ExecSource {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(self.command.with_passwords());
         let process = PictureProcess::spawn(shell, self.max_jpeg_bytes);
-        let process = process.map_err(|e| self.failed(format!("could not be started ({e})"), ""))?;
+        let process = process.map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => SourceError::NoShell { command: self.command.to_string() },
+            _ => self.failed(format!("could not be started ({e})"), ""),
+        })?;
         self.running = Some(process);
         let (card, path) = (self.command.program(), self.command.to_string());
         Ok(OpenedSource::of_jpegs("exec", card, path, self.fps, self.max_jpeg_bytes))
