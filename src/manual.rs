@@ -3,6 +3,7 @@
 //! | chapter | what belongs there |
 //! |---|---|
 //! | [`installation`] | the package, the systemd unit, a web server in front |
+//! | [`container`] | the container image, a compose file, devices and groups |
 //! | [`cameras`] | sources, cameras on other machines, HDMI inputs, CSI cameras, controls |
 //! | [`configuration`] | every key of the configuration file; generated from the table in `config` |
 //! | [`http`] | URLs, the WebSocket protocol, `/state`, metrics, limits |
@@ -46,6 +47,7 @@ chapters! {
     cameras: "cameras.md";
     clients: "clients.md";
     configuration: "configuration.md";
+    container: "container.md";
     http: "http.md";
     installation: "installation.md";
     leds: "leds.md";
