@@ -13,7 +13,7 @@ use std::time::Duration;
 use porthole::config::Config;
 use porthole::web::{AuthMode, Encryption, ListenAddress, WebSettings, kept_token};
 
-/// Longest time for all of it. The service answers within milliseconds, and Docker waits for 30 s.
+/// Longest time for all of it. The service answers within milliseconds; the health check of the image is given 10 s.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes that are read of an answer: more than the faults of all cameras take.
 const MOST_BYTES: u64 = 64 * 1024;

@@ -32,6 +32,7 @@ macro_rules! chapters {
         #[doc = "[package]: crate::manual::installation#the-debian-package"]
         #[doc = "[privacy-light]: crate::manual::leds#the-privacy-light"]
         #[doc = "[proxy]: crate::manual::installation#behind-a-web-server"]
+        #[doc = "[remote]: crate::manual::cameras#cameras-on-other-machines"]
         #[doc = "[security]: crate::manual::security"]
         #[doc = "[slots]: crate::manual::updates#on-the-sd-card-image"]
         #[doc = "[unit]: crate::manual::installation#the-systemd-unit"]
