@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::error::RemoteFault;
 use super::fingerprint::CertificateFingerprint;
+use super::look_up::look_up;
 use super::stream::RemoteStream;
 use super::tls::RemoteTls;
 use super::url::RemoteUrl;
@@ -56,7 +57,7 @@ impl Connector {
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, RemoteFault> {
-    let lookup = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await;
+    let lookup = timeout(RESOLVE_TIMEOUT, look_up(host, port)).await;
     let host = host.to_owned();
     match lookup {
         Err(_) => Err(RemoteFault::SlowName { host, seconds: RESOLVE_TIMEOUT.as_secs() }),

@@ -9,7 +9,7 @@
 //! | `tcp` | `tcp://`: JPEGs or pickles back to back |
 //! | `endpoint` | what the sources above share: URL, settings, runtime |
 //! | `runtime` | runs what waits for the network on the capture thread |
-//! | `connect` | names, addresses, TCP |
+//! | `connect`, `look_up` | names, addresses, TCP |
 //! | `tls` | TLS, with the system's authorities or one pinned certificate |
 //! | `authentication` | the `Authorization` header, and the challenges of servers |
 //! | `credentials` | passwords and tokens |
@@ -25,6 +25,7 @@ mod endpoint;
 pub(in crate::camera) mod error;
 pub(in crate::camera) mod fingerprint;
 pub(crate) mod http;
+mod look_up;
 pub(crate) mod pickle;
 mod runtime;
 pub(in crate::camera) mod secret;
