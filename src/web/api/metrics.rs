@@ -6,7 +6,9 @@ use std::fs;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::exposition::{CONTENT_TYPE, Exposition};
 use crate::frame::Timestamp;
@@ -20,6 +22,12 @@ use crate::web::stream::viewers::{DropReason, TotalsByKind, ViewerKind, ViewerTo
 
 /// Ticks a second of the times in /proc (USER_HZ). The same on every architecture that this runs on.
 const TICKS: f64 = 100.0;
+
+/// Time for the kernel to give the figures of the process, and for the requests before. Without them the answer has all the rest.
+/// Shorter than any scraper waits.
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(2);
+/// One request at a time reads them, so that a kernel that does not give them holds one thread.
+static PROCESS_TURN: Mutex<()> = Mutex::const_new(());
 
 /// What the metrics of one camera are read from.
 struct CameraMetrics<'a> {
@@ -36,8 +44,7 @@ struct CameraMetrics<'a> {
 
 /// Answers with all metrics at this moment.
 pub(crate) async fn answer(server: &ServerState) -> Answer {
-    // The kernel takes locks of the process for these files, and may be slow to.
-    let process = spawn_blocking(process_figures).await;
+    let process = process_figures_in_time().await;
     let (now, status) = (Timestamp::now(), server.status.borrow().clone());
     let (totals, ages) = (server.viewers.totals(), &server.viewers.ages);
     let parts = status.cameras.iter().zip(&server.cameras).zip(totals).zip(ages);
@@ -291,9 +298,25 @@ fn access_metrics(out: &mut Exposition, access: &AccessCheck) {
     out.family("porthole_locked_out_addresses", help).sample(&[], authenticator.locked_out_count());
 }
 
-/// The resources that this process uses, as the kernel counts them (proc(5)), under the names that all exporters use: name,
-/// help, and value; `None` where it cannot be read.
-fn process_figures() -> [(&'static str, &'static str, Option<f64>); 7] {
+/// The resources that this process uses: name, help, and value; `None` where it cannot be read.
+type ProcessFigures = [(&'static str, &'static str, Option<f64>); 7];
+
+/// The figures of the process; `None` if the kernel does not give them in time. It takes locks of the process for these files,
+/// and may be slow to.
+async fn process_figures_in_time() -> Option<ProcessFigures> {
+    let read = async {
+        let turn = PROCESS_TURN.lock().await;
+        let reading = spawn_blocking(move || {
+            let _turn = turn;
+            process_figures()
+        });
+        reading.await.ok()
+    };
+    timeout(PROCESS_TIMEOUT, read).await.ok().flatten()
+}
+
+/// The figures as the kernel counts them (proc(5)), under the names that all exporters use. Blocks.
+fn process_figures() -> ProcessFigures {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let (status, limits, stat) =
         (read("/proc/self/status"), read("/proc/self/limits"), read("/proc/self/stat"));
