@@ -39,8 +39,8 @@ use std::time::Duration;
 
 use log::{debug, warn};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 pub use access::authentication::AuthMode;
 pub use access::host::host;
@@ -250,10 +250,15 @@ impl Web {
                 },
             }
         }
-        drop(listeners);
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        // The file of a UNIX socket is removed, and its disk may hang.
+        let closed = spawn_blocking(move || drop(listeners));
         // Fails only without receivers, and then there is no connection to stop.
         let _ = stop_all.send(true);
         end_connections(connections, STOP_TIMEOUT).await;
+        if timeout_at(deadline, closed).await.is_err() {
+            warn!("the file of a UNIX socket could not be removed within {} ms", STOP_TIMEOUT.as_millis());
+        }
     }
 }
 
