@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `FAKESYS_LEDS` | what `/sys/class/leds` is instead |
 //! | `FAKESYS_CLOCK` | a file of eight bytes: by how many seconds CLOCK_REALTIME is off, as a native i64 |
-//! | `FAKESYS_STUCK` | a file with one folder or file in each line, on a disk that hangs: `open` and `stat` wait there until the line is gone. A file beside it, named with `.reached`, is there once one waits |
+//! | `FAKESYS_STUCK` | a file with one folder or file in each line, on a disk that hangs: `open` and `stat` wait there until the line is gone. The same for host names, for which `getaddrinfo` waits. A file beside it, named with `.reached`, is there once one waits |
 //!
 //! All other clocks run as they do.
 use std::cell::Cell;
@@ -40,7 +40,7 @@ fn wrong_by() -> i64 {
     }
 }
 
-/// Waits for as long as the disk that holds `path` hangs.
+/// Waits for as long as the disk that holds `path` hangs, or the name server of that name.
 fn wait_while_stuck(path: *const c_char) {
     thread_local!(static IS_READING_LIST: Cell<bool> = const { Cell::new(false) });
     if path.is_null() || IS_READING_LIST.replace(true) {
@@ -84,6 +84,13 @@ interpose! {
         wait_while_stuck(path);
         let instead = led(path);
         real(at, instead.as_ref().map_or(path, |path| path.as_ptr()), flags, mask, out)
+    }
+
+    fn [getaddrinfo](
+        host: *const c_char, port: *const c_char, hints: *const libc::addrinfo, out: *mut *mut libc::addrinfo
+    ) -> c_int = |real| {
+        wait_while_stuck(host);
+        real(host, port, hints, out)
     }
 
     fn [clock_gettime](clock: libc::clockid_t, out: *mut libc::timespec) -> c_int = |real| {

@@ -3,6 +3,7 @@
 //! The faults of cameras are played for a minute; `PORTHOLE_FAULT_SECONDS=600` makes it ten.
 
 mod camera;
+mod hanging_peer;
 mod machine;
 mod neighbours;
 mod ppoll;

@@ -1,27 +1,63 @@
-//! A camera whose driver hangs, in each call that can hang, beside a camera of each other kind: no neighbour notices.
+//! A camera whose driver hangs, in each call that can hang, or whose machine hangs, at each point of a connection, beside a
+//! camera of each other kind: no neighbour notices.
 
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use support::fakecam::{Camera, Counter, Setting, Table, hang};
 use support::http::{get, put, send};
 use support::ws::Client;
-use support::{Porthole, Scratch, porthole, until};
+use support::{Porthole, Scratch, library, porthole, until};
 
+use super::hanging_peer::{HangingPeer, PEER_HANGS, PeerHang};
 use crate::turns::{Group, turn};
 
 /// The neighbours of the camera that hangs. `auto` takes the first camera that answers, which is `v4l2`'s.
-const NEIGHBOURS: [&str; 5] = ["v4l2", "exec", "file", "pattern", "auto"];
+const NEIGHBOURS: [&str; 8] = ["v4l2", "exec", "file", "pattern", "auto", "http", "ws", "tcp"];
 /// Longer than any test.
 const FOREVER_MS: u32 = 600_000;
 /// What a busy machine may add to what a neighbour takes. Less than the 5 s after which a request is given up.
 const SLACK: Duration = Duration::from_secs(3);
 
-struct Rig {
-    hung: Table,
+/// Machines that the remote neighbours are watched from: another service, and a program that sends pictures over TCP.
+struct Far {
     service: Porthole,
-    _scratch: Scratch,
+    tcp: SocketAddr,
+}
+
+impl Far {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || {
+                    let jpeg = jpeg();
+                    while stream.write_all(&jpeg).is_ok() {
+                        // As a camera does.
+                        thread::sleep(Duration::from_millis(30));
+                    }
+                });
+            }
+        });
+        Self { service: Porthole::start(&["--source", "pattern", "--size", "320x240", "--linger", "0"]), tcp }
+    }
+}
+
+fn jpeg() -> Vec<u8> {
+    let mut jpeg = Vec::new();
+    let encoder = jpeg_encoder::Encoder::new(&mut jpeg, 90);
+    encoder.encode(&[99; 64 * 48], 64, 48, jpeg_encoder::ColorType::Luma).unwrap();
+    jpeg
+}
+
+struct Rig {
+    /// The first fake camera.
+    table: Table,
+    service: Porthole,
+    scratch: Scratch,
 }
 
 /// What the camera is that hangs.
@@ -51,47 +87,58 @@ const GRABBER_CALLS: [u32; 13] = [
 ];
 
 impl Rig {
-    fn new(hung_camera: HungCamera) -> Self {
+    /// The camera that hangs is the first fake one.
+    fn with_camera(far: &Far, hung_camera: HungCamera) -> Self {
+        Self::new(far, hung_camera, "source = \"/dev/video90\"\n", "")
+    }
+
+    /// The camera that hangs is on another machine.
+    fn with_peer(far: &Far, peer: &HangingPeer) -> Self {
+        Self::new(far, HungCamera::Webcam, &peer.section(), peer.stuck())
+    }
+
+    /// A service with the camera that hangs, whose section is `hung`, and its neighbours. What `stuck` names hangs from the start.
+    fn new(far: &Far, first_camera: HungCamera, hung: &str, stuck: &str) -> Self {
         let scratch = Scratch::new();
-        let ([hung, _], cameras) = Camera::pair(&scratch.path("")).unwrap();
+        let ([table, _], cameras) = Camera::pair(&scratch.path("")).unwrap();
         let [first, second] = cameras.map(|camera| camera.with("formats", "MJPG:320x240@30"));
-        let first = match hung_camera {
+        let first = match first_camera {
             HungCamera::Webcam => first,
             HungCamera::Grabber => first.with("kind", "multiplanar").with("inputs", "HDMI:hdmi"),
         };
-        let cameras = [first, second];
-        let mut jpeg = Vec::new();
-        let encoder = jpeg_encoder::Encoder::new(&mut jpeg, 90);
-        encoder.encode(&[99; 64 * 48], 64, 48, jpeg_encoder::ColorType::Luma).unwrap();
-        let clip = scratch.file("clip.mjpeg", &jpeg);
-        let clip = clip.display();
+        let clip = scratch.file("clip.mjpeg", jpeg());
+        let (clip, far_service, far_tcp) = (clip.display(), far.service.address, far.tcp);
         let sources = [
-            ("hung", "/dev/video90".into()),
             ("v4l2", "/dev/video91".into()),
             ("exec", format!("exec:while sleep 0.03; do cat {clip}; done")),
             ("file", format!("file:{clip}")),
             ("pattern", "pattern".into()),
             ("auto", "auto".into()),
+            ("http", format!("http://{far_service}/stream")),
+            ("ws", format!("ws://{far_service}/ws")),
+            ("tcp", format!("tcp://{far_tcp}")),
         ];
-        let config: String = sources
-            .iter()
-            .map(|(name, source)| {
-                format!("[[camera]]\nname = \"{name}\"\nsource = \"{source}\"\nlinger_s = 0\n")
-            })
+        let neighbours = sources.map(|(name, source)| (name, format!("source = \"{source}\"\n")));
+        let sections = std::iter::once(("hung", hung.to_owned())).chain(neighbours);
+        let config: String = sections
+            .map(|(name, section)| format!("[[camera]]\nname = \"{name}\"\nlinger_s = 0\n{section}"))
             .collect();
         let config = scratch.file("porthole.toml", config);
+        let mut environment = support::fakecam::environment(&[first, second]);
+        environment[0].1.push(" ");
+        environment[0].1.push(library("fakesys"));
         let mut command = porthole();
-        command.envs(support::fakecam::environment(&cameras));
+        command.envs(environment).env("FAKESYS_STUCK", scratch.file("stuck", stuck));
         command.args(["--listen", "127.0.0.1:0", "--config"]).arg(config);
-        Self { hung, service: Porthole::spawn(&mut command), _scratch: scratch }
+        Self { table, service: Porthole::spawn(&mut command), scratch }
     }
 
     /// Makes the camera hang in `call`, and waits until it does. Returns the connection of the request that hangs.
     fn hang_in(&self, call: u32) -> TcpStream {
         let address = self.service.address;
         let turn_on = || {
-            self.hung.set(Setting::HangMs, FOREVER_MS);
-            self.hung.set(Setting::HangWhere, call);
+            self.table.set(Setting::HangMs, FOREVER_MS);
+            self.table.set(Setting::HangWhere, call);
         };
         let body = "{\"value\": 1}";
         let viewer = matches!(call, hang::DQBUF | hang::STREAMOFF).then(|| {
@@ -119,7 +166,7 @@ impl Rig {
     }
 
     fn until_it_hangs(&self, call: u32) {
-        until(&format!("it hangs in {call}"), || (self.hung.counter(Counter::Hangs) > 0).then_some(()));
+        until(&format!("it hangs in {call}"), || (self.table.counter(Counter::Hangs) > 0).then_some(()));
     }
 
     /// What a viewer of a camera asks for, and the time that each takes.
@@ -151,27 +198,57 @@ impl Rig {
     }
 }
 
+/// What each neighbour's viewers ask for and how long it takes while nothing hangs.
+type UsualTimes = [Vec<(&'static str, Duration)>; NEIGHBOURS.len()];
+
+fn usual_times(far: &Far) -> UsualTimes {
+    // `auto` would take the camera that is going to hang.
+    let rig = Rig::with_camera(far, HungCamera::Webcam);
+    NEIGHBOURS.map(|name| rig.ask(name, "nothing hangs"))
+}
+
+/// Asks all neighbours but those that are `spared`, and fails if one takes longer than usual.
+fn check_neighbours(rig: &Rig, usual: &UsualTimes, context: &str, spared: &[&str]) {
+    for (name, usual) in NEIGHBOURS.iter().zip(usual).filter(|(name, _)| !spared.contains(name)) {
+        let asked = rig.ask(name, context);
+        for ((what, took), (_, usual)) in asked.into_iter().zip(usual) {
+            let most = *usual * 4 + SLACK;
+            assert!(took < most, "{context}: {name}/{what} took {took:?}, else {usual:?}");
+        }
+    }
+}
+
 #[test]
 fn a_camera_that_hangs_in_any_call_stops_no_other() {
     let _turn = turn(Group::Faults);
-    // `auto` would take the camera that is going to hang.
-    let usual = Rig::new(HungCamera::Webcam);
-    let usual = NEIGHBOURS.map(|name| usual.ask(name, "nothing hangs"));
+    let far = Far::new();
+    let usual = usual_times(&far);
     let calls = (1..=hang::S_CTRL).map(|call| (HungCamera::Webcam, call));
     for (camera, call) in calls.chain(GRABBER_CALLS.map(|call| (HungCamera::Grabber, call))) {
-        let rig = Rig::new(camera);
+        let rig = Rig::with_camera(&far, camera);
         let _asked = rig.hang_in(call);
-        for (name, usual) in NEIGHBOURS.iter().zip(&usual) {
-            // It is the same camera, whose pictures hang too unless it hangs before it is chosen.
-            if *name == "auto" && !matches!(call, hang::OPEN | hang::QUERYCAP | hang::ENUM_FMT) {
-                continue;
-            }
-            let asked = rig.ask(name, &format!("hang {call}"));
-            for ((what, took), (_, usual)) in asked.into_iter().zip(usual) {
-                let most = *usual * 4 + SLACK;
-                assert!(took < most, "hang {call}: {name}/{what} took {took:?}, else {usual:?}");
-            }
-        }
+        // It is the same camera, whose pictures hang too unless it hangs before it is chosen.
+        let is_chosen = !matches!(call, hang::OPEN | hang::QUERYCAP | hang::ENUM_FMT);
+        check_neighbours(&rig, &usual, &format!("hang {call}"), if is_chosen { &["auto"] } else { &[] });
+    }
+}
+
+#[test]
+fn a_machine_that_hangs_at_any_point_stops_no_other_camera() {
+    let _turn = turn(Group::Faults);
+    let far = Far::new();
+    let usual = usual_times(&far);
+    for hang in PEER_HANGS {
+        let peer = HangingPeer::start(*hang, &jpeg());
+        let mut rig = Rig::with_peer(&far, &peer);
+        let _viewer = send(rig.service.address, "GET", "/cameras/hung/stream", &[]);
+        peer.until_reached(rig.service.pid(), &rig.scratch);
+        check_neighbours(&rig, &usual, &format!("{hang:?}"), &[]);
+        let hung = rig.service.state()["cameras"][0].clone();
+        assert_eq!(hung["name"], "hung");
+        let has_pictures = matches!(hang, PeerHang::Pause(_));
+        assert_eq!(hung["frames"].as_u64().unwrap() > 0, has_pictures, "{hang:?}: it did not hang: {hung}");
+        assert_eq!(rig.service.stop(), Some(0), "{hang:?}: {}", rig.service.log());
     }
 }
 

@@ -7,10 +7,12 @@ use std::thread;
 use support::http::{Multipart, get};
 #[cfg(feature = "tls")]
 use support::tls::{ClientStream, encrypted, plain};
-use support::{DEADLINE, Porthole, Scratch, library, porthole, until};
+use support::{DEADLINE, Porthole, Scratch, library, porthole, proc_status, until};
 
 /// Frames that a viewer gets while the disk hangs: more than all buffers hold.
 const FRAMES: usize = 60;
+/// Requests for the figures of the process while those hang.
+const REQUESTS: usize = 8;
 
 /// Serves a pattern on a machine whose disk hangs where the file `stuck` says so.
 fn start(scratch: &Scratch, more: &[&str]) -> Porthole {
@@ -54,20 +56,53 @@ fn status_line(mut stream: Box<dyn ClientStream>) -> String {
 }
 
 #[test]
-fn reading_the_figures_of_the_process_holds_up_no_viewer() {
+fn figures_of_the_process_that_hang_hold_up_no_viewer_and_are_left_out() {
     let scratch = Scratch::new();
     let service = start(&scratch, &[]);
     let mut viewer = Multipart::open(service.address, "/stream");
     viewer.part();
+    let threads = || proc_status(service.pid(), "Threads");
+    let before = threads();
     scratch.file("stuck", "/proc/self/status");
-    let waiting = until_one_waits(&scratch, |address| get(address, "/metrics").status, service.address);
+    let metrics = |address| get(address, "/metrics");
+    let first = until_one_waits(&scratch, metrics, service.address);
+    let all: Vec<_> = std::iter::once(first)
+        .chain((0..REQUESTS).map(|_| {
+            let (answer, answered) = channel();
+            let address = service.address;
+            thread::spawn(move || answer.send(metrics(address)));
+            answered
+        }))
+        .collect();
     for _ in 0..FRAMES {
         viewer.part();
     }
     assert_eq!(get(service.address, "/snapshot").status, 200);
-    assert!(waiting.try_recv().is_err(), "/metrics did not wait for the disk");
+    for answered in all {
+        let answer = answered.recv_timeout(DEADLINE).unwrap();
+        let text = answer.text();
+        assert_eq!(answer.status, 200);
+        assert!(text.contains("porthole_camera_frames_total") && !text.contains("process_threads"), "{text}");
+        assert!(threads() <= before + 1, "{} threads, {before} before", threads());
+    }
     scratch.file("stuck", "");
-    assert_eq!(waiting.recv_timeout(DEADLINE), Ok(200));
+    until("the figures are there again", || {
+        metrics(service.address).text().contains("process_threads").then_some(())
+    });
+}
+
+#[test]
+fn removing_the_file_of_a_socket_holds_up_no_stop() {
+    let scratch = Scratch::new();
+    let socket = scratch.path("sockets/porthole");
+    std::fs::create_dir(socket.parent().unwrap()).unwrap();
+    let mut service = start(&scratch, &["--listen", &format!("unix:{}", socket.display())]);
+    let mut viewer = Multipart::open(service.address, "/stream");
+    viewer.part();
+    scratch.file("stuck", socket.parent().unwrap().to_str().unwrap());
+    assert_eq!(service.stop(), Some(0), "{}", service.log());
+    assert!(scratch.path("stuck.reached").exists(), "it did not wait for the disk");
+    assert!(service.log().contains("the file of a UNIX socket could not be removed"), "{}", service.log());
 }
 
 #[cfg(feature = "tls")]
