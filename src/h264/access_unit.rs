@@ -46,6 +46,13 @@ struct PictureParameters {
     sequence: u32,
 }
 
+/// Where the sets of a picture are.
+#[derive(Clone, Copy, Debug)]
+struct ActiveSets {
+    sequence: usize,
+    picture: usize,
+}
+
 impl ParameterSets {
     /// Forgets them, for a stream that begins again.
     pub fn clear(&mut self) {
@@ -85,17 +92,19 @@ impl ParameterSets {
         }
     }
 
-    /// The sequence parameters of a picture, by the number of its picture parameter set.
-    fn of_picture(&self, id: u32) -> Option<&SequenceParameters> {
-        let picture = self.picture.iter().find(|set| set.parameters.id == id)?.parameters;
-        let sequence = self.sequence.iter().find(|set| set.parameters.id == picture.sequence)?;
-        Some(&sequence.parameters)
+    /// The sets of a picture, by the number of its picture parameter set.
+    fn of_picture(&self, id: u32) -> Option<ActiveSets> {
+        let picture = self.picture.iter().position(|set| set.parameters.id == id)?;
+        let number = self.picture[picture].parameters.sequence;
+        let sequence = self.sequence.iter().position(|set| set.parameters.id == number)?;
+        Some(ActiveSets { sequence, picture })
     }
 
-    /// Those that belong into an access unit: all for a key frame, otherwise those that the stream has not had yet.
-    fn due(&self, is_key: bool) -> impl Iterator<Item = &[u8]> {
-        let sequence = self.sequence.iter().map(|set| (set.is_new, &set.nal[..]));
-        let picture = self.picture.iter().map(|set| (set.is_new, &set.nal[..]));
+    /// Those that belong into an access unit: all for a key frame, otherwise those that the stream has not had yet. Its own are the
+    /// first of each kind.
+    fn due(&self, is_key: bool, active: ActiveSets) -> impl Iterator<Item = &[u8]> {
+        let sequence = first_one(&self.sequence, active.sequence).map(|set| (set.is_new, &set.nal[..]));
+        let picture = first_one(&self.picture, active.picture).map(|set| (set.is_new, &set.nal[..]));
         sequence.chain(picture).filter(move |(is_new, _)| is_key || *is_new).map(|(_, nal)| nal)
     }
 
@@ -103,6 +112,13 @@ impl ParameterSets {
         self.sequence.iter_mut().for_each(|set| set.is_new = false);
         self.picture.iter_mut().for_each(|set| set.is_new = false);
     }
+}
+
+/// All sets, the one at `at` before the others.
+fn first_one<P>(sets: &[RememberedSet<P>], at: usize) -> impl Iterator<Item = &RememberedSet<P>> {
+    let (before, from) = sets.split_at(at);
+    let (one, after) = from.split_at(1);
+    one.iter().chain(before).chain(after)
 }
 
 /// Whether this very set is remembered, as it is with nearly every key frame.
@@ -147,8 +163,8 @@ fn is_kept(kind: NalKind) -> bool {
 }
 
 /// Writes one access unit, which comes as a byte stream (Annex B), to the start of `slot` in the stored form. Remembers the
-/// parameter sets in it. Those of the stream so far are put before each key frame, and before another picture if they have
-/// changed.
+/// parameter sets in it. Those of the stream so far are put before each key frame, those of its picture first, and before another
+/// picture if they have changed.
 ///
 /// # Errors
 /// If there is no picture, if no decoder can show it, or if it does not fit. [`H264Error::NoPicture`] says that parameter sets
@@ -173,14 +189,13 @@ pub fn write_access_unit(
         return Err(H264Error::NotAnnexB { bytes: annex_b.len() });
     }
     let slice = slice.ok_or(H264Error::NoPicture)?;
-    let resolution = parameter_sets
-        .of_picture(slice.picture_parameters)
-        .ok_or(H264Error::MissingParameterSets)?
-        .resolution;
-    need += parameter_sets.due(is_key).map(|nal| LENGTH_BYTES + nal.len()).sum::<usize>();
+    let active =
+        parameter_sets.of_picture(slice.picture_parameters).ok_or(H264Error::MissingParameterSets)?;
+    let resolution = parameter_sets.sequence[active.sequence].parameters.resolution;
+    need += parameter_sets.due(is_key, active).map(|nal| LENGTH_BYTES + nal.len()).sum::<usize>();
     let room = slot.len();
     let mut out = slot.get_mut(..need).ok_or(H264Error::TooLarge { need, room })?;
-    for nal in parameter_sets.due(is_key) {
+    for nal in parameter_sets.due(is_key, active) {
         out = write_unit(nal, out);
     }
     for unit in AnnexB::new(annex_b).filter(|unit| is_kept(unit.kind())) {
@@ -201,6 +216,8 @@ fn write_unit<'a>(nal: &[u8], out: &'a mut [u8]) -> &'a mut [u8] {
 
 #[cfg(test)]
 mod tests {
+    use support::h264::Encoder;
+
     use super::super::nal::NalUnits;
     use super::*;
 
@@ -282,6 +299,27 @@ mod tests {
         assert_eq!(kinds(&write(&annex_b(&[slice]), &mut sets).unwrap().1), [Slice]);
         assert_eq!(sets.picture().collect::<Vec<_>>(), [&changed]);
         assert_eq!(sets.sequence().map(|(nal, _)| nal).collect::<Vec<_>>(), [sps]);
+    }
+
+    #[test]
+    fn the_parameter_sets_of_a_key_frame_begin_with_its_own() {
+        let mut sets = ParameterSets::default();
+        let mut encoders =
+            [(0, [64, 48]), (1, [96, 64])].map(|(number, size)| Encoder::numbered(size, number));
+        for (at, has_sets) in [(0, true), (1, true), (0, false), (1, false)] {
+            let encoder = &mut encoders[at];
+            let mut unit = Vec::new();
+            if has_sets {
+                encoder.parameter_sets(&mut unit);
+            }
+            encoder.picture(true, |_, _| [90, 128, 128], &mut unit);
+            let (written, stored) = write(&unit, &mut sets).unwrap();
+            let first = NalUnits::new(&stored).next().unwrap();
+            let shown = SequenceParameters::parse(first).unwrap().resolution;
+            let [width, height] = encoder.size().map(|side| side as u16);
+            assert_eq!((written.resolution, shown), (Resolution::new(width, height), written.resolution));
+        }
+        assert_eq!((sets.sequence().count(), sets.picture().count()), (2, 2));
     }
 
     #[test]

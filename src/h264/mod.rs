@@ -3,7 +3,7 @@
 //! An **access unit** is the NAL units of one picture, a **key frame** is an access unit at which a decoder can start (IDR), a
 //! **group of pictures** is a key frame and what follows it. Inside the program an access unit has the **stored form**: each NAL
 //! unit behind its length, 4 bytes big-endian, as in ISO/IEC 14496-15, 5.3.3. It has no access unit delimiters, no filler, and no
-//! ends of sequence or stream. A key frame begins with its sequence and picture parameter sets. A start code `00 00 00 01` is as
+//! ends of sequence or stream. A key frame begins with sequence and picture parameter sets, its own being the first of each. A start code `00 00 00 01` is as
 //! long as such a length, so the stored form becomes a byte stream (ITU-T H.264, Annex B) without a change of any other byte.
 //!
 //! With the feature `h264` there is also an encoder and a decoder on the processor.

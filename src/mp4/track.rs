@@ -16,7 +16,7 @@ use crate::h264::{LENGTH_BYTES, NalKind, NalUnit, NalUnits, SequenceParameters};
 /// A track as the parameter sets at the start of a key frame describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VideoTrack {
-    /// What the first sequence parameter set says.
+    /// What the first sequence parameter set says, which is that of the key frame.
     pub parameters: SequenceParameters,
     sequence_sets: Vec<Vec<u8>>,
     picture_sets: Vec<Vec<u8>>,

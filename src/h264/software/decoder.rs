@@ -73,10 +73,14 @@ impl SoftwareDecoder {
             return Err(SoftwareCodecError::UnitTooLarge { bytes: stored.len(), most: MOST_UNIT_BYTES });
         }
         self.annex_b.clear();
-        let mut is_key = false;
+        let (mut is_key, mut is_told) = (false, false);
         for unit in NalUnits::new(stored) {
             match unit.kind() {
-                NalKind::SequenceParameters => self.follow(SequenceParameters::parse(unit)?)?,
+                // The first is that of the picture.
+                NalKind::SequenceParameters if !is_told => {
+                    self.follow(SequenceParameters::parse(unit)?)?;
+                    is_told = true;
+                }
                 NalKind::IdrSlice => is_key = true,
                 _ => self.is_reordered |= unit.slice_start().is_some_and(|slice| slice.is_bidirectional),
             }

@@ -40,6 +40,8 @@ pub struct Encoder {
     size: [u32; 2],
     /// Pictures per 1000 seconds, for the VUI.
     rate: u32,
+    /// Of its parameter sets.
+    number: u32,
     /// What a decoder shows, for each macroblock.
     shown: Vec<Colour>,
     /// Pictures since the last key frame.
@@ -52,7 +54,12 @@ impl Encoder {
     pub fn new(size: [u32; 2], rate: u32) -> Self {
         let [columns, rows] = macroblocks(size);
         let shown = vec![[0; 3]; (columns * rows) as usize];
-        Self { size, rate, shown, since_key: None, key_frames: 0 }
+        Self { size, rate, number: 0, shown, since_key: None, key_frames: 0 }
+    }
+
+    /// With parameter sets of this number, at 30 pictures a second.
+    pub fn numbered(size: [u32; 2], number: u32) -> Self {
+        Self { number, ..Self::new(size, 30_000) }
     }
 
     pub fn size(&self) -> [u32; 2] {
@@ -67,7 +74,7 @@ impl Encoder {
     /// Appends SPS and PPS.
     pub fn parameter_sets(&self, out: &mut Vec<u8>) {
         append(out, SPS, self.sequence_parameters());
-        append(out, PPS, picture_parameters());
+        append(out, PPS, picture_parameters(self.number));
     }
 
     /// Appends a slice with the picture that has `colour` at each column and row of macroblocks. The first is a key frame.
@@ -77,7 +84,7 @@ impl Encoder {
         let mut bits = BitWriter::default();
         bits.ue(0); // first_mb_in_slice
         bits.ue(if key { 7 } else { 5 }); // slice_type: all of them are I, or P
-        bits.ue(0); // pic_parameter_set_id
+        bits.ue(self.number); // pic_parameter_set_id
         bits.put(FRAME_NUM_BITS, since_key & ((1 << FRAME_NUM_BITS) - 1));
         if key {
             bits.ue(self.key_frames & 1); // idr_pic_id
@@ -127,7 +134,7 @@ impl Encoder {
         bits.put(8, 66); // profile_idc: Baseline
         bits.put(8, 0xc0); // constraint_set0_flag, constraint_set1_flag
         bits.put(8, level(columns * rows, self.rate));
-        bits.ue(0); // seq_parameter_set_id
+        bits.ue(self.number); // seq_parameter_set_id
         bits.ue(FRAME_NUM_BITS - 4);
         bits.ue(2); // pic_order_cnt_type: shown in the order of decoding
         bits.ue(1); // max_num_ref_frames
@@ -156,10 +163,10 @@ impl Encoder {
 }
 
 /// `pic_parameter_set_rbsp` (7.3.2.2).
-fn picture_parameters() -> Vec<u8> {
+fn picture_parameters(number: u32) -> Vec<u8> {
     let mut bits = BitWriter::default();
-    bits.ue(0); // pic_parameter_set_id
-    bits.ue(0); // seq_parameter_set_id
+    bits.ue(number); // pic_parameter_set_id
+    bits.ue(number); // seq_parameter_set_id
     bits.put(2, 0); // entropy_coding_mode_flag: CAVLC, bottom_field_pic_order_in_frame_present_flag
     bits.ue(0); // num_slice_groups_minus1
     bits.ue(0); // num_ref_idx_l0_default_active_minus1
