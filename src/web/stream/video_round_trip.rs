@@ -246,3 +246,63 @@ async fn porthole_mp4_v1_tells_the_format_and_sends_segments() {
     }
     assert_eq!(messages.len(), 2 + units.len());
 }
+
+/// All that a client is sent of key frames that come one after the other, until the camera ends. Each is published when the one before
+/// has been sent.
+async fn streamed_key_frames(container: VideoContainer, key_frames: &[Vec<u8>]) -> Vec<u8> {
+    let (mut publisher, units) = unit_ring(1, Box::new(|| {}));
+    publisher.reserve(10, SAMPLE.len());
+    let (_, frames) = ring(1, 64);
+    let viewer = UnitViewer { presence: frames.presence().unwrap(), units: units.subscribe().unwrap() };
+    let registry = ViewerRegistry::new(1, 1, 1);
+    let viewer = registry.enter_for_test(container.viewer_kind(), viewer);
+    let notifier = tokio::spawn(units.clone().run_notifier());
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let stream = LiveStream::Video(container, viewer, String::new());
+    let serve = stream.serve(ClientSocket::for_test(near), b"", TIMEOUTS, pending());
+    let client = async {
+        let mut got = Vec::new();
+        for (number, unit) in key_frames.iter().enumerate() {
+            let fill = |room: &mut [u8]| {
+                room[..unit.len()].copy_from_slice(unit);
+                let resolution = crate::frame::Resolution::new(64, 48);
+                Ok::<_, Infallible>(crate::h264::WrittenUnit { len: unit.len(), resolution, is_key: true })
+            };
+            publisher.publish(Timestamp(1_000_000 * (1 + number as u64)), fill).unwrap();
+            // What ends it has all of the picture behind it.
+            let slices = |got: &[u8]| got.windows(4).filter(|four| *four == b"PICT").count();
+            while slices(&got) <= number {
+                if far.read_buf(&mut got).await.unwrap() == 0 {
+                    return got;
+                }
+            }
+        }
+        drop(publisher);
+        far.read_to_end(&mut got).await.unwrap();
+        got
+    };
+    let (_, got) =
+        timeout(Duration::from_secs(20), async { tokio::join!(serve, client) }).await.expect("an end");
+    notifier.abort();
+    got
+}
+
+#[tokio::test]
+async fn a_stream_has_one_head_whatever_becomes_of_its_format() {
+    let nal = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+    let first = |kind| AnnexB::new(SAMPLE).find(|unit: &NalUnit<'_>| unit.kind() == kind).unwrap().bytes();
+    let (sps, pps) = (first(NalKind::SequenceParameters), first(NalKind::PictureParameters));
+    let picture = nal(b"\x65PICT");
+    let whole = [&nal(sps)[..], &nal(pps), &picture].concat();
+    let damaged = [&nal(&sps[..2])[..], &nal(pps), &picture].concat();
+    let key_frames = [&whole, &damaged, &whole].map(Clone::clone);
+    let heads = |got: &[u8]| got.windows(9).filter(|nine| *nine == b"HTTP/1.1 ").count();
+    let pictures = |got: &[u8]| got.windows(4).filter(|four| *four == b"PICT").count();
+    let bytes = streamed_key_frames(VideoContainer::AnnexB, &key_frames).await;
+    assert_eq!((heads(&bytes), pictures(&bytes)), (1, 3), "the byte stream is that of the source");
+    let mp4 = streamed_key_frames(VideoContainer::Mp4, &key_frames).await;
+    let segments = mp4.windows(4).filter(|four| *four == b"moov").count();
+    assert_eq!((heads(&mp4), segments, pictures(&mp4)), (1, 1, 1), "it ends when its format does");
+    let same = streamed_key_frames(VideoContainer::Mp4, &[&whole, &whole].map(Clone::clone)).await;
+    assert_eq!((heads(&same), pictures(&same)), (1, 2));
+}

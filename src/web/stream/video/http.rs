@@ -104,22 +104,24 @@ async fn send_units(
 ) -> io::Result<()> {
     socket.limit_unsent()?;
     let (mut pacer, mut tracker) = (FramePacer::default(), VideoTracker::default());
+    // The head is sent once, whatever becomes of the format.
+    let mut has_begun = false;
     // Whatever a client sends behind its request is discarded.
     let mut discarded = [0; 256];
     loop {
         match pacer.next(socket, viewer, true, &mut discarded, None).await? {
             StreamEvent::FrameDue => {
                 let Some(lease) = viewer.units.lease() else { continue };
-                let was_known = tracker.is_known();
-                if tracker.take(&lease.unit(), &lease) {
-                    match container {
-                        _ if !was_known => begin(socket, &tracker, container, header_lines).await?,
-                        // A file has one initialization segment. Clients connect again.
-                        VideoContainer::Mp4 => return Err(io::Error::other("the format has changed")),
-                        VideoContainer::AnnexB => {}
-                    }
+                let has_changed = tracker.take(&lease.unit(), &lease);
+                if has_begun && container == VideoContainer::Mp4 && (has_changed || !tracker.is_known()) {
+                    // A file has one initialization segment. Clients connect again.
+                    return Err(io::Error::other("the format has changed"));
                 }
-                if tracker.is_known() {
+                if !has_begun && tracker.is_known() {
+                    begin(socket, &tracker, container, header_lines).await?;
+                    has_begun = true;
+                }
+                if has_begun {
                     send(socket, &lease, &mut tracker, stats, container).await?;
                 }
             }
