@@ -65,13 +65,20 @@ impl KnownCamera {
 
     /// The node of this camera among `nodes`.
     fn find<'a>(&self, nodes: &'a [NodeReport]) -> Option<&'a Path> {
-        let same_port = nodes.iter().find(|node| self.capability.is_same_camera(&node.capability));
-        let mut moved = nodes.iter().filter(|NodeReport { capability: found, .. }| {
+        // A device may have a node for H.264 beside the one for pictures, in any order.
+        let best = |is_it: &dyn Fn(&&NodeReport) -> bool| {
+            nodes.iter().filter(is_it).min_by_key(|node| (!node.is_camera, node.is_video_only))
+        };
+        let moved = |node: &&NodeReport| {
+            let found = &node.capability;
             self.capability.is_same_model(found) && !self.other_ports.contains(&found.bus)
-        });
+        };
+        let same_port = best(&|node| self.capability.is_same_camera(&node.capability));
         // Of two new cameras of the same model, either may be it.
-        let moved = moved.next().filter(|_| moved.next().is_none());
-        same_port.or(moved).map(|node| node.path.as_path())
+        let is_one = |node: &&NodeReport| {
+            nodes.iter().filter(moved).all(|other| other.capability.bus == node.capability.bus)
+        };
+        same_port.or_else(|| best(&moved).filter(is_one)).map(|node| node.path.as_path())
     }
 }
 
