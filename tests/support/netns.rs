@@ -1,7 +1,8 @@
 //! Network namespaces of a test's own: machines with cables between them, on one machine. Only root can make them.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,6 +13,9 @@ pub fn obstacle() -> Option<String> {
     // SAFETY: asks for a number.
     if unsafe { libc::geteuid() } != 0 {
         return Some("network namespaces take root".into());
+    }
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        return Some("there are no TUN devices".into());
     }
     let missing = ["ip", "tc"].into_iter().find(|tool| Command::new(tool).arg("-V").output().is_err());
     missing.map(|tool| format!("there is no {tool}, which is of the package iproute2"))
@@ -58,6 +62,25 @@ impl Space {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", self.name()]).arg(program);
         command
+    }
+
+    /// A network device in it whose packets go to whoever has the file, and come from there: one a read and write, which do not wait.
+    #[track_caller]
+    pub fn tunnel(&self, name: &str) -> File {
+        self.at(|| {
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
+            let file = file.expect("TUN devices");
+            // SAFETY: numbers and arrays of bytes, for which zeroes are valid.
+            let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+            let letters = request.ifr_name.iter_mut().zip(name.bytes());
+            letters.for_each(|(letter, byte)| *letter = byte as libc::c_char);
+            request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+            // SAFETY: takes a descriptor that is open, and a request that outlives the call.
+            let made = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
+            assert_eq!(made, 0, "{name}: {}", std::io::Error::last_os_error());
+            file
+        })
     }
 
     /// Does `work` in it. Threads it starts are there too.

@@ -6,6 +6,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// A group of tests. Tests of different groups never run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
+    /// Measures with encoders, decoders or browsers at work: one test at a time.
+    Alone,
     /// Measures what a viewer notices of an attack: one test at a time.
     Attacks,
     /// Waits for conditions, so several run at the same time.
@@ -18,7 +20,7 @@ impl Group {
     /// Tests of this group that may run at the same time.
     const fn at_once(self) -> usize {
         match self {
-            Self::Attacks => 1,
+            Self::Alone | Self::Attacks => 1,
             Self::Faults | Self::Links => usize::MAX,
         }
     }

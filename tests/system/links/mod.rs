@@ -4,7 +4,11 @@
 //! over.
 
 mod network;
+mod page;
+mod relay;
+mod scene;
 mod stalls;
+mod video;
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;

@@ -1,11 +1,15 @@
 //! Two machines and two cables between them, made of network namespaces: one cable as slow as a test wants it, the
-//! other as fast as it gets. Gone when dropped.
+//! other as fast as it gets. More machines behind cables of their own, if wanted. Gone when dropped.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use support::netns::Space;
 use support::{Porthole, Scratch, porthole};
+
+use super::relay::Relay;
 
 /// Bytes the slow cable's end keeps for later when it cannot send them: as a cheap access point, more than it should.
 const QUEUE: u32 = 400_000;
@@ -37,8 +41,36 @@ impl Network {
 
     /// Lets so many bytes a second through the slow cable, towards the client.
     pub fn shape(&self, bytes_per_s: u32) {
-        let rate = u64::from(bytes_per_s) * 8;
-        self.server.tc(&format!("qdisc replace dev slow root tbf rate {rate}bit burst 3200 limit {QUEUE}"));
+        self.shape_cable("slow", u64::from(bytes_per_s) * 8);
+    }
+
+    fn shape_cable(&self, cable: &str, bits_per_s: u64) {
+        self.server
+            .tc(&format!("qdisc replace dev {cable} root tbf rate {bits_per_s}bit burst 3200 limit {QUEUE}"));
+    }
+
+    /// Adds a machine behind a cable of its own.
+    pub fn add(&self, link: Link) -> Machine {
+        let (net, space) = (link.net, Space::new());
+        let cable = format!("cable{net}");
+        let relay = (!link.delay.is_zero() || link.loss).then(|| {
+            let ends = [&self.server, &space].map(|end| end.tunnel(&cable));
+            Relay::start(ends, link.delay, link.loss)
+        });
+        if relay.is_none() {
+            self.server.ip(&format!("link add {cable} type veth peer name {cable} netns {}", space.name()));
+        }
+        for (host, end) in [(1, &self.server), (2, &space)] {
+            end.ip(&format!("addr add 10.0.{net}.{host}/24 dev {cable}"));
+            end.ip(&format!("link set {cable} up"));
+        }
+        self.shape_cable(&cable, link.bits_per_s);
+        Machine { space, server: Ipv4Addr::new(10, 0, net, 1), _relay: relay }
+    }
+
+    /// Writes a file that lasts as long as this.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        self.scratch.file(name, bytes)
     }
 
     /// Starts the service at one end of the cables. Its address is that behind the slow one.
@@ -66,12 +98,52 @@ impl Network {
 
     /// Does `work` at the other end of the cables. Threads it starts are there too.
     pub fn at_client<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.client.at(|| {
-            // SAFETY: takes numbers; 0 stands for this thread.
-            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PRIORITY) };
-            work()
-        })
+        first_at(&self.client, work)
     }
+}
+
+/// What a cable carries towards the client, beside the two that are always there.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Number of its network: 3 or more, another for each.
+    pub net: u8,
+    pub bits_per_s: u64,
+    /// Time that each packet takes towards the client.
+    pub delay: Duration,
+    /// Of a hundred packets towards the client, one gets lost.
+    pub loss: bool,
+}
+
+/// A machine behind a cable of its own.
+pub struct Machine {
+    space: Space,
+    server: Ipv4Addr,
+    _relay: Option<Relay>,
+}
+
+impl Machine {
+    /// Does `work` there. Threads it starts are there too.
+    pub fn at<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        first_at(&self.space, work)
+    }
+
+    /// Where the service is found from there.
+    pub fn address(&self, service: &Porthole) -> SocketAddr {
+        SocketAddr::from((self.server, service.address.port()))
+    }
+}
+
+fn first_at<T: Send>(space: &Space, work: impl FnOnce() -> T + Send) -> T {
+    space.at(|| {
+        come_first();
+        work()
+    })
+}
+
+/// Lets this thread, and those it starts, come before whatever else this machine does.
+pub fn come_first() {
+    // SAFETY: takes numbers; 0 stands for this thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, PRIORITY) };
 }
 
 /// The same service by the fast cable.
