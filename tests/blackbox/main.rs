@@ -12,6 +12,7 @@ mod delivery;
 mod documentation;
 mod flash;
 mod h264;
+mod h264_delivery;
 mod h264_readers;
 mod lifecycle;
 mod limits;
