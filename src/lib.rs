@@ -52,6 +52,7 @@
 //! |---|---|---|---|
 //! | main | 1 | the network, timers, signals: all tasks run here | the service has stopped |
 //! | `camera NAME` | 1 per camera | its source, a deadline, or its waker | its waker is stopped |
+//! | `h264 NAME` | 1 per camera, unless `h264 = "off"` | pictures to encode, a second node, a viewer | its waker is stopped |
 //! | `encoder` | up to 3 per camera that is encoded, on several processors | strips of a picture | its camera's thread ends |
 //! | `leds` | 1 if there are LEDs | a change of status, the next step of a pattern | it is dropped, after the cameras |
 //! | task: web | 1 | connections | [`service`] stops it |

@@ -321,6 +321,8 @@ pub struct Counters {
     pub h264_bytes: Counter,
     /// Times an encoder or decoder of H.264 failed.
     pub h264_failures: Counter,
+    /// Access units that were lost or damaged before they were published.
+    pub h264_lost: Counter,
     h264_kbps: AtomicU32,
     last_frame_at: AtomicU64,
     milli_fps: AtomicU32,

@@ -78,6 +78,9 @@ pub(super) enum SourceError {
     #[error("{path}: not enough USB bandwidth; choose mjpeg, a smaller size or rate, or another USB port")]
     Bandwidth { path: String },
 
+    #[error("the camera gives no H.264; set h264 = \"auto\" to encode it here")]
+    NoH264,
+
     #[error(transparent)]
     Input(#[from] InputError),
 

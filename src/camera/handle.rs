@@ -11,7 +11,7 @@ use super::capture::{self, Outputs, StillError, StillRequests, StillResult};
 use super::control::{CameraControls, Control, ControlError, ControlValue};
 use super::h264::{self, GivenPictures, H264Mode, H264Shared};
 use super::settings::CameraSettings;
-use super::source;
+use super::source::{self, CreatedSource};
 use super::wake::Waker;
 use crate::ring::units::{UnitRing, UnitSubscription};
 use crate::ring::{FrameRing, Presence, RingFull, Subscription, ring};
@@ -138,10 +138,11 @@ pub fn start(
     let encoders = usize::from(settings.h264.mode != H264Mode::Off);
     let (publisher, ring) = ring(max_viewers + encoders, settings.max_jpeg_bytes());
     let publisher = Arc::new(std::sync::Mutex::new(publisher));
-    let (source, controls) = source::create(&settings, &waker);
+    let CreatedSource { source, controls, h264_node } = source::create(&settings, &waker);
     let stills = Arc::new(StillRequests::default());
     let (mut threads, mut h264) = (Vec::new(), None);
-    if let Some((units, shared, thread)) = h264::start(&settings, max_viewers, &ring, &publisher, &reporter)?
+    if let Some((units, shared, thread)) =
+        h264::start(&settings, h264_node, max_viewers, &ring, &publisher, &reporter)?
     {
         h264 = Some((units, shared));
         threads.push(thread);

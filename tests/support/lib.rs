@@ -15,6 +15,7 @@ pub mod picture;
 pub mod prometheus;
 pub mod tls;
 pub mod tools;
+pub mod video;
 pub mod ws;
 
 /// Writes H.264 of flat colours, as the fake camera does.

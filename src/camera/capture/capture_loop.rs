@@ -197,7 +197,7 @@ impl CaptureLoop {
         });
         let info = SourceInfo { encoding, ..info.clone() };
         self.publish.reporter.opened(info.clone());
-        self.publish.restart(info, self.settings.skip_first, rotation, opened.max_jpeg_bytes);
+        self.publish.restart(OpenedSource { info, ..opened.clone() }, self.settings.skip_first, rotation);
     }
 
     fn publish_frames(&mut self, source: &mut dyn Source, opened: &OpenedSource) -> StreamingEnd {

@@ -11,7 +11,7 @@ use log::{debug, info};
 
 use crate::camera::h264::{GivenPictures, H264Shared, PictureFeeder, UnitOrigin};
 use crate::camera::settings::CameraSettings;
-use crate::camera::source::{CapturedPicture, PictureFault};
+use crate::camera::source::{CapturedPicture, OpenedSource, PictureFault};
 use crate::failpoint;
 use crate::frame::{PixelFormat, Timestamp};
 use crate::h264::H264Error;
@@ -63,8 +63,8 @@ pub(super) struct PublishStep {
     pub(super) reporter: CameraReporter,
     /// `None` if there is no H.264 by configuration.
     h264: Option<H264Step>,
-    /// What was opened, until its first picture. Some sources tell by that whether they give H.264.
-    opened: Option<SourceInfo>,
+    /// What was opened, if its first picture tells whether it gives H.264; until then.
+    undecided: Option<SourceInfo>,
     rate: FrameRate,
     /// Frames to skip while exposure settles.
     to_skip: u32,
@@ -95,7 +95,7 @@ impl PublishStep {
             let feeder = PictureFeeder::new(Arc::clone(&shared.feed), Arc::clone(reporter.counters()));
             H264Step { shared, feeder, unit_bytes: 0 }
         });
-        Self { writer, publisher, reporter, h264, opened: None, rate, to_skip: 0, last_error: None, name }
+        Self { writer, publisher, reporter, h264, undecided: None, rate, to_skip: 0, last_error: None, name }
     }
 
     /// The ring's publisher. Never locked while a device is called.
@@ -104,21 +104,30 @@ impl PublishStep {
     }
 
     /// The source was opened. Its first `to_skip` frames are skipped; viewers are told of `rotation`. Its access units, if it gives
-    /// H.264, have at most `unit_bytes`.
-    pub(super) fn restart(
-        &mut self,
-        opened: SourceInfo,
-        to_skip: u32,
-        rotation: Rotation,
-        unit_bytes: usize,
-    ) {
+    /// H.264, have no more bytes than its JPEGs.
+    pub(super) fn restart(&mut self, opened: OpenedSource, to_skip: u32, rotation: Rotation) {
         (self.rate, self.to_skip) = (FrameRate::default(), to_skip);
         self.writer.restart(rotation);
+        let OpenedSource { info, max_jpeg_bytes, is_told_by_picture, .. } = opened;
         if let Some(h264) = &mut self.h264 {
-            h264.unit_bytes = unit_bytes;
-            h264.give(&self.reporter, GivenPictures::of(opened.format, opened.fps), opened.fps);
+            h264.unit_bytes = max_jpeg_bytes;
+            if !is_told_by_picture {
+                h264.give(&self.reporter, GivenPictures::of(info.format, info.fps), info.fps);
+            }
         }
-        self.opened = Some(opened);
+        self.undecided = is_told_by_picture.then_some(info);
+    }
+
+    /// A picture has come. The first one of some sources tells whether they give H.264.
+    fn decide(&mut self, is_video: bool) {
+        let Some(info) = self.undecided.take() else { return };
+        let (format, fps) = (if is_video { PixelFormat::H264 } else { info.format }, info.fps);
+        if format != info.format {
+            self.reporter.opened(SourceInfo { format, ..info });
+        }
+        if let Some(h264) = &self.h264 {
+            h264.give(&self.reporter, GivenPictures::of(format, fps), fps);
+        }
     }
 
     /// The source is about to be closed: a viewer who connects meanwhile gets no outdated frame.
@@ -139,12 +148,13 @@ impl PublishStep {
             && (captured.damaged || captured.missed > 0)
             && h264.shared.given() == GivenPictures::Video
         {
-            h264.shared.output.lost(UnitOrigin::Copied);
+            h264.shared.output.lost(UnitOrigin::Copied, captured.missed + u32::from(captured.damaged));
         }
         if captured.damaged {
             counters.corrupt.add(1);
             return Published::Rejected;
         }
+        self.decide(matches!(captured.picture, Picture::H264(_)));
         if let Picture::H264(unit) = captured.picture {
             return self.publish_unit(unit, captured.at);
         }
@@ -217,16 +227,10 @@ impl PublishStep {
 
     /// Publishes an access unit. None is skipped while exposure settles: the first is the key frame.
     fn publish_unit(&mut self, unit: &[u8], at: Timestamp) -> Published {
-        let opened = self.opened.take().filter(|opened| !opened.format.is_video());
         let Some(h264) = &mut self.h264 else {
             self.last_error = Some(Rejection::Off);
             return Published::Rejected;
         };
-        if let Some(opened) = opened {
-            let fps = opened.fps;
-            self.reporter.opened(SourceInfo { format: PixelFormat::H264, ..opened });
-            h264.give(&self.reporter, GivenPictures::Video, fps);
-        }
         let counters = self.reporter.counters();
         match h264.shared.output.publish(UnitOrigin::Copied, unit, at) {
             Ok(_) => {
@@ -252,13 +256,14 @@ impl PublishStep {
     /// Whether the source is to be asked for a key frame now.
     pub(super) fn wants_key_frame(&self) -> bool {
         self.h264.as_ref().is_some_and(|h264| {
-            h264.shared.given() == GivenPictures::Video && h264.shared.output.wants_key_frame()
+            h264.shared.given() == GivenPictures::Video
+                && h264.shared.output.wants_key_frame(UnitOrigin::Copied)
         })
     }
 
     /// The source was asked for a key frame.
     pub(super) fn key_frame_comes(&self) {
-        self.h264.iter().for_each(|h264| h264.shared.output.key_frame_comes());
+        self.h264.iter().for_each(|h264| h264.shared.output.key_frame_comes(UnitOrigin::Copied));
     }
 }
 

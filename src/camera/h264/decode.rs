@@ -29,16 +29,17 @@ impl FrameDecoder {
     }
 
     /// Decodes an access unit in the stored form, of a picture that was captured at `at`, and publishes it while `is_current`.
+    /// Returns whether there was a picture.
     pub(super) fn decode(
         &mut self,
         unit: &[u8],
         at: Timestamp,
         counters: &Counters,
         is_current: impl Fn() -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let started = Instant::now();
         let Some(picture) = self.decoder.decode(unit).map_err(|error| error.to_string())? else {
-            return Ok(());
+            return Ok(false);
         };
         counters.h264_decode.record(started.elapsed());
         let resolution = picture.resolution();
@@ -47,7 +48,7 @@ impl FrameDecoder {
         let mut publisher = lock(&self.publisher);
         // The capture thread clears the ring after it has closed the source: nothing comes after that.
         if !is_current() {
-            return Ok(());
+            return Ok(false);
         }
         if self.reserved != resolution {
             publisher.reserve(max_jpeg_bytes(resolution));
@@ -60,6 +61,6 @@ impl FrameDecoder {
             counters.encode.record(started.elapsed());
             Ok::<_, JpegError>(jpeg)
         });
-        published.map(drop).map_err(|error| error.to_string())
+        published.map(|_| true).map_err(|error| error.to_string())
     }
 }

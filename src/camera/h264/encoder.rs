@@ -6,6 +6,7 @@ use crate::frame::Timestamp;
 use crate::h264::I420Picture;
 
 /// Receives access units: their bytes (Annex B), the time of their picture, whether it is a key frame as far as the encoder says.
+/// There are no bytes of a picture on which the encoder failed.
 pub(in crate::camera) type UnitSink<'a> = dyn FnMut(&[u8], Timestamp, bool) + 'a;
 
 /// Encodes pictures. One thread uses it.

@@ -1,13 +1,15 @@
-//! The H.264 of a camera: copied from it, or encoded in a thread of its own while somebody takes it.
+//! The H.264 of a camera: copied from it, or encoded in a thread of its own while somebody takes it. That thread also copies the H.264
+//! that a camera gives on a second node.
 //!
 //! The thread never delays the capture thread: it takes the newest picture, and leaves out those that came while it was busy. How
 //! H.264 is read and kept is in rooms [`h264`](crate::h264) and [`ring`](crate::ring).
 //!
-//! From the top down: this file | `rendition` | `choice`, `pictures`, `decode` | `given` | `feed`, `output`, `software`, `mem2mem/` |
+//! From the top down: this file | `rendition` | `choice`, `pictures`, `decode`, `copy` | `given` | `feed`, `output`, `software`, `mem2mem/` |
 //! `encoder` | `mem2mem/error`, `settings`.
 #![forbid(unsafe_code)]
 
 mod choice;
+mod copy;
 #[cfg(feature = "h264")]
 mod decode;
 mod encoder;
@@ -26,6 +28,7 @@ use std::sync::{Arc, Mutex};
 
 use super::camera_thread::CameraThread;
 use super::settings::CameraSettings;
+use super::source::Source;
 use super::wake::Waker;
 use crate::ring::units::{UnitRing, unit_ring};
 use crate::ring::{FrameRing, Publisher};
@@ -37,9 +40,11 @@ use output::UnitOutput;
 use rendition::Rendition;
 pub use settings::{H264Mode, H264Settings};
 
-/// Sets up the H.264 of a camera for at most `max_viewers` viewers, and starts its thread. `None` if there is none by configuration.
+/// Sets up the H.264 of a camera for at most `max_viewers` viewers, and starts its thread. `node` may give H.264 beside the camera's
+/// source. `None` if there is no H.264 by configuration.
 pub(super) fn start(
     settings: &CameraSettings,
+    node: Option<Box<dyn Source>>,
     max_viewers: usize,
     frames: &FrameRing,
     publisher: &Arc<Mutex<Publisher>>,
@@ -58,6 +63,8 @@ pub(super) fn start(
     let rendition = Rendition {
         name: settings.name.clone(),
         settings: settings.h264,
+        node,
+        passed_over: None,
         #[cfg(feature = "h264")]
         jpeg: settings.jpeg,
         fps: settings.fps,

@@ -28,7 +28,10 @@ const MIN_UNIT_BYTES: usize = 512 * 1024;
 pub(in crate::camera) enum UnitOrigin {
     /// The source gives them.
     Copied,
-    /// The encoding thread makes them of the source's pictures. It learns a moment late that the source gives H.264 instead.
+    /// The other thread takes them from a second node of the source's device. It learns a moment late that the source gives H.264
+    /// itself.
+    Beside,
+    /// The other thread makes them of the source's pictures. It learns that late too.
     Encoded,
 }
 
@@ -50,13 +53,15 @@ struct OutputState {
     is_key_due: bool,
     /// What was published last lacks what it refers to.
     is_broken: bool,
+    /// When the picture of the last access unit was captured.
+    last_at: Timestamp,
     /// Start of the window, and bytes since.
     window: (Timestamp, u64),
 }
 
 impl UnitOutput {
     pub(super) fn new(publisher: UnitPublisher, counters: Arc<Counters>) -> Self {
-        let (sets, window) = Default::default();
+        let (sets, last_at, window) = Default::default();
         let state = OutputState {
             publisher,
             origin: None,
@@ -64,16 +69,17 @@ impl UnitOutput {
             asked_at: None,
             is_key_due: false,
             is_broken: false,
+            last_at,
             window,
         };
         Self { state: Mutex::new(state), counters }
     }
 
     /// Access units come from now on from there, `fps` a second, of about `unit_bytes` each at most. Allocates. Returns false, and
-    /// takes none, where the source gives them and an encoder does not know it yet.
+    /// takes none, where the source gives them and the other thread does not know it yet.
     pub(in crate::camera) fn begin(&self, origin: UnitOrigin, fps: f32, unit_bytes: usize) -> bool {
         let state = &mut *lock(&self.state);
-        if (origin, state.origin) == (UnitOrigin::Encoded, Some(UnitOrigin::Copied)) {
+        if origin != UnitOrigin::Copied && state.origin == Some(UnitOrigin::Copied) {
             return false;
         }
         state.origin = Some(origin);
@@ -122,6 +128,7 @@ impl UnitOutput {
             (Err(H264Error::NoPicture), _) | (Ok(_), None) => Err(H264Error::NoPicture),
             (Err(error), _) => {
                 state.lose();
+                self.counters.h264_lost.add(1);
                 Err(error)
             }
             (Ok(_), Some(unit)) => {
@@ -130,6 +137,7 @@ impl UnitOutput {
                     (state.is_key_due, state.is_broken) = (false, false);
                     state.publisher.take_key_frame_request();
                 }
+                state.last_at = at;
                 self.counters.h264_bytes.add(unit.len as u64);
                 state.count(unit.len, &self.counters);
                 Ok(unit)
@@ -137,26 +145,41 @@ impl UnitOutput {
         }
     }
 
-    /// Access units were lost: what follows lacks what it refers to.
-    pub(in crate::camera) fn lost(&self, origin: UnitOrigin) {
+    /// So many access units were lost: what follows lacks what it refers to.
+    pub(in crate::camera) fn lost(&self, origin: UnitOrigin, units: u32) {
         let state = &mut *lock(&self.state);
         if state.origin == Some(origin) {
             state.lose();
+            self.counters.h264_lost.add(units.into());
+        }
+    }
+
+    /// The encoder failed. What it gave is outdated for who joins, and the next one begins with a key frame.
+    pub(super) fn encoder_failed(&self) {
+        let state = &mut *lock(&self.state);
+        if state.origin == Some(UnitOrigin::Encoded) {
+            state.publisher.clear();
+            state.lose();
+            self.counters.h264_lost.add(1);
         }
     }
 
     /// The source or encoder was asked for a key frame. What was lost is not shown until it comes. Viewers of a source that cannot be
     /// asked see what is left of the picture instead: the next key frame may be ten seconds away.
-    pub(in crate::camera) fn key_frame_comes(&self) {
+    pub(in crate::camera) fn key_frame_comes(&self, origin: UnitOrigin) {
         let state = &mut *lock(&self.state);
-        if state.is_broken {
+        if state.is_broken && state.origin == Some(origin) {
             state.publisher.clear();
         }
     }
 
-    /// Whether the source or encoder is to be asked for a key frame now: a viewer wants one, and the last was not just now.
-    pub(in crate::camera) fn wants_key_frame(&self) -> bool {
+    /// Whether the source or encoder is to be asked for a key frame now: a viewer wants one, and the last was not just now. Takes the
+    /// request, unless others are taken meanwhile, whose request it is.
+    pub(in crate::camera) fn wants_key_frame(&self, origin: UnitOrigin) -> bool {
         let state = &mut *lock(&self.state);
+        if state.origin != Some(origin) {
+            return false;
+        }
         state.is_key_due |= state.publisher.take_key_frame_request();
         let now = Timestamp::now();
         let wants = state.is_key_due && state.asked_at.is_none_or(|at| now.since(at) >= KEY_INTERVAL);
@@ -164,6 +187,11 @@ impl UnitOutput {
             (state.asked_at, state.is_key_due) = (Some(now), false);
         }
         wants
+    }
+
+    /// When the picture of the last access unit was captured, wherever that came from.
+    pub(super) fn last_at(&self) -> Timestamp {
+        lock(&self.state).last_at
     }
 
     /// How many viewers there are.
@@ -242,10 +270,12 @@ mod tests {
         let mut viewer = ring.subscribe().unwrap();
         let units = units(3);
         assert!(!output.begin(Encoded, 30.0, 1000) && !output.end(Encoded));
+        assert!(!output.wants_key_frame(Encoded), "the source is asked for it");
+        assert!(output.wants_key_frame(Copied));
         output.publish(Copied, &units[0], Timestamp(1)).unwrap();
         assert_eq!(output.publish(Encoded, &units[1], Timestamp(2)), Err(H264Error::NoPicture));
-        output.lost(Encoded);
-        output.key_frame_comes();
+        output.lost(Encoded, 1);
+        output.key_frame_comes(Encoded);
         output.publish(Copied, &units[1], Timestamp(3)).unwrap();
         for at in [1, 3] {
             assert_eq!(viewer.lease().unwrap().unit().captured_at, Timestamp(at));
@@ -257,26 +287,40 @@ mod tests {
     }
 
     #[test]
+    fn who_joins_after_an_encoder_failed_is_shown_nothing_of_before() {
+        let (output, ring) = output();
+        let units = units(2);
+        assert!(output.end(Copied) && output.begin(Encoded, 30.0, 1000));
+        output.publish(Encoded, &units[0], Timestamp(1)).unwrap();
+        assert!(ring.subscribe().unwrap().lease().is_some());
+        output.encoder_failed();
+        let mut viewer = ring.subscribe().unwrap();
+        assert!(viewer.lease().is_none());
+        output.publish(Encoded, &units[0], Timestamp(2)).unwrap();
+        assert!(viewer.lease().is_some_and(|lease| lease.unit().captured_at == Timestamp(2)));
+    }
+
+    #[test]
     fn what_was_lost_is_left_out_if_a_key_frame_comes_and_shown_otherwise() {
         let (output, ring) = output();
         let units = units(4);
         output.publish(Copied, &units[0], Timestamp(1)).unwrap();
-        assert!(!output.wants_key_frame());
+        assert!(!output.wants_key_frame(Copied));
         let mut viewer = ring.subscribe().unwrap();
-        assert!(output.wants_key_frame(), "a viewer came");
+        assert!(output.wants_key_frame(Copied), "a viewer came");
         assert!(viewer.lease().is_some());
-        output.lost(Copied);
-        assert!(!output.wants_key_frame(), "too soon");
+        output.lost(Copied, 1);
+        assert!(!output.wants_key_frame(Copied), "too soon");
         lock(&output.state).asked_at = None;
-        assert!(output.wants_key_frame());
+        assert!(output.wants_key_frame(Copied));
         output.publish(Copied, &units[2], Timestamp(3)).unwrap();
         assert!(viewer.lease().is_some(), "nobody knows when there will be a better one");
-        output.key_frame_comes();
+        output.key_frame_comes(Copied);
         output.publish(Copied, &units[3], Timestamp(4)).unwrap();
         assert!(viewer.lease().is_none(), "it lacks what it refers to");
         output.publish(Copied, &units[0], Timestamp(5)).unwrap();
         assert!(viewer.lease().is_some_and(|lease| lease.unit().is_key));
         lock(&output.state).asked_at = None;
-        assert!(!output.wants_key_frame(), "what was wanted is there");
+        assert!(!output.wants_key_frame(Copied), "what was wanted is there");
     }
 }

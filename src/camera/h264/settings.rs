@@ -43,7 +43,7 @@ const MIN_BITS: f64 = 100_000.0;
 
 impl H264Settings {
     /// Bits a second at which pictures of this size and rate are encoded.
-    pub(super) fn bit_rate(&self, resolution: Resolution, fps: f32) -> u32 {
+    pub(in crate::camera) fn bit_rate(&self, resolution: Resolution, fps: f32) -> u32 {
         if let Some(kbps) = self.kbps {
             return kbps.saturating_mul(1000);
         }

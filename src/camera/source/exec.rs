@@ -56,7 +56,7 @@ impl Source for ExecSource {
         })?;
         self.running = Some(process);
         let (card, path) = (self.command.program(), self.command.to_string());
-        Ok(OpenedSource::of_jpegs("exec", card, path, self.fps, self.max_jpeg_bytes))
+        Ok(OpenedSource::of_stream("exec", card, path, self.fps, self.max_jpeg_bytes))
     }
 
     fn next(

@@ -70,7 +70,12 @@ impl Source for FileSource {
             encoding: None,
             capture: None,
         };
-        Ok(OpenedSource { info, max_jpeg_bytes: self.max_jpeg_bytes, has_larger: false })
+        Ok(OpenedSource {
+            info,
+            max_jpeg_bytes: self.max_jpeg_bytes,
+            has_larger: false,
+            is_told_by_picture: false,
+        })
     }
 
     fn next(

@@ -1,13 +1,14 @@
 //! The kinds of sources: one file for each.
 //!
 //! A new kind gets a file here that implements [`Source`], a variant of `SourceSpec`, and a line in [`create`]. What several
-//! kinds share is in files of their own: `splitter` cuts a byte stream into JPEGs, `unit_stream` one of H.264 into access units,
+//! kinds share is in files of their own: `v4l2_stream` is a V4L2 device that streams, `splitter` cuts a byte stream into JPEGs, `unit_stream` one of H.264 into access units,
 //! `process` runs a command, `picture_process` one that writes pictures. Cameras on other machines are in the folder `remote`,
 //! those of a Raspberry Pi in `rpicam`. Access to V4L2 devices is in the folder `v4l2` beside this one.
 
 mod auto;
 mod exec;
 mod file;
+mod h264_node;
 mod pattern;
 mod picture_process;
 mod process;
@@ -17,6 +18,7 @@ mod source_trait;
 pub(crate) mod splitter;
 mod unit_stream;
 mod v4l2;
+mod v4l2_stream;
 
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ pub(super) use rpicam::RpiCamError;
 pub use rpicam::{RpiCamListing, list as list_rpicam};
 pub(super) use source_trait::{CapturedPicture, OpenedSource, PictureFault, Source};
 
+use h264_node::{H264NodeSource, SharedFirstNode};
 use rpicam::{RpiCamSource, StartControls};
 
 use crate::camera::control::CameraControls;
@@ -38,16 +41,35 @@ use crate::camera::source_spec::{RpiCamSelector, SourceSpec};
 use crate::camera::v4l2::ControlStore;
 use crate::camera::wake::Waker;
 
-/// Creates the source of a camera, and its controls if it has any. `waker` wakes the thread that will use it.
-pub(super) fn create(
+/// What a camera is made of.
+pub(super) struct CreatedSource {
+    pub(super) source: Box<dyn Source>,
+    /// `None` for sources that have none.
+    pub(super) controls: Option<Arc<dyn CameraControls>>,
+    /// The second node of a device, with H.264. Whether there is one shows when it is opened, while `source` is open.
+    pub(super) h264_node: Option<Box<dyn Source>>,
+}
+
+/// Creates the source of a camera. `waker` wakes the thread that will use it.
+pub(super) fn create(settings: &CameraSettings, waker: &Arc<Waker>) -> CreatedSource {
+    let first = SharedFirstNode::default();
+    let (source, controls) = create_first(settings, waker, &first);
+    let is_v4l2 = matches!(settings.source, SourceSpec::Auto | SourceSpec::Device(_));
+    let h264_node = is_v4l2.then(|| Box::new(H264NodeSource::new(first, settings)) as Box<dyn Source>);
+    CreatedSource { source, controls, h264_node }
+}
+
+/// The source of pictures, and its controls if it has any.
+fn create_first(
     settings: &CameraSettings,
     waker: &Arc<Waker>,
+    first: &SharedFirstNode,
 ) -> (Box<dyn Source>, Option<Arc<dyn CameraControls>>) {
     let CameraSettings { name, controls, controls_file, .. } = settings;
     let values = Arc::new(ControlValues::new(name, controls.clone(), controls_file.clone()));
     let v4l2 = |path| {
         let controls = Arc::new(ControlStore::new(path, Arc::clone(&values)));
-        (v4l2::V4l2Source::new(Arc::clone(&controls), settings), controls)
+        (v4l2::V4l2Source::new(Arc::clone(&controls), settings, first.clone()), controls)
     };
     let rpicam = |selector| {
         let options = settings.rpicam_options.clone();

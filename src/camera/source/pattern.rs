@@ -71,7 +71,12 @@ impl Source for PatternSource {
             encoding: None,
             capture: None,
         };
-        Ok(OpenedSource { info, max_jpeg_bytes: max_jpeg_bytes(self.resolution), has_larger: false })
+        Ok(OpenedSource {
+            info,
+            max_jpeg_bytes: max_jpeg_bytes(self.resolution),
+            has_larger: false,
+            is_told_by_picture: false,
+        })
     }
 
     fn next(

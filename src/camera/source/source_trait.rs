@@ -129,11 +129,14 @@ pub(in crate::camera) struct OpenedSource {
     pub(in crate::camera) max_jpeg_bytes: usize,
     /// The source offers a larger picture size.
     pub(in crate::camera) has_larger: bool,
+    /// Its first picture tells whether it gives H.264 instead.
+    pub(in crate::camera) is_told_by_picture: bool,
 }
 
 impl OpenedSource {
-    /// A source of JPEGs of any size, with at most `max_jpeg_bytes` each. `driver`, `card` and `path` are for the status.
-    pub(super) fn of_jpegs(
+    /// A source of JPEGs of any size, with at most `max_jpeg_bytes` each, or of H.264. `driver`, `card` and `path` are for the
+    /// status.
+    pub(super) fn of_stream(
         driver: &str,
         card: String,
         path: String,
@@ -150,6 +153,6 @@ impl OpenedSource {
             encoding: None,
             capture: None,
         };
-        Self { info, max_jpeg_bytes, has_larger: false }
+        Self { info, max_jpeg_bytes, has_larger: false, is_told_by_picture: true }
     }
 }

@@ -1,50 +1,32 @@
 //! The `auto` and device sources: a V4L2 camera.
-//!
-//! After an unplug the device answers ENODEV, EINVAL or EIO. A stalled camera reports nothing at all.
 #![forbid(unsafe_code)]
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use log::{debug, info};
-use nix::errno::Errno;
+use log::info;
 
-use super::source_trait::{CapturedPicture, OpenedSource, PictureFault, PictureSink, Source};
+use super::h264_node::{FirstNode, SharedFirstNode};
+use super::source_trait::{OpenedSource, PictureFault, PictureSink, Source};
+use super::v4l2_stream::V4l2Stream;
 use crate::camera::error::SourceError;
-use crate::camera::frame_timing::{FrameTime, FrameTiming};
 use crate::camera::h264::H264Mode;
-use crate::camera::settings::{CameraSettings, InputSettings, max_jpeg_bytes};
+use crate::camera::settings::{CameraSettings, InputSettings};
 use crate::camera::v4l2::{
-    CaptureMode, CaptureNode, ControlStore, DeviceFormats, LocatedDevice, PictureMemory, RunningCapture,
-    StreamFormat, WantedMode, h264_node_beside,
+    CaptureMode, CaptureNode, ControlStore, DeviceFormats, LocatedDevice, WantedMode, h264_node_beside,
 };
-use crate::camera::wake::{WaitResult, Waker};
+use crate::camera::wake::Waker;
 use crate::frame::{PixelFormat, Resolution, Timestamp};
-use crate::jpeg::{Picture, PlanarPicture, RawPicture};
-use crate::status::SourceInfo;
-
-/// Bytes that are added to the largest buffer of a JPEG camera, for headers that are inserted.
-const HEADER_BYTES: usize = 4096;
 
 pub(super) struct V4l2Source {
     wanted: WantedMode,
-    /// H.264 is copied from the camera, if it gives that.
+    /// H.264 is copied from the camera, if the node of its pictures gives that too.
     copies_h264: bool,
     inputs: InputSettings,
     controls: Arc<ControlStore>,
+    /// Tells which node is open.
+    first: SharedFirstNode,
     stream: Option<V4l2Stream>,
-}
-
-/// A device that streams.
-struct V4l2Stream {
-    capture: RunningCapture,
-    path: String,
-    /// The device is on USB, which loses data on bad cables.
-    is_usb: bool,
-    pixel_format: PixelFormat,
-    format: StreamFormat,
-    timing: FrameTiming,
 }
 
 /// The size at which a device is opened.
@@ -55,12 +37,16 @@ enum OpenSize {
 }
 
 impl V4l2Source {
-    pub(super) fn new(controls: Arc<ControlStore>, settings: &CameraSettings) -> Self {
+    pub(super) fn new(
+        controls: Arc<ControlStore>,
+        settings: &CameraSettings,
+        first: SharedFirstNode,
+    ) -> Self {
         let CameraSettings { format, resolution, fps, .. } = *settings;
         let inputs = settings.inputs.clone();
         let copies_h264 = settings.h264.mode == H264Mode::Copy && format.is_none();
         let wanted = WantedMode { format, resolution, fps };
-        Self { wanted, copies_h264, inputs, controls, stream: None }
+        Self { wanted, copies_h264, inputs, controls, first, stream: None }
     }
 
     /// Finds the device, opens it and starts streaming. `None` if the largest size is the wanted one.
@@ -84,38 +70,19 @@ impl V4l2Source {
             (OpenSize::Largest, Some(larger)) => larger,
             (OpenSize::Largest, None) => return Ok(None),
         };
-        debug!("{name}: requesting {} {} at {} fps", mode.format, mode.resolution, mode.fps);
-        let started = Timestamp::now();
-        let (capture, format) = node.start(&formats, &mode)?;
-        self.controls.camera_opened(&path, capture.device(), capability.clone());
-        let is_usb = capability.bus.starts_with("usb");
-        let timing = FrameTiming::new(started, format.fps);
-        let info = SourceInfo {
-            driver: capability.driver,
-            card: capability.card,
-            path: name.clone(),
-            format: mode.format,
-            resolution: Some(format.resolution),
-            fps: format.fps.unwrap_or(0.0),
-            encoding: None,
-            capture: Some(capture.method()),
-        };
-        let max_jpeg_bytes = match mode.format {
-            PixelFormat::Mjpeg | PixelFormat::H264 => {
-                max_jpeg_bytes(format.resolution).max(format.buffer_bytes + HEADER_BYTES)
-            }
-            _ => max_jpeg_bytes(format.resolution),
-        };
-        self.stream =
-            Some(V4l2Stream { capture, path: name, is_usb, pixel_format: mode.format, format, timing });
-        Ok(Some(OpenedSource { info, max_jpeg_bytes, has_larger: larger.is_some() }))
+        let (stream, opened) = V4l2Stream::start(&path, node, &formats, &mode)?;
+        self.controls.camera_opened(&path, stream.capture.device(), capability.clone());
+        let resolution = opened.info.resolution.unwrap_or(mode.resolution);
+        self.first.set((!mode.format.is_video()).then_some(FirstNode { path, capability, resolution }));
+        self.stream = Some(stream);
+        Ok(Some(OpenedSource { has_larger: larger.is_some(), ..opened }))
     }
 
     /// Opens the node at `path`. If H.264 is wanted, and another node of the device gives it, opens that.
     fn open_node(&self, path: PathBuf) -> Result<(PathBuf, CaptureNode, DeviceFormats), SourceError> {
         let node = CaptureNode::open(&path, &self.inputs)?;
         let formats = node.formats(self.wanted.fps);
-        if (self.copies_h264 || self.wanted.format == Some(PixelFormat::H264))
+        if self.wanted.format == Some(PixelFormat::H264)
             && !formats.offers(PixelFormat::H264)
             && let Some(beside) = h264_node_beside(&path, &node.capability)
         {
@@ -191,67 +158,7 @@ impl Source for V4l2Source {
     }
 
     fn close(&mut self) {
+        self.first.set(None);
         self.stream = None;
-    }
-}
-
-impl V4l2Stream {
-    fn next(
-        &mut self,
-        waker: &Waker,
-        deadline: Timestamp,
-        sink: &mut PictureSink<'_>,
-    ) -> Result<(), SourceError> {
-        let Self { capture, path, pixel_format, format, timing, .. } = self;
-        loop {
-            let WaitResult::Ready { failed, has_event, .. } =
-                waker.wait(&[capture.device().fd()], Some(deadline))
-            else {
-                return Ok(());
-            };
-            if has_event && capture.take_source_change() {
-                return Err(SourceError::SignalChanged { path: path.clone() });
-            }
-            let dequeued = capture.dequeue(|memory, timestamp_us, info| {
-                let stamp = Timestamp(timestamp_us);
-                let FrameTime { at, missed, implausible } = timing.judge(
-                    Timestamp::now(),
-                    stamp,
-                    info.map(|info| info.is_monotonic),
-                    info.map(|info| info.sequence),
-                );
-                let damaged = info.is_some_and(|info| info.is_damaged);
-                let StreamFormat { resolution, stride, .. } = *format;
-                let picture = match (*pixel_format, memory) {
-                    (_, _) if damaged => Picture::Jpeg { data: &[], expected: None },
-                    (PixelFormat::Mjpeg, PictureMemory::Whole(data)) => {
-                        Picture::Jpeg { data, expected: Some(resolution) }
-                    }
-                    (PixelFormat::H264, PictureMemory::Whole(data)) => Picture::H264(data),
-                    (format, PictureMemory::Whole(data)) => {
-                        Picture::Raw(RawPicture { data, format, resolution, stride })
-                    }
-                    (format, PictureMemory::Planes(planes)) => {
-                        Picture::Planar(PlanarPicture::new(format, resolution, planes))
-                    }
-                };
-                sink(CapturedPicture { picture, at, missed, damaged, implausible });
-            });
-            match dequeued {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !failed => {}
-                Err(error) => return Err(dequeue_error(path, error)),
-            }
-        }
-    }
-}
-
-/// The meaning of an error of VIDIOC_DQBUF. Drivers answer EINVAL once an unplug has stopped streaming.
-fn dequeue_error(path: &str, error: io::Error) -> SourceError {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EINVAL | Errno::ENODEV) => SourceError::Gone { path: path.into(), source: error },
-        // The descriptor reported an error, but there is no buffer.
-        Some(Errno::EAGAIN) => SourceError::Gone { path: path.into(), source: Errno::EIO.into() },
-        _ => SourceError::of_call(path, "VIDIOC_DQBUF", error),
     }
 }

@@ -31,6 +31,7 @@ pub(super) use control_store::ControlStore;
 pub(super) use encoder_device::{EncoderDevice, EncoderFailure, EncoderMode, find_encoder};
 pub(super) use formats::DeviceFormats;
 pub(super) use input_error::InputError;
+pub(super) use ioctl::Capability;
 pub use listing::{DeviceListing, list};
 pub(super) use locate::LocatedDevice;
 pub(super) use negotiate::{CaptureMode, WantedMode};

@@ -122,8 +122,9 @@ fn look(path: PathBuf) {
 
 /// The node of the device of `path` that gives H.264. Some USB cameras have a node for it beside the one for pictures.
 pub(in crate::camera) fn h264_node_beside(path: &Path, capability: &Capability) -> Option<PathBuf> {
+    let own = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut nodes = video_nodes();
-    nodes.retain(|node| node != path);
+    nodes.retain(|node| *node != own);
     let is_it = |report: &NodeReport| report.gives_h264 && report.capability.is_same_device(capability);
     look_at(&nodes).into_iter().find(is_it).map(|report| report.path)
 }

@@ -156,15 +156,17 @@ fn camera_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
 /// H.264, of cameras that have it.
 fn h264_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
     let overtaken = "Pictures that were not encoded as H.264, because newer ones came meanwhile.";
+    let lost = "Access units that were lost or damaged on the way from camera or encoder.";
     let without_start = "Access units that nobody could decode: no key frame had come before them.";
     type Figure = fn(&CameraMetrics<'_>, &UnitRingStats) -> f64;
-    let figures: [(&str, &str, Figure); 6] = [
+    let figures: [(&str, &str, Figure); 7] = [
         ("porthole_h264_units_total", "Access units published.", |_, units| units.published as f64),
         ("porthole_h264_key_frames_total", "Key frames among them.", |_, units| units.key_frames as f64),
         ("porthole_h264_units_without_start_total", without_start, |_, units| units.without_start as f64),
         ("porthole_h264_overtaken_pictures_total", overtaken, |camera, _| {
             camera.status.counters.h264_overtaken.get() as f64
         }),
+        ("porthole_h264_lost_units_total", lost, |camera, _| camera.status.counters.h264_lost.get() as f64),
         ("porthole_h264_failures_total", "Times that its encoder or decoder failed.", |camera, _| {
             camera.status.counters.h264_failures.get() as f64
         }),

@@ -179,9 +179,7 @@ impl OpenEncoder {
                     return;
                 }
                 pending.took(at);
-                if unit.is_empty() {
-                    debug!("the encoder failed on a picture");
-                } else if headers.is_empty() {
+                if headers.is_empty() || unit.is_empty() {
                     out(unit, at, is_key);
                 } else {
                     headers.extend_from_slice(unit);
@@ -377,7 +375,9 @@ mod tests {
         for at in 25..=30 {
             units.encode(&mut encoder, &picture, at, false).unwrap();
         }
-        assert_eq!(units.times()[24..], [25, 27, 29]);
+        assert_eq!(units.times()[24..], [25, 26, 27, 28, 29, 30]);
+        let failed: Vec<bool> = units.0[24..].iter().map(|(unit, ..)| unit.is_empty()).collect();
+        assert_eq!(failed, [false, true, false, true, false, true], "there are no bytes of those that failed");
     }
 
     #[test]

@@ -66,6 +66,6 @@ impl RemoteEndpoint {
     /// Its properties, once it is open.
     pub(super) fn opened(&self) -> OpenedSource {
         let (driver, card, path) = (self.url.scheme().name(), self.url.authority(), self.url.to_string());
-        OpenedSource::of_jpegs(driver, card, path, self.fps, self.max_jpeg_bytes)
+        OpenedSource::of_stream(driver, card, path, self.fps, self.max_jpeg_bytes)
     }
 }

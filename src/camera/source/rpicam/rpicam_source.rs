@@ -124,7 +124,7 @@ impl Source for RpiCamSource {
             encoding: None,
             capture: None,
         };
-        Ok(OpenedSource { info, max_jpeg_bytes, has_larger: false })
+        Ok(OpenedSource { info, max_jpeg_bytes, has_larger: false, is_told_by_picture: false })
     }
 
     fn next(
