@@ -195,7 +195,10 @@ const RESERVED_RPICAM_OPTIONS: [(&[&str], &str); 8] = [
     (&["--quality", "-q"], "set quality instead"),
     (&["--rotation"], "set rotate instead"),
     (&["--camera"], "name the camera in source, such as rpicam:1, instead"),
-    (&["--output", "-o", "--codec", "--flush"], "the pictures come through a pipe, as JPEGs"),
+    (
+        &["--output", "-o", "--codec", "--flush"],
+        "the pictures come through a pipe, as JPEGs, or as H.264 with h264 = \"copy\"",
+    ),
     (&["--timeout", "-t", "--nopreview", "-n"], "the program runs while there are viewers"),
     (&["--list-cameras", "--help", "-h", "--version"], "run it by hand"),
 ];

@@ -7,8 +7,10 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use support::fakecam::{self, Setting, Table};
+use support::h264::Encoder;
 use support::http::{get, put};
 use support::picture::decode;
+use support::video::VideoViewers;
 use support::ws::Client;
 use support::{Porthole, Scratch, finish, porthole, source_tree, until};
 
@@ -382,5 +384,52 @@ fn options_that_the_configuration_has_keys_for_are_refused() {
         let file = rig.scratch.file("porthole.toml", format!("[[camera]]\n{more}"));
         let (code, _, err) = finish(&mut rig.porthole(&[], &["check", "--config", file.to_str().unwrap()]));
         assert!(code == 1 && err.contains("rpicam_options") && err.contains(wanted), "{err}");
+    }
+}
+
+/// The program makes JPEGs or H.264 of a camera, not both.
+#[test]
+fn the_program_gives_h264_where_that_is_to_be_copied_and_jpegs_otherwise() {
+    let rig = Rig::new("rpicam-vid", TWO_CAMERAS);
+    let mut encoder = Encoder::new([640, 480], 30_000);
+    for number in 0..30u8 {
+        let mut unit = Vec::new();
+        if number == 0 {
+            encoder.parameter_sets(&mut unit);
+        }
+        encoder.picture(number == 0, |x, y| [number * 3 + (x + y) as u8, 128, 128], &mut unit);
+        rig.scratch.file(&format!("{number:02}.unit"), unit);
+    }
+    let camera = "source = \"rpicam\"\nwidth = 640\nheight = 480\nfps = 30\nrotate = 180\n";
+    for (more, codec, encoder) in [
+        ("h264 = \"copy\"\nh264_kbps = 900\n", "h264", "copied"),
+        ("h264 = \"copy\"\nrpicam_options = [\"-g\", \"10\", \"--bitrate=2000000\"]\n", "h264", "copied"),
+        ("", "mjpeg", "openh264"),
+    ] {
+        let service = rig.serve(&format!("{camera}{more}"));
+        let before = rig.starts().len();
+        let viewers = VideoViewers::start(service.address);
+        viewers.go_on(10, more);
+        let mut jpeg = Client::porthole(service.address, "/ws");
+        for _ in 0..10 {
+            decode(&jpeg.acknowledged().jpeg);
+        }
+        let told = service.camera();
+        assert_eq!((&told["h264"]["encoder"], &told["corrupt"]), (&json!(encoder), &json!(0)), "{told}");
+        assert_eq!(told["format"], codec, "{told}");
+        let starts = rig.starts();
+        assert_eq!(starts.len(), before + 1, "one program for all: {starts:?}");
+        let options = &starts[before];
+        let (of_video, of_jpeg) = (["--inline", "--rotation 180"], ["--quality 80", "--rotation 180"]);
+        for option in if codec == "h264" { of_video } else { of_jpeg } {
+            assert!(options.contains(option), "{option} in {options}");
+        }
+        assert!(options.contains(&format!("--codec {codec}")), "{options}");
+        match more.contains("rpicam_options") {
+            _ if codec == "mjpeg" => assert!(!options.contains("--intra") && !options.contains("--inline")),
+            true => assert!(!options.contains("--intra") && !options.contains("--bitrate 9"), "{options}"),
+            false => assert!(options.contains("--intra 60 --bitrate 900000"), "{options}"),
+        }
+        viewers.leave();
     }
 }

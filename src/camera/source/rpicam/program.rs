@@ -7,11 +7,16 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::error::RpiCamError;
+use crate::camera::h264::H264Mode;
 use crate::camera::settings::{CameraSettings, DEFAULT_RESOLUTION};
+use crate::frame::Resolution;
 use crate::jpeg::exif::Rotation;
 
 /// Its names: that of today, and that until the end of 2023.
 const NAMES: [&str; 2] = ["rpicam-vid", "libcamera-vid"];
+
+/// Seconds from one key frame to the next. The program cannot be asked for one, so who joins waits for so long at most.
+const KEY_SECONDS: f32 = 2.0;
 
 /// The program that is installed.
 #[derive(Clone, Debug)]
@@ -42,7 +47,8 @@ impl RpiCamProgram {
         command
     }
 
-    /// The command that writes JPEGs of the camera with this number.
+    /// The command that writes JPEGs of the camera with this number, or its H.264 where that is to be copied: the program makes one of
+    /// both.
     pub(super) fn video_command(
         &self,
         camera: u32,
@@ -51,15 +57,21 @@ impl RpiCamProgram {
     ) -> Command {
         let resolution = settings.resolution.unwrap_or(DEFAULT_RESOLUTION);
         let mut command = Command::new(&self.path);
-        command.args(["--codec", "mjpeg", "--timeout", "0", "--nopreview", "--flush", "--output", "-"]);
+        let is_video = gives_h264(settings);
+        let codec = if is_video { "h264" } else { "mjpeg" };
+        command.args(["--codec", codec, "--timeout", "0", "--nopreview", "--flush", "--output", "-"]);
         for (option, value) in [
             ("--camera", camera.to_string()),
             ("--width", resolution.width.to_string()),
             ("--height", resolution.height.to_string()),
             ("--framerate", settings.fps.to_string()),
-            ("--quality", settings.jpeg.quality.to_string()),
         ] {
             command.args([option, &value]);
+        }
+        if is_video {
+            command.args(video_options(settings, resolution));
+        } else {
+            command.args(["--quality", &settings.jpeg.quality.to_string()]);
         }
         // All that it can do. Viewers turn the picture for the others.
         if settings.jpeg.rotation == Rotation::Half {
@@ -68,4 +80,29 @@ impl RpiCamProgram {
         command.args(&settings.rpicam_options).args(controls);
         command
     }
+}
+
+/// Whether the program is to write H.264.
+pub(super) fn gives_h264(settings: &CameraSettings) -> bool {
+    settings.h264.mode == H264Mode::Copy
+}
+
+/// How H.264 is encoded, except for what the configuration sets by itself.
+fn video_options(settings: &CameraSettings, resolution: Resolution) -> Vec<String> {
+    let key_interval = (settings.fps * KEY_SECONDS).ceil().max(1.0) as u32;
+    let bits_per_second = settings.h264.bit_rate(resolution, settings.fps);
+    let ours = [
+        (["--inline", ""], None),
+        (["--intra", "-g"], Some(key_interval)),
+        (["--bitrate", "-b"], Some(bits_per_second)),
+    ];
+    let is_set = |names: &[&str; 2]| {
+        let name = |option: &String| option.split('=').next().unwrap_or_default().to_owned();
+        settings.rpicam_options.iter().any(|option| names.contains(&name(option).as_str()))
+    };
+    let unset = ours.into_iter().filter(|(names, _)| !is_set(names));
+    unset
+        .flat_map(|([name, _], value)| [Some(name.to_owned()), value.map(|value| value.to_string())])
+        .flatten()
+        .collect()
 }

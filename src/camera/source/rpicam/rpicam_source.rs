@@ -7,7 +7,7 @@ use log::{debug, info};
 
 use super::error::RpiCamError;
 use super::listing::{ListedCamera, cameras};
-use super::program::RpiCamProgram;
+use super::program::{RpiCamProgram, gives_h264};
 use super::start_controls::StartControls;
 use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
@@ -118,7 +118,7 @@ impl Source for RpiCamSource {
             driver: program.name.into(),
             card,
             path: camera,
-            format: PixelFormat::Mjpeg,
+            format: if gives_h264(&self.settings) { PixelFormat::H264 } else { PixelFormat::Mjpeg },
             resolution: None,
             fps: self.settings.fps,
             encoding: None,
@@ -170,6 +170,9 @@ impl Source for RpiCamSource {
             }
             PictureFault::Corrupt => {
                 "remove rpicam_options, or run `rpicam-vid` by hand to see what it writes"
+            }
+            PictureFault::Video => {
+                "remove rpicam_options, or set h264 = \"auto\" to take JPEGs and encode them here"
             }
             _ => "set width and height to the size of its pictures",
         }
