@@ -14,6 +14,7 @@ mod flash;
 mod h264;
 mod h264_delivery;
 mod h264_readers;
+mod h264_faults;
 mod h264_second_node;
 mod h264_sources;
 mod lifecycle;

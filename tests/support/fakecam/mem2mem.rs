@@ -195,7 +195,8 @@ impl Converter {
         if key {
             state.granted = asked;
             table.add(Counter::KeyFrames, 1);
-            if !state.has_headers || controls::repeats_headers(table) {
+            let repeats = controls::repeats_headers(table) && table.setting(Setting::ParameterSetsOnce) == 0;
+            if !state.has_headers || repeats {
                 encoder.parameter_sets(&mut unit);
                 state.has_headers = true;
             }
@@ -205,6 +206,9 @@ impl Converter {
         encoder.picture(key, |column, row| plane.colour(column, row), &mut unit);
         unit.truncate(state.coded_bytes as usize);
         let mut shot = Shot { number, used: unit.len() as u32, stamp_ns, faults: Vec::new(), is_key: key };
+        if table.spoils(Setting::TruncateEvery, number) {
+            (shot.used, shot.faults) = (shot.used * 6 / 10, vec![Counter::Truncated]);
+        }
         if table.spoils(Setting::ErrorEvery, number) {
             (shot.used, shot.faults) = (0, vec![Counter::Error]);
         }
@@ -422,11 +426,12 @@ impl Converter {
         let (queue, streams) = state.side(out.kind)?;
         ensure(*streams, libc::EINVAL)?;
         let (index, shot) = queue.dequeue(fd).ok_or(libc::EAGAIN)?;
-        let flags = shot.flags();
+        let (flags, faults) = (shot.flags(), shot.faults.clone());
         queue.describe(index, out)?;
         out.flags |= flags;
         if out.kind == CODED {
             self.device.table.add(Counter::Dequeued, 1);
+            faults.iter().for_each(|fault| _ = self.device.table.add(*fault, 1));
         }
         Ok(())
     }
