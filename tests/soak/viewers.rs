@@ -10,16 +10,21 @@ use tungstenite::Message;
 
 use support::fakecam::{Setting, Table};
 use support::http::send;
+use support::video::VideoHead;
 use support::ws::{Client, Frame};
 
 /// Ways to watch.
-const KINDS: u64 = 8;
+const KINDS: u64 = 12;
+/// Cameras, by name: one that gives JPEGs, one raw pictures, one H.264 alone. H.264 is encoded of the first two.
+pub const CAMERAS: [&str; 3] = ["jpeg", "raw", "video"];
 
 /// Everybody who watches, and how it went.
 pub struct Viewers {
     address: SocketAddr,
     visits: AtomicU64,
     frames: AtomicU64,
+    /// Pictures in H.264.
+    units: AtomicU64,
     faults: AtomicU64,
     /// Goes up with each phase, so that no two are alike.
     phase: AtomicU64,
@@ -30,9 +35,10 @@ impl fmt::Display for Viewers {
         let count = |counter: &AtomicU64| counter.load(Relaxed);
         write!(
             f,
-            "{} viewers came and went, {} frames were sent to them, {} faults",
+            "{} viewers came and went, {} JPEGs and {} pictures in H.264 were sent to them, {} faults",
             count(&self.visits),
             count(&self.frames),
+            count(&self.units),
             count(&self.faults)
         )
     }
@@ -49,12 +55,12 @@ fn mixed(a: u64, b: u64) -> u64 {
 impl Viewers {
     pub fn new(address: SocketAddr) -> Self {
         let zero = AtomicU64::default;
-        Self { address, visits: zero(), frames: zero(), faults: zero(), phase: zero() }
+        Self { address, visits: zero(), frames: zero(), units: zero(), faults: zero(), phase: zero() }
     }
 
-    /// Frames that all have had.
-    pub fn frames(&self) -> u64 {
-        self.frames.load(Relaxed)
+    /// JPEGs, and pictures in H.264, that all have had.
+    pub fn pictures(&self) -> [u64; 2] {
+        [self.frames.load(Relaxed), self.units.load(Relaxed)]
     }
 
     /// Viewers come and go for `time`, `size` of them at a time, and faults with them. Afterwards nobody is there and every camera is well.
@@ -71,7 +77,7 @@ impl Viewers {
                         let leave = end.min(Instant::now() + Duration::from_millis(200 + chance % 3000));
                         // The first visits are one of each kind, so that the first minute has seen all there is.
                         let kind = if visit == 0 { subscription } else { chance >> 32 };
-                        self.visit(kind, ["jpeg", "raw"][(chance >> 20 & 1) as usize], leave);
+                        self.visit(kind, CAMERAS[(chance >> 20) as usize % CAMERAS.len()], leave);
                     }
                 });
             }
@@ -97,6 +103,11 @@ impl Viewers {
                 let _stuck = send(self.address, "GET", &url("stream"), &[]);
                 std::thread::sleep(leave - Instant::now().min(leave));
             }
+            7 => self.socket(&url("ws"), &[("Sec-WebSocket-Protocol", "porthole.h264.v1")], leave),
+            8 => self.socket(&url("ws"), &[("Sec-WebSocket-Protocol", "porthole.mp4.v1")], leave),
+            9 => self.reads(&url("stream.mp4"), 65536, Duration::ZERO, leave),
+            // Too slow for it.
+            10 => self.reads(&url("stream.h264"), 256, Duration::from_millis(20), leave),
             _ => {
                 for path in [&url("snapshot"), "/state", "/metrics", "/", &url("controls"), "/nothing"] {
                     self.reads(path, 65536, Duration::ZERO, Instant::now() + Duration::from_secs(2));
@@ -113,8 +124,18 @@ impl Viewers {
         while Instant::now() < leave {
             match client.try_read() {
                 Ok(Message::Binary(frame)) if client.protocol.is_some() => {
-                    self.frames.fetch_add(1, Relaxed);
-                    client.acknowledge(Frame::parse(&frame).sequence);
+                    let sequence = if frame.starts_with(b"PHF1") {
+                        self.frames.fetch_add(1, Relaxed);
+                        Frame::parse(&frame).sequence
+                    } else {
+                        let Some(head) = VideoHead::parse(&frame) else { continue };
+                        self.units.fetch_add(1, Relaxed);
+                        head.sequence
+                    };
+                    let ack = format!("{{\"type\":\"ack\",\"sequence\":{sequence}}}");
+                    if client.try_send(Message::text(ack)).is_err() {
+                        return;
+                    }
                 }
                 Ok(_) => drop(self.frames.fetch_add(1, Relaxed)),
                 Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -132,8 +153,10 @@ impl Viewers {
             match stream.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(n) => {
-                    let starts = buffer[..n].windows(4).filter(|four| four == b"JFIF").count();
-                    self.frames.fetch_add(starts as u64, Relaxed);
+                    let count =
+                        |mark: &[u8]| buffer[..n].windows(4).filter(|four| *four == mark).count() as u64;
+                    self.frames.fetch_add(count(b"JFIF"), Relaxed);
+                    self.units.fetch_add(count(b"moof"), Relaxed);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
@@ -159,6 +182,10 @@ impl Viewers {
                 (Setting::ErrorEvery, 2, 500),
                 (Setting::ShortEvery, 2, 500),
                 (Setting::EioEvery, 5, 500),
+                // Of the camera with H.264.
+                (Setting::WithholdKeys, 1, 1500),
+                (Setting::VideoSize, 320 << 16 | 240, 500),
+                (Setting::ParameterSetsOnce, 1, 1000),
             ];
             let (setting, value, ms) = faults[(chance >> 32) as usize % faults.len()];
             table.set(setting, value);

@@ -9,12 +9,14 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use support::fakecam::now_ns;
 use support::http::{Multipart, send};
 use support::prometheus::Exposition;
 use support::tls::{ClientStream, plain};
-use support::ws::Client;
+use support::video::VideoHead;
+use support::ws::{Client, Frame};
 use support::{Porthole, Scratch, descriptors, proc_status, until};
 
 use crate::turns::{Group, Turn, turn};
@@ -59,13 +61,15 @@ impl Target {
         Self { service, wire, _scratch: scratch }
     }
 
-    /// Somebody who watches.
-    fn viewer(&self) -> Client {
-        let headers = [("Sec-WebSocket-Protocol", "porthole.v1")];
-        let address = self.service.address;
-        let mut client = Client::over((self.wire)(address), address, "/ws", &headers).unwrap();
-        client.acknowledged();
-        client
+    /// Two who watch, one of them JPEGs and the other H.264, once both have a picture.
+    fn viewers(&self) -> [Client; 2] {
+        ["porthole.v1", "porthole.h264.v1"].map(|subprotocol| {
+            let headers = [("Sec-WebSocket-Protocol", subprotocol)];
+            let address = self.service.address;
+            let mut client = Client::over((self.wire)(address), address, "/ws", &headers).unwrap();
+            next_captured_at(&mut client);
+            client
+        })
     }
 
     /// What a request on a connection of its own is answered.
@@ -92,6 +96,11 @@ impl Target {
             // The one that asks.
             (metrics.value("porthole_connections", &[]) <= 1.0).then_some(())
         });
+        until("nothing is encoded", || {
+            let answer = self.ask("/state").ok()?;
+            let state: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+            state["cameras"][0]["h264"]["encoder"].is_null().then_some(())
+        });
         let pid = self.service.pid();
         let held = || (proc_status(pid, "VmRSS"), descriptors(pid));
         let mut last = held();
@@ -108,6 +117,20 @@ fn serve(config: &str) -> Target {
     Target::serving(config, plain)
 }
 
+/// The next picture of either kind, acknowledged: when it was captured, in microseconds.
+fn next_captured_at(client: &mut Client) -> u64 {
+    let message = client.binary();
+    let (sequence, captured_at) = if message.starts_with(b"PHF1") {
+        let frame = Frame::parse(&message);
+        (frame.sequence, frame.captured_at)
+    } else {
+        let head = VideoHead::parse(&message).unwrap();
+        (head.sequence, head.captured_at)
+    };
+    client.acknowledge(sequence);
+    captured_at
+}
+
 /// What somebody who watches has seen.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
@@ -121,8 +144,8 @@ fn watch(client: &mut Client) -> Watched {
     let begun = Instant::now();
     let mut ages: Vec<u64> = (0..FRAMES)
         .map(|_| {
-            let frame = client.acknowledged();
-            now_ns() / 1000 - frame.captured_at
+            let captured_at = next_captured_at(client);
+            now_ns() / 1000 - captured_at
         })
         .collect();
     ages.sort_unstable();
@@ -132,16 +155,24 @@ fn watch(client: &mut Client) -> Watched {
     }
 }
 
+/// Both watch at the same time.
+fn watch_both(clients: &mut [Client; 2]) -> [Watched; 2] {
+    std::thread::scope(|scope| {
+        let [jpeg, h264] = clients.each_mut().map(|client| scope.spawn(|| watch(client)));
+        [jpeg.join().unwrap(), h264.join().unwrap()]
+    })
+}
+
 /// Watches without and with the attack, which goes on for as long as it is told that it shall.
 fn nobody_notices(target: &Target, attack: impl Fn(SocketAddr, &AtomicBool) + Sync) {
-    let mut client = target.viewer();
+    let mut clients = target.viewers();
     let mut seen = Vec::new();
     for _ in 0..TRIES {
-        let before = watch(&mut client);
+        let before = watch_both(&mut clients);
         let on = AtomicBool::new(true);
         let during = std::thread::scope(|scope| {
             scope.spawn(|| attack(target.service.address, &on));
-            let during = watch(&mut client);
+            let during = watch_both(&mut clients);
             until("somebody new gets a picture", || {
                 let answer = target.ask("/snapshot");
                 answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ")).then_some(())
@@ -151,7 +182,10 @@ fn nobody_notices(target: &Target, attack: impl Fn(SocketAddr, &AtomicBool) + Sy
         });
         seen.push((before, during));
         let frame_time = 1000.0 / f64::from(FPS);
-        if during.rate >= 0.9 * before.rate && during.age <= 2.0 * before.age + frame_time {
+        let unnoticed = |(before, during): (&Watched, &Watched)| {
+            during.rate >= 0.9 * before.rate && during.age <= 2.0 * before.age + frame_time
+        };
+        if before.iter().zip(&during).all(unnoticed) {
             return println!("without {before:?}, with {during:?}");
         }
     }
@@ -160,7 +194,7 @@ fn nobody_notices(target: &Target, attack: impl Fn(SocketAddr, &AtomicBool) + Sy
 
 /// Attacks once for what a first time leaves, then again while somebody watches; nothing more stays behind.
 fn nothing_is_left(target: &Target, attack: impl Fn(SocketAddr, &AtomicBool) + Sync) {
-    let first = target.viewer();
+    let first = target.viewers();
     attack(target.service.address, &AtomicBool::new(false));
     drop(first);
     let before = target.at_rest();
@@ -255,20 +289,25 @@ fn a_viewer_that_is_killed_in_the_middle_of_a_frame() {
     let target = serve("");
     nothing_is_left(&target, |address, on| {
         again(on, || {
-            // Takes a little, slowly, so that there is always a frame half way, until it is killed.
-            let script = format!(
-                "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'GET /stream HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; \
-                 while head -c 100 <&3 >/dev/null; do echo; done",
-                address.port()
-            );
-            let mut viewer =
-                Command::new("bash").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
-            let mut line = [0];
-            let _ = viewer.stdout.take().unwrap().read(&mut line);
-            viewer.kill().unwrap();
-            viewer.wait().unwrap();
+            for path in ["/stream", "/stream.mp4", "/stream.h264"] {
+                kill_a_viewer(address, path);
+            }
         });
     });
+}
+
+/// Takes a little, slowly, so that there is always a frame half way, until it is killed.
+fn kill_a_viewer(address: SocketAddr, path: &str) {
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'GET {path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; \
+         while head -c 100 <&3 >/dev/null; do echo; done",
+        address.port()
+    );
+    let mut viewer = Command::new("bash").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = [0];
+    let _ = viewer.stdout.take().unwrap().read(&mut line);
+    viewer.kill().unwrap();
+    viewer.wait().unwrap();
 }
 
 #[test]
@@ -277,9 +316,19 @@ fn two_hundred_viewers_at_once() {
     let target = serve("[server]\nmax_viewers = 500\n");
     nothing_is_left(&target, |address, on| {
         again(on, || {
-            let streams: Vec<_> = (0..200).map(|_| send(address, "GET", "/stream", &[])).collect();
-            for stream in streams {
-                drop(Multipart::over(Box::new(stream)).part());
+            let paths = ["/stream", "/stream.mp4", "/stream.h264"];
+            let stream = |number: usize| {
+                let path = paths[number % paths.len()];
+                (path, send(address, "GET", path, &[]))
+            };
+            let streams: Vec<_> = (0..200).map(stream).collect();
+            for (path, mut stream) in streams {
+                if path == "/stream" {
+                    drop(Multipart::over(Box::new(stream)).part());
+                } else {
+                    // Its head comes with the first picture.
+                    stream.read_exact(&mut [0; 1000]).unwrap();
+                }
             }
             std::thread::sleep(Duration::from_millis(300));
         });

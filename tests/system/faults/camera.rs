@@ -15,6 +15,7 @@ use support::fakecam::{Camera, Counter, Setting, Table, hang, now_ns, stamp};
 use support::http::get;
 use support::picture::decode;
 use support::prometheus::Exposition;
+use support::video::VideoHead;
 use support::ws::{Client, Frame};
 use support::{Porthole, Scratch, proc_status, until};
 
@@ -119,6 +120,41 @@ impl Seen {
             assert!(frame.sequence > sequence && frame.captured_at >= captured_at, "{name}: back in time");
             (sequence, captured_at) = (frame.sequence, frame.captured_at);
             self.captured_at.store(captured_at, SeqCst);
+        }
+    }
+}
+
+/// What a viewer of the same camera in H.264 has seen so far.
+#[derive(Default)]
+struct SeenVideo {
+    /// When the last picture was captured, in microseconds.
+    captured_at: AtomicU64,
+    over: AtomicBool,
+}
+
+impl SeenVideo {
+    /// Takes pictures until it is over. Each can be decoded after the one before, and none comes from before another.
+    fn watch(&self, service: &Porthole, name: &str) {
+        let headers = [("Sec-WebSocket-Protocol", "porthole.h264.v1")];
+        let path = format!("/cameras/{name}/ws");
+        let mut client = Client::connect(service.address, &path, &headers).unwrap();
+        client.stream().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut last: Option<VideoHead> = None;
+        while !self.over.load(SeqCst) {
+            let head = match client.try_read() {
+                Ok(Message::Binary(message)) => VideoHead::parse(&message).unwrap(),
+                Ok(_) => continue,
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => panic!("{name}: the viewer of H.264 was not kept: {error}"),
+            };
+            client.acknowledge(head.sequence);
+            let is_next = last.is_none_or(|last| {
+                head.sequence == last.sequence + 1 + head.skipped && head.captured_at >= last.captured_at
+            });
+            let is_decodable = head.is_key || last.is_some() && head.skipped == 0;
+            assert!(is_next && is_decodable, "{name}: {head:?} after {last:?}");
+            last = Some(head);
+            self.captured_at.store(head.captured_at, SeqCst);
         }
     }
 }
@@ -420,6 +456,7 @@ fn after_every_fault_a_camera_can_have_the_stream_is_live_again_and_nothing_is_m
     let config = scratch.file("porthole.toml", config);
     let mut service = Porthole::with_cameras(&cameras, &["--config", config.to_str().unwrap()]);
     let seen = [Seen::default(), Seen::default()];
+    let videos = [SeenVideo::default(), SeenVideo::default()];
     let end = Instant::now() + time;
     std::thread::scope(|scope| {
         let (service, tables) = (&service, &tables);
@@ -427,6 +464,12 @@ fn after_every_fault_a_camera_can_have_the_stream_is_live_again_and_nothing_is_m
             .map(|i| {
                 let seen = &seen[i];
                 scope.spawn(move || seen.watch(service, names[i]))
+            })
+            .collect();
+        let video_viewers: Vec<_> = (0..2)
+            .map(|i| {
+                let video = &videos[i];
+                scope.spawn(move || video.watch(service, names[i]))
             })
             .collect();
         let stages: Vec<_> = (0..2)
@@ -449,16 +492,29 @@ fn after_every_fault_a_camera_can_have_the_stream_is_live_again_and_nothing_is_m
             })
             .collect();
         let stages: Vec<_> = stages.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        // An encoder that had no pictures goes on with them.
+        let cleared = now_ns() / 1000;
+        let goes_on = |video: &SeenVideo| video.captured_at.load(SeqCst) > cleared;
+        let give_up = Instant::now() + SLACK;
+        while stages.iter().all(Result::is_ok) && !videos.iter().all(goes_on) && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let go_on = videos.iter().map(goes_on).collect::<Vec<_>>();
         // Whoever failed has said why; the viewers must not wait for more.
         seen.iter().for_each(|seen| seen.over.store(true, SeqCst));
+        videos.iter().for_each(|video| video.over.store(true, SeqCst));
+        let video_viewers: Vec<_> =
+            video_viewers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         let viewers: Vec<_> = viewers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         let stages: Vec<Stage<'_>> = stages.into_iter().map(Result::unwrap).collect();
         viewers.into_iter().for_each(Result::unwrap);
+        video_viewers.into_iter().for_each(Result::unwrap);
+        assert_eq!(go_on, [true; 2], "H.264 does not go on: {}", service.state());
         tables.iter().for_each(|table| table.set(Setting::Stall, 1));
         stages.iter().for_each(Stage::counters_agree);
     });
-    until("there are main, the cameras' threads, and at most those of the fakes", || {
-        (proc_status(service.pid(), "Threads") <= 1 + 2 + 2).then_some(())
+    until("there are main, two threads of each camera, and at most those of the fakes", || {
+        (proc_status(service.pid(), "Threads") <= 1 + 2 + 2 + 2).then_some(())
     });
     assert_eq!(service.stop(), Some(0), "{}", service.log());
     for table in &tables {
