@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod publisher;
+mod slot_memory;
 mod slots;
 mod subscribers;
 mod subscription;

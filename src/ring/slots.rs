@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::slot_memory::SlotMemory;
 use super::subscribers::SubscriberTable;
 use crate::frame::{Frame, Resolution, Sequence, Timestamp};
 use crate::status::Counter;
@@ -13,7 +14,7 @@ use crate::sync::lock;
 #[derive(Debug)]
 pub(super) struct FrameSlot {
     pub(super) frame: Frame,
-    pub(super) buffer: Box<[u8]>,
+    pub(super) buffer: SlotMemory,
     /// Bytes of the JPEG at the start of `buffer`.
     pub(super) len: usize,
     /// Whether any viewer leased the frame that is in the slot now.
@@ -21,14 +22,14 @@ pub(super) struct FrameSlot {
 }
 
 impl FrameSlot {
-    /// A slot of `bytes` zeroes. The allocator maps the pages; none is touched yet.
+    /// A slot of `bytes` zeroes, of which no page is touched yet.
     pub(super) fn new(bytes: usize) -> Arc<Self> {
         let frame = Frame {
             sequence: Sequence::default(),
             captured_at: Timestamp::default(),
             resolution: Resolution::new(0, 0),
         };
-        Arc::new(Self { frame, buffer: vec![0; bytes].into(), len: 0, seen: AtomicBool::new(false) })
+        Arc::new(Self { frame, buffer: SlotMemory::zeroes(bytes), len: 0, seen: AtomicBool::new(false) })
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use support::fakecam::now_ns;
 use support::ws::Client;
-use support::{Porthole, until};
+use support::{Porthole, proc_status, until};
 
 /// How much later than the encoder's own time the first picture comes, at most.
 const BEYOND: Duration = Duration::from_millis(250);
@@ -121,4 +121,29 @@ fn a_scene_in_which_little_moves_takes_a_fraction_of_the_bytes() {
     }
     let (each, jpeg) = (bytes / pictures, jpeg.acknowledged().jpeg.len());
     assert!(each * 5 < jpeg, "{each} bytes of H.264 a picture, where a JPEG has {jpeg}");
+}
+
+/// Memory of the service's own, in kB.
+fn own_memory(service: &Porthole) -> u64 {
+    proc_status(service.pid(), "RssAnon")
+}
+
+#[test]
+fn what_h264_takes_is_given_back_however_often_it_is_opened() {
+    let service =
+        Porthole::start(&["--source", "pattern", "--size", "1280x720", "--fps", "30", "--linger", "0"]);
+    let watch = || {
+        let mut viewer = connect(&service, SUBPROTOCOLS[0]);
+        for _ in 0..10 {
+            picture(&mut viewer);
+        }
+        let while_open = own_memory(&service);
+        drop(viewer);
+        until("the encoder is closed", || service.camera()["h264"]["encoder"].is_null().then_some(()));
+        while_open
+    };
+    let first = watch();
+    let most = (0..10).map(|_| watch()).max().unwrap();
+    // There are slots of 0.7 MB for each of 64 viewers and four seconds, and nearly nothing in them.
+    assert!(most < first + 20_000, "{most} kB after some times, {first} at first");
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::super::slot_memory::SlotMemory;
 use super::super::subscribers::SubscriberTable;
 use crate::frame::{Resolution, Sequence, Timestamp};
 use crate::status::Counter;
@@ -40,13 +41,13 @@ pub struct AccessUnit {
 #[derive(Debug)]
 pub(super) struct UnitSlot {
     pub(super) unit: AccessUnit,
-    pub(super) buffer: Box<[u8]>,
+    pub(super) buffer: SlotMemory,
     /// Bytes of the access unit at the start of `buffer`.
     pub(super) len: usize,
 }
 
 impl UnitSlot {
-    /// A slot of `bytes` zeroes. The allocator maps the pages; none is touched yet.
+    /// A slot of `bytes` zeroes, of which no page is touched yet.
     pub(super) fn new(bytes: usize) -> Arc<Self> {
         let unit = AccessUnit {
             sequence: Sequence::default(),
@@ -55,7 +56,7 @@ impl UnitSlot {
             is_key: false,
             interval: Duration::ZERO,
         };
-        Arc::new(Self { unit, buffer: vec![0; bytes].into(), len: 0 })
+        Arc::new(Self { unit, buffer: SlotMemory::zeroes(bytes), len: 0 })
     }
 }
 
