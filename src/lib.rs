@@ -39,7 +39,10 @@
 //! | [`h264`] | H.264: byte streams, access units in the form in which they are kept and sent |
 //! | [`mp4`] | Live fragmented MP4: what stands before the access units |
 //! | [`status`] | the status of the service as plain data |
+//! | [`mqtt`] | MQTT as the edge and the front end share it: a session with a broker, the names of topics |
+//! | [`client`] | connections to other machines: names, addresses, TCP, TLS, and what identifies either side |
 //! | [`websocket`] | WebSocket as a server and a client share it: framing, the frames of `porthole.v1` |
+//! | [`tcp_info`] | what the kernel tells of a TCP connection |
 //! | [`document`] | TOML files, read key by key |
 //! | [`storage`] | files that survive a power cut |
 //! | [`escape`] | text of others, without control characters for terminals and logs |
@@ -73,6 +76,7 @@
 //! - No input from a client, a camera, a file or the configuration causes a panic.
 pub mod board;
 pub mod camera;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod document;
@@ -85,11 +89,14 @@ pub mod led;
 pub mod logging;
 pub mod manual;
 pub mod mp4;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 pub mod ring;
 pub mod service;
 pub mod status;
 pub mod storage;
 pub mod sync;
+mod tcp_info;
 #[doc(hidden)]
 pub mod testing;
 pub mod web;

@@ -41,8 +41,6 @@ pub use h264::{H264Mode, H264Settings};
 pub use handle::{Camera, UnitViewer, start};
 pub use settings::{CameraSettings, DEFAULT_RESOLUTION, InputChoice, InputSettings};
 pub use shell_command::{ShellCommand, secret_ranges, without_passwords};
-pub use source::{
-    CertificateFingerprint, RemoteSettings, RemoteUrl, RpiCamListing, Scheme, SourceSecret, list_rpicam,
-};
+pub use source::{RemoteSettings, RemoteUrl, RpiCamListing, Scheme, list_rpicam};
 pub use source_spec::{RpiCamSelector, SourceSpec};
 pub use v4l2::{DeviceListing, list};

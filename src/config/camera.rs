@@ -11,8 +11,9 @@ use super::keys::CameraSection;
 use super::resolver::{Resolver, Unchecked};
 use crate::camera::{
     self, ControlValue, EdidChoice, H264Mode, H264Settings, InputChoice, InputSettings, RemoteSettings,
-    Scheme, SourceSecret, SourceSpec,
+    Scheme, SourceSpec,
 };
+use crate::client::RemoteSecret;
 use crate::document::Spanned;
 use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
@@ -117,7 +118,7 @@ fn remote(
         _ if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) => {
             Err("must be printable ASCII without spaces".to_owned())
         }
-        _ => Ok(SourceSecret::new(token)),
+        _ => Ok(RemoteSecret::new(token)),
     })?;
     let token = token.map(|(token, _)| token);
     let password_file = resolver.given(password_file).map(|file| {

@@ -37,7 +37,10 @@ const ROOMS: [(&str, &[&str]); 2] = [
             "mp4",
             "h264",
             "status",
+            "mqtt",
+            "client",
             "websocket",
+            "tcp_info",
             "document",
             "storage",
             "escape",
@@ -76,8 +79,8 @@ const UNSAFE: [&str; 13] = [
     "h264/software/decoder_library.rs",
     "h264/software/encoder_library.rs",
     "jpeg/yuv.rs",
+    "tcp_info.rs",
     "web/server/socket_activation.rs",
-    "web/server/tcp_info.rs",
 ];
 
 /// Names that the standard library's prelude and its best-known modules give to something else.

@@ -24,8 +24,6 @@ use std::sync::Arc;
 
 pub use remote::credentials::RemoteSettings;
 pub(super) use remote::error::RemoteError;
-pub use remote::fingerprint::CertificateFingerprint;
-pub use remote::secret::SourceSecret;
 pub use remote::url::{RemoteUrl, Scheme};
 pub(super) use rpicam::RpiCamError;
 pub use rpicam::{RpiCamListing, list as list_rpicam};

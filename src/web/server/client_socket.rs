@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::tcp_info::TcpInfo;
 use super::transport::{Transport, Written};
+use crate::tcp_info::TcpInfo;
 
 /// Shortest and longest time until the send queue is looked at again. A timer is not finer than the first; an estimate is
 /// not good for longer than the second.

@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 #[cfg(feature = "tls")]
 use tokio_rustls::server::TlsStream;
 
-use super::tcp_info::{self, TcpInfo};
+use crate::tcp_info::{self, TcpInfo};
 
 /// Bytes that may wait unsent in the kernel (TCP_NOTSENT_LOWAT). Bounds the memory for a peer that stops reading;
 /// large enough that a frame of usual size is one system call.

@@ -377,7 +377,11 @@ mod tests {
         }
         assert_eq!(units.times()[24..], [25, 26, 27, 28, 29, 30]);
         let failed: Vec<bool> = units.0[24..].iter().map(|(unit, ..)| unit.is_empty()).collect();
-        assert_eq!(failed, [false, true, false, true, false, true], "there are no bytes of those that failed");
+        assert_eq!(
+            failed,
+            [false, true, false, true, false, true],
+            "there are no bytes of those that failed"
+        );
     }
 
     #[test]

@@ -152,10 +152,10 @@ pub fn answer_to_challenge(challenge: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::source::remote::secret::SourceSecret;
+    use crate::client::RemoteSecret;
 
     fn with_password() -> Authentication {
-        let password = SourceSecret::new("secret");
+        let password = RemoteSecret::new("secret");
         Authentication::new(SourceCredentials::Password { user: "me".into(), password })
     }
 
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_token_is_sent_at_once_and_a_password_when_it_is_asked_for() {
-        let mut token = Authentication::new(SourceCredentials::Token(SourceSecret::new("abc")));
+        let mut token = Authentication::new(SourceCredentials::Token(RemoteSecret::new("abc")));
         assert_eq!(token.header("GET", "/").as_deref(), Some("Bearer abc"));
         assert!(matches!(token.challenged(&["Bearer"]), Err(RemoteFault::TokenRefused { .. })));
         let mut password = with_password();

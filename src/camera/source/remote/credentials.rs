@@ -2,22 +2,17 @@
 //! are sent is the matter of each protocol.
 #![forbid(unsafe_code)]
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::error::RemoteFault;
-use super::fingerprint::CertificateFingerprint;
-use super::secret::SourceSecret;
 use super::url::RemoteUrl;
-
-/// Most bytes of a file with a password: far more than any password has.
-const MAX_PASSWORD_BYTES: u64 = 4096;
+use crate::client::{CertificateFingerprint, RemoteSecret, first_line};
 
 /// What the configuration has beside the URL of a camera on another machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemoteSettings {
     /// A token that is sent as `Bearer`.
-    pub token: Option<SourceSecret>,
+    pub token: Option<RemoteSecret>,
     /// A file whose first line is the password.
     pub password_file: Option<PathBuf>,
     /// The only certificate that is accepted; `None` leaves the choice to the authorities of the system.
@@ -30,9 +25,9 @@ pub(super) enum SourceCredentials {
     /// Nothing.
     Absent,
     /// A token, sent as `Bearer`.
-    Token(SourceSecret),
+    Token(RemoteSecret),
     /// A user and a password, sent as the server asks for it.
-    Password { user: String, password: SourceSecret },
+    Password { user: String, password: RemoteSecret },
 }
 
 impl SourceCredentials {
@@ -48,20 +43,9 @@ impl SourceCredentials {
         let user = url.user().unwrap_or_default().to_owned();
         Ok(match (password, url.user()) {
             (Some(password), _) => Self::Password { user, password },
-            (None, Some(_)) => Self::Password { user, password: SourceSecret::new("") },
+            (None, Some(_)) => Self::Password { user, password: RemoteSecret::new("") },
             (None, None) => Self::Absent,
         })
-    }
-}
-
-fn first_line(path: &Path) -> Result<SourceSecret, RemoteFault> {
-    let mut text = String::new();
-    let read =
-        std::fs::File::open(path).and_then(|file| file.take(MAX_PASSWORD_BYTES).read_to_string(&mut text));
-    match (read, text.lines().next().map(str::trim_end)) {
-        (Err(source), _) => Err(RemoteFault::PasswordFile { path: path.display().to_string(), source }),
-        (Ok(_), None | Some("")) => Err(RemoteFault::NoPassword { path: path.display().to_string() }),
-        (Ok(_), Some(line)) => Ok(SourceSecret::new(line)),
     }
 }
 
@@ -77,7 +61,7 @@ mod tests {
         std::fs::write(&path, "secret word \r\nnote\n").unwrap();
         let credentials = SourceCredentials::read(&url, &settings).unwrap();
         let expected =
-            SourceCredentials::Password { user: "admin".into(), password: SourceSecret::new("secret word") };
+            SourceCredentials::Password { user: "admin".into(), password: RemoteSecret::new("secret word") };
         assert_eq!(credentials, expected);
         assert!(!format!("{credentials:?}").contains("secret"));
         std::fs::write(&path, "\n").unwrap();

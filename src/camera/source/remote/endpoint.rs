@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::connect::Connector;
+use super::connect::RemoteConnector;
 use super::credentials::{RemoteSettings, SourceCredentials};
 use super::error::RemoteFault;
 use super::runtime::RemoteRuntime;
@@ -54,8 +54,8 @@ impl RemoteEndpoint {
     }
 
     /// Connects to its machine. Reads the system's certificates if it is encrypted.
-    pub(super) fn connector(&self) -> Result<Connector, RemoteFault> {
-        Connector::new(&self.url, self.settings.fingerprint)
+    pub(super) fn connector(&self) -> Result<RemoteConnector, RemoteFault> {
+        RemoteConnector::new(&self.url, self.settings.fingerprint)
     }
 
     /// The credentials for it. Reads the file with the password.

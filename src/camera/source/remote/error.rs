@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use hyper::header::{HeaderMap, RETRY_AFTER};
 
-#[cfg(feature = "tls")]
-use super::fingerprint::CertificateFingerprint;
 use super::pickle::PickleError;
-use super::url::RemoteUrl;
+use super::url::{RemoteUrl, Scheme};
+#[cfg(feature = "tls")]
+use crate::client::{CertificateFingerprint, TlsFault};
+use crate::client::{ConnectError, PasswordFileError};
 use crate::status::CameraState;
 
 /// Longest delay that a server may ask for. A viewer waits meanwhile.
@@ -207,7 +208,42 @@ fn retry_words(after: &Option<Duration>) -> String {
     after.map(|delay| format!(" and asks for {} s", delay.as_secs())).unwrap_or_default()
 }
 
+impl From<PasswordFileError> for RemoteFault {
+    fn from(error: PasswordFileError) -> Self {
+        match error {
+            PasswordFileError::Unreadable { path, source } => Self::PasswordFile { path, source },
+            PasswordFileError::Empty { path } => Self::NoPassword { path },
+        }
+    }
+}
+
 impl RemoteFault {
+    /// The fault of a machine that cannot be connected to by `scheme`.
+    pub(super) fn of_connect(error: ConnectError, scheme: Scheme) -> Self {
+        let plain = scheme.plain().name();
+        match error {
+            ConnectError::UnknownName { host, source } => Self::UnknownName { host, source },
+            ConnectError::SlowName { host, seconds } => Self::SlowName { host, seconds },
+            ConnectError::Refused { address } => Self::Refused { address },
+            ConnectError::Unreachable { address, source } => Self::Unreachable { address, source },
+            ConnectError::Timeout { address, seconds } => Self::ConnectTimeout { address, seconds },
+            ConnectError::Socket(source) => Self::Broken { source },
+            #[cfg(not(feature = "tls"))]
+            ConnectError::NoTls => Self::NoTls { instead: plain },
+            #[cfg(feature = "tls")]
+            ConnectError::Tls(fault) => match fault {
+                TlsFault::UnknownIssuer { seen } => Self::UnknownIssuer { seen },
+                TlsFault::RejectedCertificate { why, seen } => Self::RejectedCertificate { why, seen },
+                TlsFault::WrongFingerprint { seen } => Self::WrongFingerprint { seen },
+                TlsFault::NoAuthorities { why } => Self::NoAuthorities { why },
+                TlsFault::File { path, why } => {
+                    Self::Tls { plain, source: io::Error::other(format!("{path}: {why}")) }
+                }
+                TlsFault::Handshake(source) => Self::Tls { plain, source },
+            },
+        }
+    }
+
     /// This fault at `url`.
     pub(super) fn at(self, url: &RemoteUrl) -> RemoteError {
         RemoteError { url: url.to_string(), fault: self }

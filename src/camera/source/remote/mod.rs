@@ -9,13 +9,12 @@
 //! | `tcp` | `tcp://`: JPEGs or pickles back to back |
 //! | `endpoint` | what the sources above share: URL, settings, runtime |
 //! | `runtime` | runs what waits for the network on the capture thread |
-//! | `connect`, `look_up` | names, addresses, TCP |
-//! | `tls` | TLS, with the system's authorities or one pinned certificate |
+//! | `connect` | connections to the machine of a URL |
 //! | `authentication` | the `Authorization` header, and the challenges of servers |
 //! | `credentials` | passwords and tokens |
 //! | `error` | what can be wrong, and what to do |
 //! | `pickle` | pictures in Python pickles |
-//! | `url`, `stream`, `fingerprint`, `secret` | plain types of the above |
+//! | `url` | the URL of a camera |
 #![forbid(unsafe_code)]
 
 pub(crate) mod authentication;
@@ -23,16 +22,10 @@ mod connect;
 pub(in crate::camera) mod credentials;
 mod endpoint;
 pub(in crate::camera) mod error;
-pub(in crate::camera) mod fingerprint;
 pub(crate) mod http;
-mod look_up;
 pub(crate) mod pickle;
 mod runtime;
-pub(in crate::camera) mod secret;
-mod stream;
 mod tcp;
-#[cfg_attr(not(feature = "tls"), path = "tls/absent.rs")]
-mod tls;
 pub(in crate::camera) mod url;
 mod ws;
 

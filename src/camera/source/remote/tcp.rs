@@ -12,7 +12,6 @@ use super::endpoint::{MAX_SKIPPED, RemoteEndpoint};
 use super::error::RemoteFault;
 use super::pickle::{PROTO, PROTOCOLS, PickleReader, PickledPiece};
 use super::runtime::RunEnd;
-use super::stream::{Arrival, RemoteStream, poll_arrival};
 use super::url::RemoteUrl;
 use crate::camera::error::SourceError;
 use crate::camera::settings::CameraSettings;
@@ -20,6 +19,7 @@ use crate::camera::source::source_trait::{CapturedPicture, OpenedSource, Picture
 use crate::camera::source::splitter::{Piece, Splitter};
 use crate::camera::source::unit_stream::UnitStream;
 use crate::camera::wake::Waker;
+use crate::client::{Arrival, RemoteStream, poll_arrival};
 use crate::frame::Timestamp;
 use crate::h264::{UnitPiece, begins_byte_stream};
 use crate::jpeg::Picture;

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use hyper::Uri;
 use percent_encoding::percent_decode_str;
 
-use super::secret::SourceSecret;
 use crate::camera::shell_command::without_passwords;
+use crate::client::RemoteSecret;
 
 /// How a camera on another machine is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Scheme {
 pub struct RemoteUrl {
     scheme: Scheme,
     user: Option<String>,
-    password: Option<SourceSecret>,
+    password: Option<RemoteSecret>,
     /// Without the brackets of an IPv6 address.
     host: String,
     port: Option<u16>,
@@ -117,7 +117,7 @@ impl RemoteUrl {
         self.user.as_deref()
     }
 
-    pub(super) fn password(&self) -> Option<&SourceSecret> {
+    pub(super) fn password(&self) -> Option<&RemoteSecret> {
         self.password.as_ref()
     }
 
@@ -183,7 +183,7 @@ impl FromStr for RemoteUrl {
                 let password = decoded(password).map_err(|why| failed(&why))?;
                 (
                     Some(decoded(user).map_err(|why| failed(&why))?),
-                    (!password.is_empty()).then(|| SourceSecret::new(&password)),
+                    (!password.is_empty()).then(|| RemoteSecret::new(&password)),
                 )
             }
         };

@@ -14,11 +14,11 @@ use tokio::time::timeout;
 use super::connection::HttpConnection;
 use super::part_head;
 use crate::camera::source::remote::authentication::Authentication;
-use crate::camera::source::remote::connect::Connector;
+use crate::camera::source::remote::connect::RemoteConnector;
 use crate::camera::source::remote::credentials::{RemoteSettings, SourceCredentials};
 use crate::camera::source::remote::error::{RemoteFault, printable};
-use crate::camera::source::remote::fingerprint::CertificateFingerprint;
 use crate::camera::source::remote::url::RemoteUrl;
+use crate::client::CertificateFingerprint;
 
 /// Longest time for the header of an answer. A camera that has to be switched on first takes some.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ const AGENT: &str = concat!("porthole/", env!("CARGO_PKG_VERSION"));
 pub(super) struct HttpClient {
     url: RemoteUrl,
     fingerprint: Option<CertificateFingerprint>,
-    connector: Connector,
+    connector: RemoteConnector,
     authentication: Authentication,
     /// Kept while the server keeps it.
     connection: Option<HttpConnection>,
@@ -54,7 +54,7 @@ pub(super) struct HttpAnswer {
 impl HttpClient {
     /// Reads the credentials, and the system's certificates for `https`.
     pub(super) fn new(url: RemoteUrl, settings: &RemoteSettings) -> Result<Self, RemoteFault> {
-        let connector = Connector::new(&url, settings.fingerprint)?;
+        let connector = RemoteConnector::new(&url, settings.fingerprint)?;
         let authentication = Authentication::new(SourceCredentials::read(&url, settings)?);
         Ok(Self { url, fingerprint: settings.fingerprint, connector, authentication, connection: None })
     }
@@ -156,7 +156,7 @@ impl HttpClient {
             });
         };
         if (url.scheme(), url.port()) != (self.url.scheme(), self.url.port()) {
-            self.connector = Connector::new(&url, self.fingerprint)?;
+            self.connector = RemoteConnector::new(&url, self.fingerprint)?;
         }
         self.url = url;
         Ok(())

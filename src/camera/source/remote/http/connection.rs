@@ -11,7 +11,7 @@ use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
-use crate::camera::source::remote::stream::RemoteStream;
+use crate::client::RemoteStream;
 
 /// Most bytes of an answer's header, and of a read: less than most pictures, so that no second one waits here.
 const MAX_READ_BYTES: usize = 64 * 1024;

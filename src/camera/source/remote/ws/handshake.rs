@@ -19,8 +19,8 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::camera::source::remote::authentication::Authentication;
 use crate::camera::source::remote::error::{RemoteFault, printable};
-use crate::camera::source::remote::stream::RemoteStream;
 use crate::camera::source::remote::url::RemoteUrl;
+use crate::client::RemoteStream;
 use crate::websocket::SUBPROTOCOL;
 
 /// Most bytes of the answer's header, and of what may come right behind it.
@@ -170,7 +170,7 @@ fn not_http(error: hyper::Error) -> RemoteFault {
 mod tests {
     use super::*;
     use crate::camera::source::remote::credentials::SourceCredentials;
-    use crate::camera::source::remote::secret::SourceSecret;
+    use crate::client::RemoteSecret;
 
     fn headers_of(url: &str, credentials: SourceCredentials) -> Request<Empty<Bytes>> {
         request(&url.parse().unwrap(), &mut Authentication::new(credentials), "a2V5").unwrap()
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_token_is_sent_at_once_and_a_password_only_when_it_is_asked_for() {
-        let secret = SourceSecret::new("pass word");
+        let secret = RemoteSecret::new("pass word");
         let token = headers_of("ws://cam:81", SourceCredentials::Token(secret.clone()));
         assert_eq!(token.headers()[AUTHORIZATION], "Bearer pass word");
         assert_eq!(token.headers()[HOST], "cam:81");

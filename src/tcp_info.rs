@@ -1,6 +1,6 @@
 //! The kernel's view of a connection: how much it has not delivered yet, and how fast it delivers.
 //!
-//! Only the two system calls and plain arithmetic. [`client_socket`](super::client_socket) draws the conclusions.
+//! Only the two system calls and plain arithmetic. Those who send draw the conclusions.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::libc;
 
 /// Bytes in the kernel's send queue: written, and not yet acknowledged by the peer's kernel (SIOCOUTQ of tcp(7)).
-pub(super) fn send_queue_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
+pub(crate) fn send_queue_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the request writes one int, to the pointer it is given.
     let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
@@ -20,30 +20,32 @@ pub(super) fn send_queue_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
 
 /// What TCP has measured of the path to a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct TcpInfo {
+pub(crate) struct TcpInfo {
     /// Bytes in a full segment.
-    pub(super) segment: u32,
+    pub(crate) segment: u32,
     /// The shortest round trip seen, which is one with empty queues.
-    pub(super) min_round_trip: Duration,
+    pub(crate) min_round_trip: Duration,
     /// Bytes a second that were recently delivered; 0 before the first.
-    pub(super) delivery_rate: u64,
+    pub(crate) delivery_rate: u64,
+    /// Bytes that the peer has acknowledged since the connection began.
+    pub(crate) acknowledged: u64,
 }
 
 impl TcpInfo {
     /// The bandwidth-delay product, in bytes. With fewer in flight the path is idle at times; with more they queue.
-    pub(super) fn bandwidth_delay_product(&self) -> u64 {
+    pub(crate) fn bandwidth_delay_product(&self) -> u64 {
         (u128::from(self.delivery_rate) * self.min_round_trip.as_micros() / 1_000_000) as u64
     }
 
     /// Time to deliver so many bytes; zero while the rate is not known.
-    pub(super) fn delivery_time(&self, bytes: u64) -> Duration {
+    pub(crate) fn delivery_time(&self, bytes: u64) -> Duration {
         let micros = (u128::from(bytes) * 1_000_000).checked_div(self.delivery_rate.into()).unwrap_or(0);
         Duration::from_micros(micros as u64)
     }
 }
 
 /// Reads TCP_INFO of a TCP socket (tcp(7)).
-pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes, the size of the struct, which consists of integers. An older kernel
@@ -61,6 +63,7 @@ pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         segment: info.tcpi_snd_mss,
         min_round_trip: Duration::from_micros(min_round_trip.into()),
         delivery_rate: info.tcpi_delivery_rate,
+        acknowledged: info.tcpi_bytes_acked,
     })
 }
 
@@ -92,8 +95,12 @@ mod tests {
 
     #[test]
     fn a_path_holds_what_is_delivered_in_a_round_trip() {
-        let info =
-            TcpInfo { segment: 1448, min_round_trip: Duration::from_millis(50), delivery_rate: 1_000_000 };
+        let info = TcpInfo {
+            segment: 1448,
+            min_round_trip: Duration::from_millis(50),
+            delivery_rate: 1_000_000,
+            acknowledged: 0,
+        };
         assert_eq!(info.bandwidth_delay_product(), 50_000);
         assert_eq!(info.delivery_time(20_000), Duration::from_millis(20));
         assert_eq!(TcpInfo::default().delivery_time(20_000), Duration::ZERO);

@@ -5,20 +5,20 @@ use std::fmt;
 
 /// A password or token for another machine.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SourceSecret(String);
+pub struct RemoteSecret(String);
 
-impl SourceSecret {
+impl RemoteSecret {
     pub(crate) fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
 
     /// The secret itself, only for the other machine.
-    pub(in crate::camera) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Debug for SourceSecret {
+impl fmt::Debug for RemoteSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }

@@ -1,8 +1,10 @@
-//! TLS to another machine. A certificate is accepted if an authority of the system vouches for it, or if its fingerprint is
-//! the configured one. There is no way to accept any certificate.
+//! TLS to another machine. A certificate is accepted if an authority of the system or of a file vouches for it, or if its
+//! fingerprint is the configured one. There is no way to accept any certificate.
 #![forbid(unsafe_code)]
 
+use std::fmt::Display;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rustls::client::WebPkiServerVerifier;
@@ -10,15 +12,16 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::ring::default_provider;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::error::RemoteFault;
+use super::error::{ConnectError, TlsFault};
 use super::fingerprint::CertificateFingerprint;
 use super::stream::RemoteStream;
-use super::url::Scheme;
+use super::trust::{ClientIdentity, ServerTrust};
 use crate::sync::lock;
 
 /// Longest time for a handshake.
@@ -26,61 +29,87 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The client's side of TLS.
 #[derive(Clone, Debug)]
-pub(super) struct RemoteTls {
-    scheme: Scheme,
+pub(crate) struct ClientTls {
     config: Arc<ClientConfig>,
     verifier: Arc<Verifier>,
 }
 
-impl RemoteTls {
-    /// Accepts the certificate with `fingerprint`, or those that the system's authorities vouch for, which are read now.
-    pub(super) fn new(
-        scheme: Scheme,
-        fingerprint: Option<CertificateFingerprint>,
-    ) -> Result<Self, RemoteFault> {
+impl ClientTls {
+    /// Accepts the certificates of `trust`, and shows those of `identity`. All files are read now.
+    pub(crate) fn new(trust: &ServerTrust, identity: Option<&ClientIdentity>) -> Result<Self, ConnectError> {
         let provider = Arc::new(default_provider());
-        let trust = match fingerprint {
-            Some(fingerprint) => Trust::Fingerprint(fingerprint),
-            None => Trust::Authorities(authorities(&provider)?),
+        let trust = match trust {
+            ServerTrust::Fingerprint(fingerprint) => Trust::Fingerprint(*fingerprint),
+            ServerTrust::System => Trust::Authorities(system_authorities(&provider)?),
+            ServerTrust::File(path) => Trust::Authorities(authorities_of(path, &provider)?),
         };
         let verifier =
             Arc::new(Verifier { trust, provider: Arc::clone(&provider), rejected: Mutex::default() });
-        let failed = |error: rustls::Error| tls_failed(scheme, io::Error::other(error));
         // TLS 1.2 and 1.3.
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(failed)?
+            .map_err(handshake_failed)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>)
-            .with_no_client_auth();
-        Ok(Self { scheme, config: Arc::new(config), verifier })
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>);
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some(ClientIdentity { certificate, key }) => {
+                let chain = certificates(certificate)?;
+                let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| file_fault(key, error))?;
+                config.with_client_auth_cert(chain, key_der).map_err(|error| file_fault(key, error))?
+            }
+        };
+        Ok(Self { config: Arc::new(config), verifier })
     }
 
     /// Completes the handshake with the server that is called `host`.
-    pub(super) async fn connect(&self, host: &str, tcp: TcpStream) -> Result<RemoteStream, RemoteFault> {
-        let failed = |source| tls_failed(self.scheme, source);
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(io::Error::other(error)))?;
+    pub(super) async fn connect(&self, host: &str, tcp: TcpStream) -> Result<RemoteStream, ConnectError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(handshake_failed)?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        match timeout(HANDSHAKE_TIMEOUT, connector.connect(name, tcp)).await {
-            Ok(Ok(stream)) => Ok(Box::new(stream)),
-            Ok(Err(source)) => Err(lock(&self.verifier.rejected).take().unwrap_or_else(|| failed(source))),
-            Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
-        }
+        let fault = match timeout(HANDSHAKE_TIMEOUT, connector.connect(name, tcp)).await {
+            Ok(Ok(stream)) => return Ok(Box::new(stream)),
+            Ok(Err(source)) => lock(&self.verifier.rejected).take().unwrap_or(TlsFault::Handshake(source)),
+            Err(_) => TlsFault::Handshake(io::ErrorKind::TimedOut.into()),
+        };
+        Err(fault.into())
     }
 }
 
-fn tls_failed(scheme: Scheme, source: io::Error) -> RemoteFault {
-    RemoteFault::Tls { plain: scheme.plain().name(), source }
+fn handshake_failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TlsFault {
+    TlsFault::Handshake(io::Error::other(error))
 }
 
-fn authorities(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, RemoteFault> {
+fn file_fault(path: &Path, why: impl Display) -> TlsFault {
+    TlsFault::File { path: path.display().to_string(), why: why.to_string() }
+}
+
+/// The certificates of a PEM file, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let found: Vec<_> = read.map_err(|error| file_fault(path, error))?;
+    if found.is_empty() { Err(file_fault(path, "it has no certificate in PEM")) } else { Ok(found) }
+}
+
+fn system_authorities(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsFault> {
     let found = rustls_native_certs::load_native_certs();
     let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
     let mut roots = RootCertStore::empty();
     // A certificate that cannot be read is left out.
     roots.add_parsable_certificates(found.certs);
-    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
-    built.map_err(|_| RemoteFault::NoAuthorities { why })
+    verifier_of(roots, provider).ok_or(TlsFault::NoAuthorities { why })
+}
+
+fn authorities_of(
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, TlsFault> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates(path)?);
+    verifier_of(roots, provider).ok_or_else(|| file_fault(path, "it has no certificate of an authority"))
+}
+
+fn verifier_of(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Option<Arc<WebPkiServerVerifier>> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build().ok()
 }
 
 /// Whom to trust.
@@ -95,11 +124,11 @@ enum Trust {
 struct Verifier {
     trust: Trust,
     provider: Arc<CryptoProvider>,
-    rejected: Mutex<Option<RemoteFault>>,
+    rejected: Mutex<Option<TlsFault>>,
 }
 
 impl Verifier {
-    fn reject(&self, fault: RemoteFault, error: rustls::Error) -> rustls::Error {
+    fn reject(&self, fault: TlsFault, error: rustls::Error) -> rustls::Error {
         *lock(&self.rejected) = Some(fault);
         error
     }
@@ -121,7 +150,7 @@ impl ServerCertVerifier for Verifier {
             Trust::Fingerprint(pinned) if *pinned == seen => return Ok(ServerCertVerified::assertion()),
             Trust::Fingerprint(_) => {
                 let error = CertificateError::ApplicationVerificationFailure;
-                return Err(self.reject(RemoteFault::WrongFingerprint { seen }, error.into()));
+                return Err(self.reject(TlsFault::WrongFingerprint { seen }, error.into()));
             }
             Trust::Authorities(authorities) => authorities,
         };
@@ -130,16 +159,16 @@ impl ServerCertVerifier for Verifier {
         checked.map_err(|error| {
             let fault = match &error {
                 rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                    RemoteFault::UnknownIssuer { seen }
+                    TlsFault::UnknownIssuer { seen }
                 }
                 // The certificate of an authority in the place of a server's: most are self-signed.
                 rustls::Error::InvalidCertificate(CertificateError::Other(_)) => {
-                    RemoteFault::UnknownIssuer { seen }
+                    TlsFault::UnknownIssuer { seen }
                 }
                 rustls::Error::InvalidCertificate(why) => {
-                    RemoteFault::RejectedCertificate { why: why.to_string(), seen }
+                    TlsFault::RejectedCertificate { why: why.to_string(), seen }
                 }
-                other => RemoteFault::RejectedCertificate { why: other.to_string(), seen },
+                other => TlsFault::RejectedCertificate { why: other.to_string(), seen },
             };
             self.reject(fault, error)
         })

@@ -8,27 +8,27 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection, with or without TLS.
-pub(super) type RemoteStream = Box<dyn ByteStream>;
+pub(crate) type RemoteStream = Box<dyn ByteStream>;
 
 /// What every kind of connection can do.
-pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
 /// What reading a connection came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Arrival {
+pub(crate) struct Arrival {
     /// All that had come was read. Otherwise there was no more room.
-    pub(super) is_all: bool,
+    pub(crate) is_all: bool,
     /// The peer sends no more.
-    pub(super) has_ended: bool,
+    pub(crate) has_ended: bool,
 }
 
 /// Reads once into the room that it is given.
-pub(super) type ReadInto<'a> = dyn FnMut(&mut [u8]) -> io::Result<usize> + 'a;
+pub(crate) type ReadInto<'a> = dyn FnMut(&mut [u8]) -> io::Result<usize> + 'a;
 
 /// Reads all bytes that have come; pending if there are none. `fill` gives the room for them, and returns what reading did.
-pub(super) fn poll_arrival(
+pub(crate) fn poll_arrival(
     stream: &mut RemoteStream,
     context: &mut Context<'_>,
     mut fill: impl FnMut(&mut ReadInto<'_>) -> io::Result<usize>,
