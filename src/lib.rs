@@ -31,6 +31,7 @@
 //! | [`service`] | the composition root: builds the parts, runs them, stops them in reverse order |
 //! | [`config`] | from the configuration file and flags to the checked settings of each part |
 //! | [`board`] | board profiles: what is known of a single-board computer, as data |
+//! | [`publisher`] | cameras published to an MQTT broker |
 //! | [`web`] | the web server: connections, access, the API, frames to viewers |
 //! | [`camera`] | sources of pictures, and the capture thread that publishes their frames |
 //! | [`jpeg`] | from the picture of a source to one valid JPEG |
@@ -61,6 +62,7 @@
 //! | task: web | 1 | connections | [`service`] stops it |
 //! | task: notifier | 1 per camera | the newest frame, for all waiting viewers | the web ends |
 //! | task: connection | 1 per client | its socket, the newest frame | its client disconnects, or the web ends |
+//! | task: publisher | 1 if a broker is configured, 4 more per camera | the broker, the newest frame, a change of status | [`service`] stops it |
 //! | task: service manager | 1 | a change of status, the interval of the watchdog | it is aborted at the end |
 //!
 //! # Terms
@@ -91,6 +93,8 @@ pub mod manual;
 pub mod mp4;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+#[cfg(feature = "mqtt")]
+pub mod publisher;
 pub mod ring;
 pub mod service;
 pub mod status;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod counter;
+mod mqtt;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use counter::{Counter, Histogram};
+pub use mqtt::{Gauge, MqttCounters, MqttStatus};
 
 use crate::frame::{PixelFormat, Resolution, Timestamp};
 
@@ -171,6 +173,8 @@ pub struct Status {
     pub warning: Option<String>,
     /// All cameras, in the order of the configuration.
     pub cameras: Vec<CameraStatus>,
+    /// The connection to an MQTT broker; `None` if none is configured.
+    pub mqtt: Option<MqttStatus>,
 }
 
 /// Reads the status, or waits for a change.
@@ -196,7 +200,8 @@ pub fn status(
         })
         .collect();
     let counters: Vec<_> = cameras.iter().map(|c| Arc::clone(&c.counters)).collect();
-    let (sender, watcher) = watch::channel(Status { phase: Phase::Starting, warning: None, cameras });
+    let (sender, watcher) =
+        watch::channel(Status { phase: Phase::Starting, warning: None, cameras, mqtt: None });
     let sender = Arc::new(sender);
     let reporters = counters
         .into_iter()
@@ -218,6 +223,14 @@ impl ServiceReporter {
         self.sender.send_modify(|status| status.phase = phase);
     }
 
+    /// Cameras are published to this broker.
+    pub fn mqtt(&self, broker: String) -> MqttReporter {
+        let counters = Arc::new(MqttCounters::default());
+        let mqtt = MqttStatus { broker, counters: Arc::clone(&counters), ..MqttStatus::default() };
+        self.sender.send_modify(|status| status.mqtt = Some(mqtt));
+        MqttReporter { sender: Arc::clone(&self.sender), counters }
+    }
+
     /// Replaces the warning of the system. Returns whether it changed.
     pub fn warning(&self, warning: Option<String>) -> bool {
         self.sender.send_if_modified(|status| {
@@ -225,6 +238,26 @@ impl ServiceReporter {
             status.warning = warning;
             changed
         })
+    }
+}
+
+/// Reports the status of the connection to an MQTT broker.
+#[derive(Debug)]
+pub struct MqttReporter {
+    sender: Arc<watch::Sender<Status>>,
+    /// The counters, which are part of the status.
+    pub counters: Arc<MqttCounters>,
+}
+
+impl MqttReporter {
+    /// There is a connection to `address`, or none, because of `error`. With both, something cannot be published.
+    pub fn connection(&self, address: Option<&str>, error: Option<&str>) {
+        self.sender.send_if_modified(|status| {
+            let Some(mqtt) = &mut status.mqtt else { return false };
+            let changed = mqtt.connected.as_deref() != address || mqtt.error.as_deref() != error;
+            (mqtt.connected, mqtt.error) = (address.map(Into::into), error.map(Into::into));
+            changed
+        });
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
 
 use super::camera_thread::CameraThread;
 use super::capture::{self, Outputs, StillError, StillRequests, StillResult};
@@ -30,6 +30,8 @@ pub struct Camera {
     controls: Option<Arc<dyn CameraControls>>,
     /// Requests for the controls wait here, in the order of their arrival.
     controls_queue: Arc<Mutex<()>>,
+    /// How often a control was set.
+    controls_set: Arc<watch::Sender<u64>>,
 }
 
 impl Camera {
@@ -100,7 +102,14 @@ impl Camera {
             name: name.into(),
             known: "none, as this source has no controls".into(),
         };
-        self.controls.as_ref().ok_or_else(unknown)?.set(name, value)
+        let set = self.controls.as_ref().ok_or_else(unknown)?.set(name, value)?;
+        self.controls_set.send_modify(|times| *times += 1);
+        Ok(set)
+    }
+
+    /// Changes whenever a control was set here.
+    pub fn controls_changed(&self) -> watch::Receiver<u64> {
+        self.controls_set.subscribe()
     }
 
     /// The ring of its frames.
@@ -155,6 +164,7 @@ pub fn start(
         stills: Arc::clone(&stills),
         controls,
         controls_queue: Arc::default(),
+        controls_set: Arc::default(),
     };
     let shared = camera.h264.as_ref().map(|(_, shared)| Arc::clone(shared));
     let outputs = Outputs { publisher, h264: shared, reporter };

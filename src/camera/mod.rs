@@ -8,6 +8,7 @@
 //!
 //! | file or folder | what belongs there |
 //! |---|---|
+//! | `control_call` | calls of a driver for controls, from tasks |
 //! | `handle` | [`start`] and [`Camera`] |
 //! | `capture/` | the capture thread, the publish step, full-size stills |
 //! | `h264/` | H.264: its settings, encoders, and the thread that encodes |
@@ -20,6 +21,7 @@
 mod camera_thread;
 mod capture;
 mod control;
+mod control_call;
 mod control_values;
 mod edid;
 mod error;
@@ -35,7 +37,8 @@ mod wake;
 
 pub use camera_thread::{CameraThread, CameraThreadEnd};
 pub use capture::{Still, StillError, StillResult};
-pub use control::{Control, ControlError, ControlValue};
+pub use control::{Control, ControlError, ControlKind, ControlValue, MenuItem};
+pub use control_call::{list_controls, set_control};
 pub use edid::{EdidChoice, EdidMode};
 pub use h264::{H264Mode, H264Settings};
 pub use handle::{Camera, UnitViewer, start};

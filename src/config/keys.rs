@@ -19,13 +19,14 @@ use Accepts::{Between, Form, OneOf};
 use DefaultValue::{Required, Rule, Value};
 
 /// Every section with its keys.
-pub const SECTIONS: [Section; 7] = [
+pub const SECTIONS: [Section; 8] = [
     GeneralSection::SECTION,
     ServerSection::SECTION,
     AuthSection::SECTION,
     TlsSection::SECTION,
     LimitsSection::SECTION,
     CameraSection::SECTION,
+    MqttSection::SECTION,
     LedSection::SECTION,
 ];
 
@@ -56,6 +57,7 @@ pub(super) struct ConfigFile {
     pub(super) limits: LimitsSection,
     pub(super) auth: AuthSection,
     pub(super) cameras: Vec<CameraSection>,
+    pub(super) mqtt: MqttSection,
     pub(super) leds: Vec<LedSection>,
 }
 
@@ -71,6 +73,7 @@ impl FromToml for ConfigFile {
             limits: table.key::<Option<_>>("limits")?.unwrap_or_default(),
             auth: table.key::<Option<_>>("auth")?.unwrap_or_default(),
             cameras: table.key::<Option<_>>("camera")?.unwrap_or_default(),
+            mqtt: table.key::<Option<_>>("mqtt")?.unwrap_or_default(),
             leds: table.key::<Option<_>>("led")?.unwrap_or_default(),
         };
         table.finish()?;
@@ -367,6 +370,50 @@ section! {
             accepts: Form("names and values as `porthole cameras` lists them"),
             help: "Controls to set whenever the camera is opened, in a table [camera.controls]",
             example: "power_line_frequency = \"50 Hz\"",
+        }
+    }
+}
+
+section! {
+    /// `[mqtt]`
+    MqttSection "[mqtt]", "The MQTT broker that cameras are published to. None unless url is set." {
+        url: String {
+            accepts: Form("mqtt:// or mqtts://, HOST, and :PORT unless it is 1883 or 8883; further addresses behind commas"),
+            help: "Broker to publish to",
+            example: "\"mqtts://broker.example\"",
+        }
+        user: String {
+            default: Rule("that of url, else none"),
+            help: "User at the broker",
+            example: "\"porthole\"",
+        }
+        password_file: PathBuf {
+            default: Rule("the password of url, if it has one"),
+            help: "File whose first line is the password of the user",
+            example: "\"/etc/porthole/mqtt-password\"",
+        }
+        ca: PathBuf {
+            default: Rule("the authorities that the system trusts"),
+            help: "PEM file with the authority that signed the broker's certificate",
+            example: "\"/etc/porthole/broker-ca.pem\"",
+        }
+        client_certificate: PathBuf {
+            help: "PEM file with the certificate that the broker is shown",
+            example: "\"/etc/porthole/mqtt.crt\"",
+        }
+        client_key: PathBuf {
+            help: "PEM file with the key of client_certificate",
+            example: "\"/etc/porthole/mqtt.key\"",
+        }
+        topic: String {
+            default: Value("\"porthole/{host}\""),
+            accepts: Form("levels between `/`, without + and #; {host} is the name of this machine"),
+            help: "Topic that everything is published below",
+        }
+        snapshot_s: f64 {
+            default: Value("0"), accepts: Between(0.0, 86_400.0), unit: "seconds",
+            help: "Time between two images of an open camera; 0 for none. A closed camera is not opened for them",
+            example: "10",
         }
     }
 }

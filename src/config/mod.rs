@@ -13,6 +13,8 @@ mod flags;
 mod key;
 mod keys;
 mod led;
+#[cfg_attr(not(feature = "mqtt"), path = "mqtt/absent.rs")]
+mod mqtt;
 mod network;
 mod resolver;
 
@@ -42,6 +44,9 @@ pub struct Config {
     pub web: crate::web::WebSettings,
     /// For the capture threads, at least one.
     pub cameras: Vec<crate::camera::CameraSettings>,
+    /// For the MQTT broker that cameras are published to, if there is one.
+    #[cfg(feature = "mqtt")]
+    pub mqtt: Option<crate::publisher::PublisherSettings>,
     /// For the LEDs; none unless they are listed.
     pub leds: Vec<crate::led::LedSettings>,
     /// A file whose text is a warning for as long as it is there.
@@ -88,7 +93,7 @@ fn read(flags: &Flags) -> Result<(PathBuf, String), ConfigError> {
 /// # Errors
 /// [`ConfigError`] for the first mistake.
 pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let ConfigFile { general, server, tls, limits, auth, mut cameras, leds } = parse(path, text)?;
+    let ConfigFile { general, server, tls, limits, auth, mut cameras, mqtt, leds } = parse(path, text)?;
     let mut resolver = Resolver::new(path, text);
 
     let board = resolver.value(general.board, flags.board.clone());
@@ -108,6 +113,9 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
         let camera = camera::resolve(&mut resolver, flags, section, &web.state_dir, &camera_settings)?;
         camera_settings.push(camera);
     }
+    let mqtt = mqtt::resolve(&mut resolver, mqtt)?;
+    #[cfg(not(feature = "mqtt"))]
+    let () = mqtt;
     let mut led_settings = Vec::with_capacity(leds.len());
     for section in leds {
         led_settings.push(led::resolve(&mut resolver, section, &board, &led_settings)?);
@@ -116,6 +124,8 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
         board,
         web,
         cameras: camera_settings,
+        #[cfg(feature = "mqtt")]
+        mqtt,
         leds: led_settings,
         warning_file: flags.warning_file.clone(),
         report: resolver.into_report(),
@@ -179,14 +189,15 @@ mod tests {
             let mut known: Vec<String> = section.keys.iter().map(|key| format!("`{}`", key.name)).collect();
             if section.header.is_empty() {
                 known.extend(
-                    ["server", "tls", "limits", "auth", "camera", "led"].map(|name| format!("`{name}`")),
+                    ["server", "tls", "limits", "auth", "camera", "mqtt", "led"]
+                        .map(|name| format!("`{name}`")),
                 );
             }
             let expected = format!("unknown key `no_such_key`, expected one of {}", known.join(", "));
             assert!(error.ends_with(&expected), "{error}, not {expected}");
         }
         let heads: Vec<&str> = SECTIONS.iter().map(|section| section.header).collect();
-        assert_eq!(heads, ["", "[server]", "[auth]", "[tls]", "[limits]", "[[camera]]", "[[led]]"]);
+        assert_eq!(heads, ["", "[server]", "[auth]", "[tls]", "[limits]", "[[camera]]", "[mqtt]", "[[led]]"]);
     }
 
     #[test]

@@ -67,6 +67,15 @@ impl FrameRing {
         self.state.newest().slot.as_ref().map(|slot| slot.frame)
     }
 
+    /// Copies the newest frame, if there is one that is not `known`, for somebody who is no viewer: the camera is not kept open by
+    /// it. While it is copied it takes a slot as a subscription does, so there must be a place for it.
+    pub fn copy_newest(&self, known: Option<Sequence>) -> Option<(Frame, Vec<u8>)> {
+        let slot =
+            Arc::clone(self.state.newest().slot.as_ref().filter(|slot| Some(slot.frame.sequence) != known)?);
+        let slot = SlotRef::new(slot, Arc::clone(&self.state));
+        Some((slot.slot.frame, slot.jpeg().to_vec()))
+    }
+
     /// The figures of the ring.
     pub fn stats(&self) -> RingStats {
         // While this lock is held, the publisher changes no counter.

@@ -10,13 +10,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
 use crate::camera::{self, CameraThread, CameraThreadEnd};
 use crate::config::Config;
 use crate::failpoint;
 use crate::led::{LedError, LedRole, StatusLeds, StatusLedsThread};
+#[cfg(feature = "mqtt")]
+use crate::publisher::{self, Publisher};
 use crate::status::{Phase, ServiceReporter, Watcher, status};
 use crate::web::{ListenAddress, Web, WebError};
 
@@ -73,6 +75,8 @@ pub struct Service {
     phase: ServiceReporter,
     status: Watcher,
     warning_file: Option<PathBuf>,
+    #[cfg(feature = "mqtt")]
+    publisher: Option<Publisher>,
 }
 
 impl Service {
@@ -81,6 +85,8 @@ impl Service {
     /// # Errors
     /// [`StartError`] says what could not be set up. Everything else has been shut down.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        #[cfg(feature = "mqtt")]
+        let mqtt = config.mqtt;
         let Config { mut web, cameras, leds, warning_file, .. } = config;
         let (phase, reporters, status) =
             status(cameras.iter().map(|c| (c.name.clone(), c.source.to_string(), c.fps)));
@@ -88,15 +94,35 @@ impl Service {
         web.leds = leds.infos();
         let leds = leds.start(status.clone()).map_err(|source| StartError::LedThread { source })?;
         let (mut viewed, mut threads) = (Vec::new(), Vec::new());
+        #[cfg(feature = "mqtt")]
+        let places = web.max_viewers + if mqtt.is_some() { publisher::RING_PLACES } else { 0 };
+        #[cfg(not(feature = "mqtt"))]
+        let places = web.max_viewers;
         for (settings, reporter) in cameras.into_iter().zip(reporters) {
             let name = settings.name.clone();
-            let started = camera::start(settings, web.max_viewers, reporter);
+            let started = camera::start(settings, places, reporter);
             let (camera, of_camera) = started.map_err(|source| StartError::Camera { name, source })?;
             viewed.push(camera);
             threads.extend(of_camera);
         }
+        #[cfg(feature = "mqtt")]
+        let published = viewed.clone();
         let web = Web::bind(web, viewed, status.clone())?;
-        Ok(Self { web, threads, leds, phase, status, warning_file })
+        #[cfg(feature = "mqtt")]
+        let publisher = mqtt.map(|settings| {
+            let reporter = phase.mqtt(settings.broker.url.to_string());
+            Publisher::new(settings, published, web.camera_states(), status.clone(), reporter)
+        });
+        Ok(Self {
+            web,
+            threads,
+            leds,
+            phase,
+            status,
+            warning_file,
+            #[cfg(feature = "mqtt")]
+            publisher,
+        })
     }
 
     /// The addresses that the service listens on.
@@ -121,7 +147,14 @@ impl Service {
     /// [`RunError`] when something failed, or did not stop in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         // The LEDs are dropped last, however this ends: they go dark after the cameras are closed.
-        let Self { web, mut threads, mut leds, phase, status, warning_file } = self;
+        let (stop_publisher, publisher_stopped) = oneshot::channel::<()>();
+        #[cfg(feature = "mqtt")]
+        let mut publisher = self
+            .publisher
+            .map(|publisher| tokio::spawn(publisher.run(async { drop(publisher_stopped.await) })));
+        #[cfg(not(feature = "mqtt"))]
+        let (mut publisher, _) = (None::<JoinHandle<()>>, publisher_stopped);
+        let Self { web, mut threads, mut leds, phase, status, warning_file, .. } = self;
         let (stop_web, web_stopped) = oneshot::channel::<()>();
         // A dropped sender stops the web too.
         let mut web = tokio::spawn(web.serve(async { drop(web_stopped.await) }));
@@ -134,6 +167,7 @@ impl Service {
             error = first_to_end(&mut threads) => Some(error),
             () = leds.ended() => Some(RunError::LedsPanicked),
             ended = &mut web => Some(ended_early("the web", ended)),
+            ended = end_of(&mut publisher) => Some(ended_early("the publisher", ended)),
             never = warning::watch(warning_file, &phase) => match never {},
             never = reaper::reap_orphans() => match never {},
             ended = &mut notifier => Some(ended_early("the task that notifies the service manager", ended)),
@@ -142,10 +176,15 @@ impl Service {
         let deadline = Instant::now() + STOP_TIMEOUT;
         phase.phase(Phase::Stopping);
         manager::stopping();
-        drop(stop_web);
+        drop((stop_web, stop_publisher));
         let mut stuck = Vec::new();
         if !web.is_finished() && timeout_at(deadline, &mut web).await.is_err() {
             stuck.push("the web".to_owned());
+        }
+        if let Some(publisher) = publisher.filter(|publisher| !publisher.is_finished())
+            && timeout_at(deadline, publisher).await.is_err()
+        {
+            stuck.push("the publisher".to_owned());
         }
         // All threads are told before the first one is awaited.
         threads.iter().for_each(CameraThread::stop);
@@ -161,6 +200,14 @@ impl Service {
             (None, false) => Err(RunError::Stuck { what: stuck.join(" and ") }),
             (None, true) => Ok(()),
         }
+    }
+}
+
+/// Waits for the end of a task, if there is one.
+async fn end_of(task: &mut Option<JoinHandle<()>>) -> Result<(), JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
     }
 }
 

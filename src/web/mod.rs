@@ -178,6 +178,11 @@ impl Web {
         Ok(Self { listeners, limiter, server: Arc::new(server), stop })
     }
 
+    /// What `/state` says of each camera, for others than web clients.
+    pub fn camera_states(&self) -> CameraStates {
+        CameraStates { server: Arc::clone(&self.server) }
+    }
+
     /// The addresses it listens on, with the ports that the kernel chose.
     ///
     /// # Errors
@@ -259,6 +264,20 @@ impl Web {
         if timeout_at(deadline, closed).await.is_err() {
             warn!("the file of a UNIX socket could not be removed within {} ms", STOP_TIMEOUT.as_millis());
         }
+    }
+}
+
+/// What `/state` says of each camera. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CameraStates {
+    server: Arc<ServerState>,
+}
+
+impl CameraStates {
+    /// The part of the `index`th camera as JSON, at `now`. With the time zero, ages are zero, and two of them differ only if
+    /// something has happened. `None` if there is no such camera.
+    pub fn json(&self, index: usize, now: Timestamp) -> Option<Vec<u8>> {
+        api::state::camera_json(&self.server, index, now)
     }
 }
 

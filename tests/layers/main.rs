@@ -29,6 +29,7 @@ const ROOMS: [(&str, &[&str]); 2] = [
             "service",
             "config",
             "board",
+            "publisher",
             "web",
             "camera",
             "jpeg",

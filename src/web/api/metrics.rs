@@ -14,7 +14,7 @@ use super::exposition::{CONTENT_TYPE, Exposition};
 use crate::frame::Timestamp;
 use crate::ring::RingStats;
 use crate::ring::units::{UnitRing, UnitRingStats};
-use crate::status::{CameraState, CameraStatus, Counter, Counters, Histogram};
+use crate::status::{CameraState, CameraStatus, Counter, Counters, Histogram, MqttStatus};
 use crate::web::access::check::AccessCheck;
 use crate::web::response::{Answer, no_store};
 use crate::web::server_state::ServerState;
@@ -71,6 +71,7 @@ pub(crate) async fn answer(server: &ServerState) -> Answer {
     viewer_metrics(&mut out, &cameras, server);
     connection_metrics(&mut out, server);
     access_metrics(&mut out, &server.access);
+    status.mqtt.iter().for_each(|mqtt| mqtt_metrics(&mut out, mqtt));
     for (name, help, value) in process.into_iter().flatten() {
         if let Some(value) = value {
             out.family(name, help).sample(&[], value);
@@ -277,6 +278,38 @@ fn connection_metrics(out: &mut Exposition, server: &ServerState) {
         ("porthole_tls_rejected_total", rejected, &tls.rejected),
     ] {
         out.family(name, help).sample(&[], counter.get());
+    }
+}
+
+/// The connection to the MQTT broker, and what it carried.
+fn mqtt_metrics(out: &mut Exposition, mqtt: &MqttStatus) {
+    let MqttStatus { connected, counters, .. } = mqtt;
+    let too_large = "Messages that were not published, because the broker takes none of that size.";
+    let refused = "Messages from the broker that asked for something that cannot be done.";
+    for (name, help, value) in [
+        (
+            "porthole_mqtt_connected",
+            "1 while there is a connection to the broker.",
+            connected.is_some().into(),
+        ),
+        ("porthole_mqtt_reconnects_total", "Connections after the first one.", counters.reconnects.get()),
+        ("porthole_mqtt_published_total", "Messages published, frames included.", counters.published.get()),
+        ("porthole_mqtt_frames_total", "Live frames published.", counters.frames.get()),
+        (
+            "porthole_mqtt_skipped_total",
+            "Live frames that the way to the broker was too slow for.",
+            counters.skipped.get(),
+        ),
+        ("porthole_mqtt_too_large_total", too_large, counters.too_large.get()),
+        ("porthole_mqtt_refused_total", refused, counters.refused.get()),
+        ("porthole_mqtt_watchers", "Front ends that want live frames.", counters.watchers.get()),
+        (
+            "porthole_mqtt_backlog_bytes",
+            "Bytes written that the broker's machine has not taken.",
+            counters.backlog.get(),
+        ),
+    ] {
+        out.family(name, help).sample(&[], value);
     }
 }
 

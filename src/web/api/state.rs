@@ -11,7 +11,7 @@ use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::{LedInfo, signal};
 use crate::ring::units::UnitRingStats;
-use crate::status::{CameraStatus, CaptureMethod, Phase, Status};
+use crate::status::{CameraStatus, CaptureMethod, MqttStatus, Phase, Status};
 use crate::web::response::{Answer, no_store, text, unavailable};
 use crate::web::server_state::ServerState;
 use crate::web::stream::viewers::ViewerStats;
@@ -24,12 +24,37 @@ struct StateJson<'a> {
     warning: Option<&'a str>,
     cameras: Vec<CameraJson<'a>>,
     leds: Vec<LedJson>,
+    mqtt: Option<MqttJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct MqttJson<'a> {
+    broker: &'a str,
+    connected: Option<&'a str>,
+    error: Option<&'a str>,
+    reconnects: u64,
+    published: u64,
+    frames: u64,
+    skipped: u64,
+    refused: u64,
+    too_large: u64,
+    watchers: u64,
+    backlog_bytes: u64,
+}
+
+/// The part of one camera, as it is published by MQTT.
+#[derive(Serialize)]
+struct PublishedCameraJson<'a> {
+    version: &'static str,
+    #[serde(flatten)]
+    camera: CameraJson<'a>,
 }
 
 #[derive(Serialize)]
 struct CameraJson<'a> {
     name: &'a str,
     state: &'static str,
+    on_air: bool,
     source: &'a str,
     driver: Option<&'a str>,
     card: Option<&'a str>,
@@ -123,9 +148,37 @@ pub(crate) fn answer(server: &ServerState) -> Answer {
         warning: status.warning.as_deref(),
         cameras: cameras.collect(),
         leds: server.leds.iter().map(|info| led(info, &status)).collect(),
+        mqtt: status.mqtt.as_ref().map(mqtt),
     };
     // Structs of numbers and text always serialize.
     no_store("application/json", serde_json::to_vec(&state).unwrap_or_default())
+}
+
+/// The part of the `index`th camera at `now`, with the version of the service. With the time zero, ages are zero, and two of them
+/// differ only if something has happened.
+pub(crate) fn camera_json(server: &ServerState, index: usize, now: Timestamp) -> Option<Vec<u8>> {
+    let status = server.status.borrow().clone();
+    let viewers = server.viewers.connected();
+    let viewers = viewers.iter().filter(|stats| stats.camera == index).map(|stats| viewer(stats, now));
+    let camera = camera_state(status.cameras.get(index)?, server.cameras.get(index)?, viewers.collect(), now);
+    serde_json::to_vec(&PublishedCameraJson { version: env!("CARGO_PKG_VERSION"), camera }).ok()
+}
+
+fn mqtt(status: &MqttStatus) -> MqttJson<'_> {
+    let counters = &status.counters;
+    MqttJson {
+        broker: &status.broker,
+        connected: status.connected.as_deref(),
+        error: status.error.as_deref(),
+        reconnects: counters.reconnects.get(),
+        published: counters.published.get(),
+        frames: counters.frames.get(),
+        skipped: counters.skipped.get(),
+        refused: counters.refused.get(),
+        too_large: counters.too_large.get(),
+        watchers: counters.watchers.get(),
+        backlog_bytes: counters.backlog.get(),
+    }
 }
 
 fn camera_state<'a>(
@@ -134,7 +187,7 @@ fn camera_state<'a>(
     viewers: Vec<ViewerJson>,
     now: Timestamp,
 ) -> CameraJson<'a> {
-    let CameraStatus { name, source, state, error, opened, counters, fps_wanted, .. } = status;
+    let CameraStatus { name, source, state, capturing, error, opened, counters, fps_wanted, .. } = status;
     let opened = opened.as_ref();
     let newest = camera.ring().newest().map(|frame| frame.resolution);
     let resolution = newest.or(opened.and_then(|opened| opened.resolution));
@@ -143,6 +196,7 @@ fn camera_state<'a>(
     CameraJson {
         name,
         state: state.name(),
+        on_air: *capturing,
         source,
         driver: opened.map(|opened| opened.driver.as_str()),
         card: opened.map(|opened| opened.card.as_str()),

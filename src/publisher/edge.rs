@@ -1,0 +1,321 @@
+//! The edge: what comes from the broker, and what is published at a new connection. The rest is done by a task for each camera
+//! and topic.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{info, warn};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep_until, timeout};
+
+use super::control::{self, SetRequest};
+use super::image;
+use super::live;
+use super::settings::PublisherSettings;
+use super::shared::PublishedCamera;
+use super::state;
+use super::watch::CameraWatchers;
+use crate::camera::{Camera, Control};
+use crate::mqtt::topics::{CameraRequest, HostTopics};
+use crate::mqtt::watch::WatchRequest;
+use crate::mqtt::{
+    BrokerEvent, BrokerHandle, BrokerKeys, BrokerOptions, BrokerSession, LastWord, NotPublished,
+};
+use crate::status::{MqttReporter, Watcher};
+use crate::web::CameraStates;
+
+/// What the topic `status` says.
+const ONLINE: &str = "online";
+/// The same when this machine is gone.
+const OFFLINE: &str = "offline";
+/// Largest message that is taken. All valid ones are smaller.
+const MOST_INCOMING: usize = 256 * 1024;
+/// Messages that wait to be looked at.
+const EVENTS: usize = 32;
+/// Values of controls that wait for a driver. More are refused.
+const SET_REQUESTS: usize = 32;
+/// Time for a message to come back from the broker.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time to say goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
+/// Problems with messages that are remembered, so that each is logged once.
+const MOST_PROBLEMS: usize = 64;
+/// The number of front ends is counted so often.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
+const KEYS: BrokerKeys = BrokerKeys {
+    credentials: "user and password_file of [mqtt]",
+    trust: "set ca of [mqtt] to the PEM file of the authority that signed it",
+    identity: "client_certificate and client_key of [mqtt]",
+    size: "raise its limit (max_packet_size of mosquitto, max_payload of nats-server), or lower width and height of the \
+           camera, or quality if it is encoded here",
+};
+
+/// Publishes cameras.
+#[derive(Debug)]
+pub struct Publisher {
+    settings: PublisherSettings,
+    cameras: Vec<Camera>,
+    states: CameraStates,
+    status: Watcher,
+    reporter: MqttReporter,
+}
+
+/// What is done for one camera.
+struct CameraPart {
+    camera: PublishedCamera,
+    watchers: Arc<CameraWatchers>,
+    image_asked: Arc<Notify>,
+    set: mpsc::Sender<SetRequest>,
+    #[allow(dead_code, reason = "keeps the channel open")]
+    controls: watch::Receiver<Option<Vec<Control>>>,
+}
+
+impl Publisher {
+    /// Sets up nothing yet.
+    pub fn new(
+        settings: PublisherSettings,
+        cameras: Vec<Camera>,
+        states: CameraStates,
+        status: Watcher,
+        reporter: MqttReporter,
+    ) -> Self {
+        Self { settings, cameras, states, status, reporter }
+    }
+
+    /// Publishes until `stop` is ready, then says goodbye.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let topics = self.settings.topics.clone();
+        let options = BrokerOptions {
+            access: self.settings.broker.clone(),
+            last_word: Some(LastWord { topic: topics.status(), payload: OFFLINE }),
+            keys: &KEYS,
+            most_incoming: MOST_INCOMING,
+        };
+        let (session, broker, events) = BrokerSession::new(options, EVENTS);
+        let (connections, connected) = watch::channel(0);
+        let mut tasks = JoinSet::new();
+        let cameras: Vec<CameraPart> = self
+            .cameras
+            .iter()
+            .enumerate()
+            .map(|(index, camera)| {
+                let camera = PublishedCamera {
+                    index,
+                    camera: camera.clone(),
+                    topics: topics.camera(camera.name()),
+                    broker: broker.clone(),
+                    connections: connected.clone(),
+                    status: self.status.clone(),
+                    counters: Arc::clone(&self.reporter.counters),
+                };
+                self.start_camera(camera, &mut tasks)
+            })
+            .collect();
+        tasks.spawn(session.run());
+        let edge = Edge {
+            topics,
+            cameras,
+            broker: broker.clone(),
+            connections,
+            reporter: self.reporter,
+            problems: BTreeSet::new(),
+        };
+        tokio::select! {
+            () = edge.run(events) => {}
+            // None of them ends before the session does, except by a panic.
+            Some(Err(panic)) = tasks.join_next() => resume_unwind(panic.into_panic()),
+            () = stop => {}
+        }
+        say_goodbye(&broker, &self.settings.topics).await;
+    }
+
+    fn start_camera(&self, camera: PublishedCamera, tasks: &mut JoinSet<()>) -> CameraPart {
+        let (watchers, image_asked) = (Arc::new(CameraWatchers::new()), Arc::new(Notify::new()));
+        let (set, requests) = mpsc::channel(SET_REQUESTS);
+        let (listed, controls) = watch::channel(None);
+        tasks.spawn(state::run(camera.clone(), self.states.clone()));
+        tasks.spawn(live::run(camera.clone(), Arc::clone(&watchers)));
+        tasks.spawn(image::run(camera.clone(), Arc::clone(&image_asked), self.settings.snapshot));
+        tasks.spawn(control::run(camera.clone(), requests, listed));
+        CameraPart { camera, watchers, image_asked, set, controls }
+    }
+}
+
+async fn say_goodbye(broker: &BrokerHandle, topics: &HostTopics) {
+    let Some(link) = broker.link() else { return };
+    let goodbye = async {
+        if link.publish(&topics.status(), OFFLINE.as_bytes(), true).await.is_ok() {
+            link.disconnect().await;
+        }
+    };
+    // Otherwise the broker publishes the last word.
+    let _ = timeout(GOODBYE_TIMEOUT, goodbye).await;
+}
+
+/// The connection, and what comes over it.
+struct Edge {
+    topics: HostTopics,
+    cameras: Vec<CameraPart>,
+    broker: BrokerHandle,
+    /// Counts the connections.
+    connections: watch::Sender<u64>,
+    reporter: MqttReporter,
+    /// Those that were logged.
+    problems: BTreeSet<String>,
+}
+
+/// The connection as far as it is known.
+#[derive(Default)]
+struct Connection {
+    address: Option<String>,
+    /// The last error that was logged.
+    error: Option<String>,
+    /// When the message at `status` must have come back.
+    echo_by: Option<Instant>,
+}
+
+impl Edge {
+    async fn run(mut self, mut events: mpsc::Receiver<BrokerEvent>) {
+        let (mut connection, mut count) = (Connection::default(), interval(COUNT_INTERVAL));
+        loop {
+            let echo_by = connection.echo_by;
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.take(event, &mut connection).await,
+                    None => return,
+                },
+                () = sleep_until(echo_by.unwrap_or_else(Instant::now)), if echo_by.is_some() => {
+                    connection.echo_by = None;
+                    self.echo_is_missing(&mut connection);
+                }
+                _ = count.tick() => self.count(),
+            }
+        }
+    }
+
+    fn count(&self) {
+        let (counters, now) = (&self.reporter.counters, Instant::now());
+        let watchers: usize = self.cameras.iter().map(|camera| camera.watchers.count(now)).sum();
+        counters.watchers.set(watchers as u64);
+        counters.backlog.set(self.broker.link().map_or(0, |link| link.backlog().into()));
+    }
+
+    async fn take(&mut self, event: BrokerEvent, connection: &mut Connection) {
+        match event {
+            BrokerEvent::Connected(address) => {
+                info!("mqtt: connected to {address}");
+                self.reporter.connection(Some(&address), None);
+                *connection = Connection {
+                    address: Some(address),
+                    error: None,
+                    echo_by: Some(Instant::now() + ECHO_TIMEOUT),
+                };
+                if *self.connections.borrow() > 0 {
+                    self.reporter.counters.reconnects.add(1);
+                }
+                // What fails here fails because the connection ended: everything is published again at the next one.
+                let _ = self.greet().await;
+            }
+            BrokerEvent::Lost(error) => {
+                let error = error.to_string();
+                if connection.error.as_ref() != Some(&error) {
+                    warn!("mqtt: {error}");
+                }
+                self.reporter.connection(None, Some(&error));
+                *connection = Connection { address: None, error: Some(error), echo_by: None };
+            }
+            BrokerEvent::Message { topic, payload, is_retained } => {
+                if topic == self.topics.status() {
+                    self.take_echo(&payload, connection).await;
+                } else if let Err(why) = self.take_request(&topic, &payload, is_retained) {
+                    self.reporter.counters.refused.add(1);
+                    self.log_once(format!("mqtt: a message at {topic} is refused: {why}"));
+                }
+            }
+            BrokerEvent::MessageTooLarge(bytes) => {
+                self.reporter.counters.refused.add(1);
+                self.log_once(format!(
+                    "mqtt: a message of {bytes} bytes is refused; send at most {MOST_INCOMING} to topics below {}",
+                    self.topics.base()
+                ));
+            }
+            BrokerEvent::SubscriptionRefused(filter) => {
+                let problem = format!(
+                    "the broker refuses the subscription to {filter}; let this user read and write topics below {} in its \
+                     access list",
+                    self.topics.base()
+                );
+                self.log_once(format!("mqtt: {problem}"));
+                self.reporter.connection(connection.address.as_deref(), Some(&problem));
+            }
+        }
+    }
+
+    /// What is done at a new connection.
+    async fn greet(&mut self) -> Result<(), NotPublished> {
+        let Some(link) = self.broker.link() else { return Ok(()) };
+        let requests = self.cameras.iter().flat_map(|CameraPart { camera, .. }| {
+            [camera.topics.watch(), camera.topics.image_get(), camera.topics.set_any_control()]
+        });
+        link.subscribe(requests.chain([self.topics.status()]).collect()).await?;
+        link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await?;
+        self.reporter.counters.published.add(1);
+        self.connections.send_modify(|number| *number += 1);
+        Ok(())
+    }
+
+    /// The message at `status` came back, or somebody else's: the broker may just have noticed that an earlier connection ended.
+    async fn take_echo(&mut self, payload: &[u8], connection: &mut Connection) {
+        if payload == ONLINE.as_bytes() {
+            connection.echo_by = None;
+        } else if connection.echo_by.is_none() {
+            connection.echo_by = Some(Instant::now() + ECHO_TIMEOUT);
+            let Some(link) = self.broker.link() else { return };
+            // The connection ended otherwise.
+            let _ = link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await;
+        }
+    }
+
+    /// MQTT 3.1.1 has no way to refuse a message, so what is not allowed is seen by what does not come back.
+    fn echo_is_missing(&mut self, connection: &mut Connection) {
+        let problem = format!(
+            "the broker does not give back what was published at {}: its access list refuses it; let this user read and write \
+             topics below {}",
+            self.topics.status(),
+            self.topics.base()
+        );
+        self.log_once(format!("mqtt: {problem}"));
+        self.reporter.connection(connection.address.as_deref(), Some(&problem));
+    }
+
+    fn take_request(&self, topic: &str, payload: &[u8], is_retained: bool) -> Result<(), String> {
+        let (name, request) = self.topics.request(topic).ok_or("it is no topic of this service")?;
+        let part = self.cameras.iter().find(|part| part.camera.camera.name() == name);
+        let part = part.ok_or("there is no such camera")?;
+        if is_retained {
+            return Err("the broker has kept it; publish it without retain, and an empty one with it".into());
+        }
+        match request {
+            CameraRequest::Watch => part.watchers.take(WatchRequest::parse(payload)?, Instant::now()),
+            CameraRequest::Image => {
+                part.image_asked.notify_one();
+                Ok(())
+            }
+            CameraRequest::SetControl(name) => {
+                let full = |_| "too many values wait for the camera's driver".to_owned();
+                part.set.try_send((name.into_owned(), payload.to_vec())).map_err(full)
+            }
+        }
+    }
+
+    fn log_once(&mut self, problem: String) {
+        if self.problems.len() < MOST_PROBLEMS && self.problems.insert(problem.clone()) {
+            warn!("{problem}");
+        }
+    }
+}

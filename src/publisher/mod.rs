@@ -1,0 +1,31 @@
+//! Cameras published to an MQTT broker: the edge. An observer as the LEDs are: it reads the [status](crate::status) and the
+//! [rings](crate::ring), and can delay neither a camera nor a viewer.
+//!
+//! From the top down, each imports only what is below:
+//!
+//! | file | what belongs there |
+//! |---|---|
+//! | `edge` | [`Publisher`]: what comes from the broker, and what is published at a new connection |
+//! | `live` | live frames while a front end wants them |
+//! | `image` | images now and then |
+//! | `control`, `set_value` | controls, and what they are set to |
+//! | `state` | the state |
+//! | `watch` | the front ends that want live frames |
+//! | `shared` | what the tasks of one camera share |
+//! | `settings` | [`PublisherSettings`] |
+//!
+//! The session with the broker and the names of topics belong to [`mqtt`](crate::mqtt).
+#![forbid(unsafe_code)]
+
+mod control;
+mod edge;
+mod image;
+mod live;
+pub(crate) mod set_value;
+mod settings;
+mod shared;
+mod state;
+mod watch;
+
+pub use edge::Publisher;
+pub use settings::{PublisherSettings, RING_PLACES};
