@@ -7,6 +7,7 @@
 //! | [`cameras`] | sources, cameras on other machines, HDMI inputs, CSI cameras, controls |
 //! | [`configuration`] | every key of the configuration file; generated from the table in `config` |
 //! | [`http`] | URLs, the WebSocket protocol, `/state`, metrics, limits |
+//! | [`mqtt`] | publishing to an MQTT broker: topics, a broker of your own |
 //! | [`clients`] | settings for each client program |
 //! | [`security`] | access, HTTPS, host names and origins, the threat model |
 //! | [`leds`] | the roles of LEDs, the privacy light |
@@ -28,6 +29,7 @@ macro_rules! chapters {
         #[doc = "[http]: crate::manual::http"]
         #[doc = "[leds]: crate::manual::leds"]
         #[doc = "[limits]: crate::manual::http#limits"]
+        #[doc = "[mqtt]: crate::manual::mqtt"]
         #[doc = "[origins]: crate::manual::security#host-names-and-other-sites"]
         #[doc = "[package]: crate::manual::installation#the-debian-package"]
         #[doc = "[privacy-light]: crate::manual::leds#the-privacy-light"]
@@ -52,6 +54,7 @@ chapters! {
     http: "http.md";
     installation: "installation.md";
     leds: "leds.md";
+    mqtt: "mqtt.md";
     reliability: "reliability.md";
     sd_card: "sd-card.md";
     security: "security.md";

@@ -14,6 +14,15 @@ pub mod multipart {
     pub use crate::camera::source::remote::http::multipart::{Found, MultipartReader, NoPictures};
 }
 
+/// What a broker sends.
+#[cfg(feature = "mqtt")]
+pub mod mqtt {
+    pub use crate::mqtt::packets::{Arrived, PacketReader};
+    pub use crate::mqtt::topics::{HostTopics, level};
+    pub use crate::mqtt::watch::WatchRequest;
+    pub use crate::publisher::set_value;
+}
+
 /// Answers to challenges of HTTP servers.
 pub mod challenge {
     pub use crate::camera::source::remote::authentication::answer_to_challenge;

@@ -163,7 +163,7 @@ impl MqttError {
     }
 
     /// Whether the broker is there and refuses: trying again helps only once a person has changed something.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Name(_)
             | Self::Refused(_)

@@ -29,6 +29,8 @@ use crate::tcp_info;
 
 /// A broker that takes no data for this long is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A PINGREQ (MQTT 3.1.1, section 3.12).
+const PING: [u8; 2] = [0xC0, 0];
 /// Most subscriptions whose answer is awaited. No more than a handful are asked for at a time.
 const MOST_AWAITED: usize = 1024;
 /// Shortest and longest time until the queue of the socket is looked at again.
@@ -138,7 +140,10 @@ impl BrokerLink {
     }
 
     pub(super) async fn ping(&self) -> Result<(), NotPublished> {
-        self.send(&Packet::PingReq).await
+        let mut turn = self.turn().await;
+        // In the order in which they are written.
+        self.sizes.pings();
+        turn.write(&mut [IoSlice::new(&PING)]).await
     }
 
     pub(super) async fn acknowledge(&self, pkid: u16) -> Result<(), NotPublished> {
@@ -217,9 +222,12 @@ impl LinkTurn<'_> {
             self.writer.head = head;
             return Err(NotPublished::TooLarge(payload));
         }
-        let mut all = Vec::with_capacity(1 + parts.len());
+        let mut all = Vec::with_capacity(2 + parts.len());
         all.push(IoSlice::new(&head));
         all.extend(parts.iter().map(|part| IoSlice::new(part)));
+        if self.link.sizes.sends(head.len() + payload) {
+            all.push(IoSlice::new(&PING));
+        }
         let written = self.write(&mut all).await;
         drop(all);
         self.writer.head = head;

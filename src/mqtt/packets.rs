@@ -15,7 +15,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// What came from a broker.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Arrived {
+pub enum Arrived {
     /// A packet.
     Packet(Packet),
     /// A packet of this size, which is larger than those that are taken. It is skipped.
@@ -25,11 +25,11 @@ pub(crate) enum Arrived {
 /// What came is not what a broker sends.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct PacketError(String);
+pub struct PacketError(String);
 
 /// Cuts the bytes of a broker into packets.
 #[derive(Debug)]
-pub(crate) struct PacketReader {
+pub struct PacketReader {
     buffer: BytesMut,
     most_bytes: usize,
     /// Bytes of a packet that is skipped which have not come yet.
@@ -38,7 +38,7 @@ pub(crate) struct PacketReader {
 
 impl PacketReader {
     /// Takes packets of at most `most_bytes`.
-    pub(crate) fn new(most_bytes: usize) -> Self {
+    pub fn new(most_bytes: usize) -> Self {
         Self { buffer: BytesMut::new(), most_bytes, to_skip: 0 }
     }
 
@@ -61,7 +61,7 @@ impl PacketReader {
     }
 
     /// Takes `bytes` as if they had come.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -69,7 +69,7 @@ impl PacketReader {
     ///
     /// # Errors
     /// When it is not what a broker sends. Nothing more can be read then.
-    pub(crate) fn take(&mut self) -> Result<Option<Arrived>, PacketError> {
+    pub fn take(&mut self) -> Result<Option<Arrived>, PacketError> {
         let skipped = self.to_skip.min(self.buffer.len());
         drop(self.buffer.split_to(skipped));
         self.to_skip -= skipped;

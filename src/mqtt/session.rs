@@ -202,6 +202,10 @@ impl BrokerSession {
                     let refused = answers.filter(|(_, code)| *code == SubscribeReasonCode::Failure);
                     refused.map(|(filter, _)| BrokerEvent::SubscriptionRefused(filter)).collect()
                 }
+                Arrived::Packet(Packet::PingResp) => {
+                    self.sizes.answered();
+                    continue;
+                }
                 Arrived::Packet(_) => continue,
             };
             heard.is_busy.store(true, Relaxed);

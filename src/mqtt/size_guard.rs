@@ -1,7 +1,9 @@
-//! The size of messages that a broker takes. MQTT 3.1.1 has no way to say it: a broker closes the connection instead. Two
-//! connections that end with a large message tell it; nothing of that size is sent for a while then.
+//! The size of messages that a broker takes. MQTT 3.1.1 has no way to say it: a broker closes the connection instead. A ping
+//! behind each message that is the largest so far tells whether it was taken, as packets are answered in their order. If two
+//! connections end before that answer, nothing of that size is sent for a while.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -11,8 +13,6 @@ use crate::sync::lock;
 
 /// Messages up to this size are not suspected. Every broker takes them.
 const SMALL: usize = 16 * 1024;
-/// A connection that ends within this time of a message may have ended because of it.
-const BLAMED: Duration = Duration::from_secs(2);
 /// Connections that end with a large message before it is blamed. A network can fail at any time.
 const STRIKES: u32 = 2;
 /// Then the broker may have been given another limit, and such a message is tried again.
@@ -20,10 +20,12 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 struct Sizes {
-    /// The newest message of this connection, and when it was begun.
-    newest: Option<(usize, Instant)>,
-    /// The largest message that did not end the connection.
-    survived: usize,
+    /// Pings of this connection that were not answered. True for one that stands behind the suspect.
+    pings: VecDeque<bool>,
+    /// A message that was sent over this connection, and may be too large.
+    suspect: Option<usize>,
+    /// The largest message that was taken over this connection.
+    taken: usize,
     strikes: u32,
     /// Nothing of this size or more is sent until then.
     limit: Option<(usize, Instant)>,
@@ -35,36 +37,47 @@ pub(super) struct SizeGuard {
 }
 
 impl SizeGuard {
-    /// Whether a message of this size may be sent. Notes that it is, if so.
+    /// Whether a message of this size may be sent.
     pub(super) fn may_send(&self, bytes: usize, now: Instant) -> bool {
         let mut sizes = lock(&self.sizes);
-        if let Some((newest, at)) = sizes.newest
-            && now >= at + BLAMED
-            && newest >= SMALL
-        {
-            (sizes.survived, sizes.strikes) = (sizes.survived.max(newest), 0);
-        }
         if sizes.limit.is_some_and(|(_, until)| now >= until) {
             (sizes.limit, sizes.strikes) = (None, STRIKES - 1);
         }
-        if sizes.limit.is_some_and(|(limit, _)| bytes >= limit) {
+        sizes.limit.is_none_or(|(limit, _)| bytes < limit)
+    }
+
+    /// A message of this size is sent. Returns whether a ping must follow it.
+    pub(super) fn sends(&self, bytes: usize) -> bool {
+        let mut sizes = lock(&self.sizes);
+        if bytes < SMALL || bytes <= sizes.taken || sizes.suspect.is_some() {
             return false;
         }
-        // The oldest of the suspects is kept until it is cleared.
-        if bytes >= SMALL && sizes.newest.is_none_or(|(_, at)| now >= at + BLAMED) {
-            sizes.newest = Some((bytes, now));
-        }
+        sizes.suspect = Some(bytes);
+        sizes.pings.push_back(true);
         true
+    }
+
+    /// A ping is sent for another reason.
+    pub(super) fn pings(&self) {
+        lock(&self.sizes).pings.push_back(false);
+    }
+
+    /// A ping was answered.
+    pub(super) fn answered(&self) {
+        let mut sizes = lock(&self.sizes);
+        if sizes.pings.pop_front() == Some(true)
+            && let Some(bytes) = sizes.suspect.take()
+        {
+            (sizes.taken, sizes.strikes) = (bytes, 0);
+        }
     }
 
     /// The connection ended. Returns the size of the message that ended it, once that is sure.
     pub(super) fn lost(&self, now: Instant) -> Option<usize> {
         let mut sizes = lock(&self.sizes);
-        let (bytes, at) = sizes.newest.take()?;
-        if now >= at + BLAMED || bytes <= sizes.survived {
-            sizes.strikes = 0;
-            return None;
-        }
+        sizes.pings.clear();
+        sizes.taken = 0;
+        let bytes = sizes.suspect.take()?;
         sizes.strikes += 1;
         if sizes.strikes < STRIKES {
             return None;
@@ -81,27 +94,30 @@ mod tests {
     #[test]
     fn a_message_that_ends_two_connections_is_not_sent_for_a_while() {
         let (guard, now) = (SizeGuard::default(), Instant::now());
-        assert!(guard.may_send(100_000, now));
+        assert!(guard.may_send(100_000, now) && guard.sends(100_000));
+        assert!(!guard.sends(200_000), "one is looked at after the other");
         assert_eq!(guard.lost(now), None, "any network fails now and then");
-        assert!(guard.may_send(100_000, now));
+        assert!(guard.sends(100_000));
         assert_eq!(guard.lost(now), Some(100_000));
         assert!(
             !guard.may_send(100_000, now) && !guard.may_send(100_001, now) && guard.may_send(99_999, now)
         );
         let later = now + FORGOTTEN;
-        assert!(guard.may_send(100_000, later));
+        assert!(guard.may_send(100_000, later) && guard.sends(100_000));
         assert_eq!(guard.lost(later), Some(100_000), "once more is enough then");
     }
 
     #[test]
-    fn a_message_that_the_connection_survived_is_not_blamed() {
-        let (guard, mut now) = (SizeGuard::default(), Instant::now());
-        for _ in 0..3 {
-            assert!(guard.may_send(100_000, now));
-            now += BLAMED;
-            assert!(guard.may_send(100_000, now));
-            assert_eq!(guard.lost(now), None);
-            assert!(guard.may_send(50, now));
+    fn a_message_that_was_taken_is_not_blamed() {
+        let (guard, now) = (SizeGuard::default(), Instant::now());
+        for _ in 0..5 {
+            guard.pings();
+            assert!(guard.sends(100_000));
+            guard.answered();
+            assert!(!guard.sends(100_000), "that was the answer to another ping");
+            guard.answered();
+            assert!(!guard.sends(100_000) && !guard.sends(50) && guard.sends(100_001));
+            guard.answered();
             assert_eq!(guard.lost(now), None);
         }
     }

@@ -16,7 +16,7 @@ const HOST: &str = "{host}";
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'/').add(b'+').add(b'#').add(b'%').add(b'$');
 
 /// `name` as one level of a topic.
-pub(crate) fn level(name: &str) -> String {
+pub fn level(name: &str) -> String {
     utf8_percent_encode(name, ESCAPED).to_string()
 }
 
@@ -67,7 +67,7 @@ impl HostTopics {
     }
 
     /// What a topic asks for; `None` if it asks for nothing.
-    pub(crate) fn request<'a>(&self, topic: &'a str) -> Option<(Cow<'a, str>, CameraRequest<'a>)> {
+    pub fn request<'a>(&self, topic: &'a str) -> Option<(Cow<'a, str>, CameraRequest<'a>)> {
         let below = topic.strip_prefix(self.base.as_str())?.strip_prefix('/')?;
         let (camera, below) = below.split_once('/')?;
         let request = match below {
@@ -84,7 +84,7 @@ impl HostTopics {
 
 /// What a message asks of a camera, by its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum CameraRequest<'a> {
+pub enum CameraRequest<'a> {
     /// A front end wants live frames.
     Watch,
     /// One image.
@@ -130,6 +130,11 @@ impl CameraTopics {
         format!("{}/watch", self.base)
     }
 
+    /// To a front end of this name: the time here, when it has asked.
+    pub(crate) fn watch_answer(&self, viewer: &str) -> String {
+        format!("{}/{}", self.watch(), level(viewer))
+    }
+
     /// Messages of `porthole.v1` while they are wanted.
     pub(crate) fn live(&self) -> String {
         format!("{}/live", self.base)
@@ -168,6 +173,7 @@ mod tests {
             names,
             ["state", "image", "image/get", "watch", "live"].map(|n| format!("porthole/pi/front/{n}"))
         );
+        assert_eq!(camera.watch_answer("web/1"), "porthole/pi/front/watch/web%2F1");
         assert_eq!(camera.control("gain"), "porthole/pi/front/control/gain");
         assert_eq!(camera.set_control("gain"), "porthole/pi/front/control/gain/set");
         assert_eq!(camera.set_any_control(), "porthole/pi/front/control/+/set");

@@ -90,6 +90,16 @@ impl BrokerUrl {
         url
     }
 
+    /// The same broker `parts` times, each with addresses that no other part has. Fewer if it has fewer addresses.
+    pub(crate) fn split(&self, parts: usize) -> Vec<Self> {
+        let parts = parts.clamp(1, self.addresses.len());
+        let part = |first: usize| {
+            let addresses = self.addresses.iter().skip(first).step_by(parts).cloned().collect();
+            Self { addresses, ..self.clone() }
+        };
+        (0..parts).map(part).collect()
+    }
+
     /// The path without its first `/`: a topic or a filter of topics, as it is, without `%XX`. Empty if there is none.
     pub fn topic(&self) -> &str {
         &self.topic
@@ -213,6 +223,18 @@ mod tests {
         let url = parsed("mqtt://broker.local");
         assert_eq!((url.addresses()[0].port, url.topic(), url.has_user()), (1883, "", false));
         assert_eq!(parsed("mqtt://broker/a%2Fb/c#d").topic(), "a%2Fb/c#d", "the path is the topic as it is");
+    }
+
+    #[test]
+    fn parts_of_a_broker_share_no_address() {
+        let hosts = |text: &str| -> Vec<String> {
+            let shown =
+                |url: &BrokerUrl| url.addresses().iter().map(|a| a.host.clone()).collect::<Vec<_>>().concat();
+            parsed(text).split(2).iter().map(shown).collect()
+        };
+        assert_eq!(hosts("mqtt://a/t"), ["a"]);
+        assert_eq!(hosts("mqtt://a,b/t"), ["a", "b"]);
+        assert_eq!(hosts("mqtt://a,b,c/t"), ["ac", "b"]);
     }
 
     #[test]

@@ -20,8 +20,9 @@ use super::shared::PublishedCamera;
 use super::state;
 use super::watch::CameraWatchers;
 use crate::camera::{Camera, Control};
+use crate::frame::Timestamp;
 use crate::mqtt::topics::{CameraRequest, HostTopics};
-use crate::mqtt::watch::WatchRequest;
+use crate::mqtt::watch::{ClockAnswer, WatchRequest};
 use crate::mqtt::{
     BrokerEvent, BrokerHandle, BrokerKeys, BrokerOptions, BrokerSession, LastWord, NotPublished,
 };
@@ -39,7 +40,7 @@ const EVENTS: usize = 32;
 /// Values of controls that wait for a driver. More are refused.
 const SET_REQUESTS: usize = 32;
 /// Time for a message to come back from the broker.
-const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
+const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time to say goodbye.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
 /// Problems with messages that are remembered, so that each is logged once.
@@ -232,7 +233,7 @@ impl Edge {
             BrokerEvent::Message { topic, payload, is_retained } => {
                 if topic == self.topics.status() {
                     self.take_echo(&payload, connection).await;
-                } else if let Err(why) = self.take_request(&topic, &payload, is_retained) {
+                } else if let Err(why) = self.take_request(&topic, &payload, is_retained).await {
                     self.reporter.counters.refused.add(1);
                     self.log_once(format!("mqtt: a message at {topic} is refused: {why}"));
                 }
@@ -293,7 +294,7 @@ impl Edge {
         self.reporter.connection(connection.address.as_deref(), Some(&problem));
     }
 
-    fn take_request(&self, topic: &str, payload: &[u8], is_retained: bool) -> Result<(), String> {
+    async fn take_request(&self, topic: &str, payload: &[u8], is_retained: bool) -> Result<(), String> {
         let (name, request) = self.topics.request(topic).ok_or("it is no topic of this service")?;
         let part = self.cameras.iter().find(|part| part.camera.camera.name() == name);
         let part = part.ok_or("there is no such camera")?;
@@ -301,7 +302,17 @@ impl Edge {
             return Err("the broker has kept it; publish it without retain, and an empty one with it".into());
         }
         match request {
-            CameraRequest::Watch => part.watchers.take(WatchRequest::parse(payload)?, Instant::now()),
+            CameraRequest::Watch => {
+                let request = WatchRequest::parse(payload)?;
+                // The clock that the times of frames are in.
+                let answer = request.sent_at.map(|t| ClockAnswer { t, now: Timestamp::now().0 });
+                let to = part.camera.topics.watch_answer(&request.viewer);
+                part.watchers.take(request, Instant::now())?;
+                if let Some(answer) = answer {
+                    part.camera.publish(&to, &answer.to_payload(), false).await;
+                }
+                Ok(())
+            }
             CameraRequest::Image => {
                 part.image_asked.notify_one();
                 Ok(())

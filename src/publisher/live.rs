@@ -9,17 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::shared::PublishedCamera;
 use super::watch::CameraWatchers;
-use crate::frame::Timestamp;
+use crate::frame::{Sequence, Timestamp};
 use crate::mqtt::{BrokerLink, FrameLane, NotPublished};
 use crate::ring::{RingClosed, Subscription};
+use crate::status::MqttCounters;
 use crate::websocket::FrameMessage;
 
 /// Time until it is tried again where there was no place at the ring.
 const PLACE_RETRY: Duration = Duration::from_secs(1);
+
+/// Skipped frames are counted so often while there is no connection.
+const COUNT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Publishes while there are watchers, until the camera is shut down.
 pub(super) async fn run(mut camera: PublishedCamera, watchers: Arc<CameraWatchers>) {
@@ -46,11 +50,11 @@ async fn send_all(
     watchers: &CameraWatchers,
 ) -> Result<(), RingClosed> {
     let topic = camera.topics.live();
-    let (mut lane, mut lane_of) = (FrameLane::default(), None);
+    let (mut lane, mut lane_of, mut skips) = (FrameLane::default(), None, Skips::default());
     loop {
         // What is being written is not cut off when the watchers leave: that would end the connection.
         let link = tokio::select! {
-            link = next_chance(camera, &mut subscription, &mut lane, &mut lane_of) => link?,
+            link = next_chance(camera, &mut subscription, &mut lane, &mut lane_of, &mut skips) => link?,
             () = watchers.left() => return Ok(()),
         };
         let turn = link.turn().await;
@@ -58,7 +62,7 @@ async fn send_all(
         let skipped = lease.skipped();
         let head = FrameMessage { frame: lease.frame(), sent_at: Timestamp::now(), skipped }.encode();
         let published = turn.publish(&topic, false, &mut [IoSlice::new(&head), IoSlice::new(&lease)]).await;
-        camera.counters.skipped.add(skipped.into());
+        skips.sent(lease.frame().sequence, skipped, &camera.counters);
         match published {
             Ok(()) => {
                 lane.sent(&link);
@@ -78,10 +82,13 @@ async fn next_chance(
     subscription: &mut Subscription,
     lane: &mut FrameLane,
     lane_of: &mut Option<Arc<BrokerLink>>,
+    skips: &mut Skips,
 ) -> Result<Arc<BrokerLink>, RingClosed> {
     loop {
         subscription.changed().await?;
-        let link = camera.broker.connected().await.ok_or(RingClosed)?;
+        skips.waiting(camera.camera.ring().newest().map(|frame| frame.sequence), &camera.counters);
+        let Ok(link) = timeout(COUNT_INTERVAL, camera.broker.connected()).await else { continue };
+        let link = link.ok_or(RingClosed)?;
         if !lane_of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &link)) {
             (*lane, *lane_of) = (FrameLane::default(), Some(Arc::clone(&link)));
         }
@@ -90,5 +97,33 @@ async fn next_chance(
             None => return Ok(link),
             Some(time) => sleep(time).await,
         }
+    }
+}
+
+/// Counts skipped frames as they pass, not once the next one is sent: a broker may take none for long.
+#[derive(Debug, Default)]
+struct Skips {
+    last_sent: Option<Sequence>,
+    /// Counted since then.
+    counted: u32,
+}
+
+impl Skips {
+    /// The newest frame has this number, and waits.
+    fn waiting(&mut self, newest: Option<Sequence>, counters: &MqttCounters) {
+        let passed =
+            newest.zip(self.last_sent).map_or(0, |(newest, last)| newest.since(last).saturating_sub(1));
+        self.count(passed, counters);
+    }
+
+    /// A frame is sent, before which so many were skipped.
+    fn sent(&mut self, sequence: Sequence, skipped: u32, counters: &MqttCounters) {
+        self.count(skipped, counters);
+        (self.last_sent, self.counted) = (Some(sequence), 0);
+    }
+
+    fn count(&mut self, skipped: u32, counters: &MqttCounters) {
+        counters.skipped.add(skipped.saturating_sub(self.counted).into());
+        self.counted = self.counted.max(skipped);
     }
 }

@@ -21,7 +21,7 @@ mod control;
 mod edge;
 mod image;
 mod live;
-pub(crate) mod set_value;
+pub mod set_value;
 mod settings;
 mod shared;
 mod state;

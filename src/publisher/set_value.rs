@@ -23,7 +23,7 @@ enum SetJson {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn parse(payload: &[u8]) -> Result<ControlValue, String> {
+pub fn parse(payload: &[u8]) -> Result<ControlValue, String> {
     const FORM: &str =
         r#"it must be a number, true, false, the name of a menu item, or {"value": ...} with one of them"#;
     if payload.len() > MOST_BYTES {

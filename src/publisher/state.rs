@@ -18,6 +18,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) async fn run(mut camera: PublishedCamera, states: CameraStates) {
     let mut published = None;
     loop {
+        // Before the state is made: what changes from here on wakes.
+        let state = camera.status.borrow_and_update().cameras.get(camera.index).map(|camera| camera.state);
+        let is_resting = state == Some(CameraState::Idle);
         // With the time zero, as an age alone is no change.
         let now = states.json(camera.index, Timestamp(0));
         if now != published && camera.broker.link().is_some() {
@@ -30,14 +33,12 @@ pub(super) async fn run(mut camera: PublishedCamera, states: CameraStates) {
             connected = camera.connections.changed() => Some(connected),
             () = sleep(INTERVAL) => None,
         };
-        // Counters change without a change of status, unless the camera rests.
-        let state = camera.status.borrow_and_update().cameras.get(camera.index).map(|camera| camera.state);
-        let is_resting = state == Some(CameraState::Idle);
         let connected = match connected {
             Some(connected) => Some(connected),
             None => tokio::select! {
                 connected = camera.connections.changed() => Some(connected),
                 _ = camera.status.changed() => None,
+                // Counters change without a change of status, unless the camera rests.
                 () = ready(()), if !is_resting => None,
             },
         };

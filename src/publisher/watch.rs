@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn request(viewer: &str, ms: u64) -> WatchRequest {
-        WatchRequest { viewer: viewer.into(), time: Duration::from_millis(ms) }
+        WatchRequest { viewer: viewer.into(), time: Duration::from_millis(ms), sent_at: None }
     }
 
     #[test]

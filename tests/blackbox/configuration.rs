@@ -369,3 +369,14 @@ fn a_reader_who_has_seen_enough_is_no_fault() {
     let (code, out, error) = finish(&mut shell);
     assert_eq!((code, out.lines().count(), error.as_str()), (0, 1, ""));
 }
+
+#[cfg(not(feature = "mqtt"))]
+#[test]
+fn one_built_without_mqtt_says_so() {
+    let scratch = Scratch::new();
+    let file = scratch.file("porthole.toml", "[mqtt]\nurl = \"mqtt://broker\"\n");
+    let file = file.to_str().unwrap();
+    let (code, _, error) = run(&["check", "--config", file]);
+    let expected = format!("{file}:2: url = \"mqtt://broker\": this porthole was built without MQTT");
+    assert!(code == 1 && error.contains(&expected), "{error}");
+}

@@ -22,6 +22,12 @@ mod limits;
 mod logs;
 mod manual;
 mod metrics;
+#[cfg(feature = "mqtt")]
+mod mqtt;
+#[cfg(feature = "mqtt")]
+mod mqtt_access;
+#[cfg(feature = "mqtt")]
+mod mqtt_faults;
 mod packaged;
 mod page;
 mod page_choice;

@@ -7,6 +7,7 @@ mod config;
 mod h264;
 mod jpeg;
 mod memory;
+mod mqtt;
 mod targets;
 mod web;
 
@@ -97,6 +98,21 @@ fn jpeg_replayed() {
 #[test]
 fn challenge_replayed() {
     replay("challenge");
+}
+
+#[test]
+fn mqtt_packets_replayed() {
+    replay("mqtt_packets");
+}
+
+#[test]
+fn mqtt_set_replayed() {
+    replay("mqtt_set");
+}
+
+#[test]
+fn mqtt_watch_replayed() {
+    replay("mqtt_watch");
 }
 
 #[test]

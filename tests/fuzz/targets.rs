@@ -1,12 +1,12 @@
 //! What can be fuzzed: each target takes any bytes, and panics when the program does what it must never do.
 
-use crate::{camera, config, h264, jpeg, web};
+use crate::{camera, config, h264, jpeg, mqtt, web};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their archive in `tests/corpora`.
-pub const ALL: [(&str, Target); 13] = [
+pub const ALL: [(&str, Target); 16] = [
     ("challenge", camera::challenge),
     ("config", config::run),
     ("encode", jpeg::encode),
@@ -16,6 +16,9 @@ pub const ALL: [(&str, Target); 13] = [
     ("http", web::http),
     ("inbound", web::inbound),
     ("jpeg", jpeg::pass),
+    ("mqtt_packets", mqtt::packets),
+    ("mqtt_set", mqtt::set),
+    ("mqtt_watch", mqtt::watch),
     ("multipart", camera::multipart),
     ("pickle", camera::pickle),
     ("porthole_v1", web::porthole_v1),

@@ -5,11 +5,13 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that fails panics, and says where")]
 #![allow(clippy::new_without_default, reason = "a test names what it makes")]
 
+pub mod broker;
 pub mod browser;
 pub mod engine;
 pub mod fakecam;
 pub mod fragments;
 pub mod http;
+pub mod mqtt;
 pub mod netns;
 pub mod picture;
 pub mod prometheus;
