@@ -328,11 +328,13 @@ pub struct SteadyViewer {
     thread: JoinHandle<Vec<(Frame, u64)>>,
 }
 
-/// Of ten frames nine are no older than this when they come, in milliseconds, also on a busy machine. An encoder that holds up frames
-/// does so for seconds.
+/// Of ten frames nine are no older than this when they come, in milliseconds, also on a busy machine.
 const YOUNG_MS: u64 = 200;
-/// A viewer that gets a frame this late may miss the next one: its machine is busy.
-const LATE_MS: u64 = 50;
+/// So many of a hundred frames may be missing: a machine that is busy with other tests may not run the service for a frame's time.
+const MISSING_PERCENT: usize = 5;
+/// The longest time from one frame to the next, in milliseconds. An encoder or node that holds up frames does so for two seconds and
+/// more.
+const STANDS_MS: u64 = 1500;
 
 impl SteadyViewer {
     /// Watches the first camera.
@@ -362,17 +364,24 @@ impl SteadyViewer {
         self.seen.pictures.load(SeqCst)
     }
 
-    /// It leaves, and has noticed nothing: no picture was missing while the viewer kept up, and none was late.
+    /// It leaves, and has noticed nothing: its pictures followed each other, none was late, and it never stood.
     #[track_caller]
     pub fn leave(self) {
         self.seen.over.store(true, SeqCst);
         let frames = self.thread.join().expect("its connection was kept");
+        let mut missing = 0;
         for pair in frames.windows(2) {
-            let [(before, its_age), (frame, age)] = pair else { continue };
+            let [(before, _), (frame, _)] = pair else { continue };
             assert_eq!(frame.sequence, before.sequence + 1 + frame.skipped);
-            let kept_up = *its_age.max(age) < LATE_MS;
-            assert!(frame.skipped == 0 || !kept_up, "a gap: {before:?}, {frame:?}");
+            let stood = (frame.captured_at - before.captured_at) / 1000;
+            assert!(stood < STANDS_MS, "it stood for {stood} ms: {before:?}, {frame:?}");
+            missing += frame.skipped as usize;
         }
+        assert!(
+            missing * 100 <= frames.len() * MISSING_PERCENT,
+            "{missing} pictures missing between {}",
+            frames.len()
+        );
         let mut ages: Vec<u64> = frames.iter().map(|(_, age)| *age).collect();
         ages.sort_unstable();
         let old = ages[ages.len() * 9 / 10];

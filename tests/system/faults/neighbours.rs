@@ -11,7 +11,7 @@ use support::http::{get, put, send};
 use support::ws::Client;
 use support::{Porthole, Scratch, library, porthole, until};
 
-use super::hanging_peer::{HangingPeer, PEER_HANGS, PeerHang};
+use super::hanging_peer::{HangingPeer, PeerHang, peer_hangs};
 use crate::turns::{Group, turn};
 
 /// The neighbours of the camera that hangs. `auto` takes the first camera that answers, which is `v4l2`'s.
@@ -238,8 +238,8 @@ fn a_machine_that_hangs_at_any_point_stops_no_other_camera() {
     let _turn = turn(Group::Faults);
     let far = Far::new();
     let usual = usual_times(&far);
-    for hang in PEER_HANGS {
-        let peer = HangingPeer::start(*hang, &jpeg());
+    for hang in peer_hangs() {
+        let peer = HangingPeer::start(hang, &jpeg());
         let mut rig = Rig::with_peer(&far, &peer);
         let _viewer = send(rig.service.address, "GET", "/cameras/hung/stream", &[]);
         peer.until_reached(rig.service.pid(), &rig.scratch);
