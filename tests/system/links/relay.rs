@@ -54,7 +54,7 @@ fn pass(mut from: File, mut to: File, delay: Duration, loss: bool, over: &Atomic
     let mut random = 1u64;
     let mut is_lost = || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        loss && (random >> 33) % LOST_ONE_OF == 0
+        loss && (random >> 33).is_multiple_of(LOST_ONE_OF)
     };
     while !over.load(Relaxed) {
         let due = travelling.front().map_or(LOOK, |(due, _)| due.saturating_duration_since(Instant::now()));
