@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{Packet, PubAck, Subscribe, SubscribeFilter, Unsubscribe};
+use rumqttc::mqttbytes::v4::{Packet, PubAck, Subscribe, SubscribeFilter};
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::sync::{MutexGuard, Notify};
 use tokio::time::{Instant, timeout};
@@ -126,11 +126,6 @@ impl BrokerLink {
             }
         }
         self.send(&Packet::Subscribe(packet)).await
-    }
-
-    /// Ends subscriptions.
-    pub(crate) async fn unsubscribe(&self, filters: Vec<String>) -> Result<(), NotPublished> {
-        self.send(&Packet::Unsubscribe(Unsubscribe { pkid: self.next_id(), topics: filters })).await
     }
 
     /// Says goodbye: the broker does not publish the last word.

@@ -44,11 +44,6 @@ pub struct BrokerUrl {
 }
 
 impl BrokerUrl {
-    /// Whether `text` begins like the URL of a broker.
-    pub(crate) fn has_scheme(text: &str) -> bool {
-        text.split_once("://").is_some_and(|(scheme, _)| is_encrypted(scheme).is_some())
-    }
-
     /// The scheme.
     pub fn scheme(&self) -> &'static str {
         if self.is_encrypted { "mqtts" } else { "mqtt" }

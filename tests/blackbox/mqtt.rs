@@ -1,5 +1,6 @@
 //! Cameras published to mosquitto: what stands at which topic, and what is done about messages that come.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -58,7 +59,10 @@ impl Rig {
     /// A client that gets everything below the topic of the machine.
     #[track_caller]
     pub(crate) fn listener(&self) -> Session {
-        let mut session = Session::connect(self.broker.address, "listener");
+        // Of two with one name, the broker ends the first.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("listener{}", COUNT.fetch_add(1, Relaxed));
+        let mut session = Session::connect(self.broker.address, &name);
         assert!(session.subscribe("porthole/edge/#"));
         session
     }

@@ -62,7 +62,8 @@ pub fn set(data: &[u8]) {
         let _ = topics.request(topic);
         let name = level(topic);
         assert!(!name.contains(['/', '+', '#', '\0']), "{name}");
-        let (camera, _) = topics.request(&format!("porthole/pi/{name}/watch")).unwrap();
+        let watch = format!("porthole/pi/{name}/watch");
+        let (camera, _) = topics.request(&watch).unwrap();
         assert_eq!(camera, topic, "the name comes out as it went in");
     }
     if let Err(why) = set_value::parse(payload) {

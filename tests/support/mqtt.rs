@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::DEADLINE;
@@ -108,10 +108,7 @@ impl Session {
 
     /// The next message within `patience`; `None` if there is none, or the session has ended.
     pub fn message_within(&mut self, patience: Duration) -> Option<Message> {
-        match self.messages.recv_timeout(patience) {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.messages.recv_timeout(patience).ok()
     }
 
     /// The next message.
