@@ -23,7 +23,8 @@ pub(super) async fn run(mut camera: PublishedCamera, states: CameraStates) {
         let is_resting = state == Some(CameraState::Idle);
         // With the time zero, as an age alone is no change.
         let now = states.json(camera.index, Timestamp(0));
-        if now != published && camera.broker.link().is_some() {
+        let has_changed = now != published;
+        if has_changed && camera.broker.link().is_some() {
             if let Some(json) = states.json(camera.index, Timestamp::now()) {
                 camera.publish(&camera.topics.state(), &json, true).await;
             }
@@ -38,8 +39,9 @@ pub(super) async fn run(mut camera: PublishedCamera, states: CameraStates) {
             None => tokio::select! {
                 connected = camera.connections.changed() => Some(connected),
                 _ = camera.status.changed() => None,
-                // Counters change without a change of status, unless the camera rests.
-                () = ready(()), if !is_resting => None,
+                // Counters change without a change of status, unless the camera rests. A viewer that leaves may be counted until
+                // the camera has closed.
+                () = ready(()), if !is_resting || has_changed => None,
             },
         };
         match connected {
