@@ -415,6 +415,14 @@ section! {
             help: "Time between two images of an open camera; 0 for none. A closed camera is not opened for them",
             example: "10",
         }
+        discovery: bool {
+            default: Value("true"),
+            help: "Announce the cameras to Home Assistant; false takes back what was announced",
+        }
+        discovery_prefix: String {
+            default: Value("\"homeassistant\""), accepts: Form("levels between `/`, without + and #"),
+            help: "Topic below which Home Assistant looks for announcements",
+        }
     }
 }
 

@@ -12,14 +12,16 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
+use super::announce::{Announcer, DiscoveryMessage, ListedControls};
 use super::control::{self, SetRequest};
+use super::home_assistant::{AnnouncedCamera, AnnouncedDevice, DiscoveryTopics};
 use super::image;
 use super::live;
 use super::settings::PublisherSettings;
 use super::shared::PublishedCamera;
 use super::state;
 use super::watch::CameraWatchers;
-use crate::camera::{Camera, Control};
+use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::mqtt::topics::{CameraRequest, HostTopics};
 use crate::mqtt::watch::{ClockAnswer, WatchRequest};
@@ -39,6 +41,8 @@ const MOST_INCOMING: usize = 256 * 1024;
 const EVENTS: usize = 32;
 /// Values of controls that wait for a driver. More are refused.
 const SET_REQUESTS: usize = 32;
+/// Messages at topics of discovery that wait. There are few: one for each camera, and one when Home Assistant has started.
+const DISCOVERY_MESSAGES: usize = 64;
 /// Time for a message to come back from the broker.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time to say goodbye.
@@ -62,6 +66,7 @@ pub struct Publisher {
     settings: PublisherSettings,
     cameras: Vec<Camera>,
     states: CameraStates,
+    page: Option<String>,
     status: Watcher,
     reporter: MqttReporter,
 }
@@ -72,20 +77,20 @@ struct CameraPart {
     watchers: Arc<CameraWatchers>,
     image_asked: Arc<Notify>,
     set: mpsc::Sender<SetRequest>,
-    #[allow(dead_code, reason = "keeps the channel open")]
-    controls: watch::Receiver<Option<Vec<Control>>>,
+    controls: ListedControls,
 }
 
 impl Publisher {
-    /// Sets up nothing yet.
+    /// Sets up nothing yet. `page` is where a browser finds the page, without a token.
     pub fn new(
         settings: PublisherSettings,
         cameras: Vec<Camera>,
         states: CameraStates,
+        page: Option<String>,
         status: Watcher,
         reporter: MqttReporter,
     ) -> Self {
-        Self { settings, cameras, states, status, reporter }
+        Self { settings, cameras, states, page, status, reporter }
     }
 
     /// Publishes until `stop` is ready, then says goodbye.
@@ -117,9 +122,22 @@ impl Publisher {
                 self.start_camera(camera, &mut tasks)
             })
             .collect();
+        let discovery = DiscoveryTopics::new(self.settings.discovery.clone(), &topics);
+        let (announce, messages) = mpsc::channel(DISCOVERY_MESSAGES);
+        let announcer = Announcer {
+            topics: discovery.clone(),
+            device: self.announced_device(),
+            controls: cameras.iter().map(|part| part.controls.clone()).collect(),
+            broker: broker.clone(),
+            connections: connected,
+            counters: Arc::clone(&self.reporter.counters),
+        };
+        tasks.spawn(announcer.run(messages));
         tasks.spawn(session.run());
         let edge = Edge {
             topics,
+            discovery,
+            announce,
             cameras,
             broker: broker.clone(),
             connections,
@@ -133,6 +151,17 @@ impl Publisher {
             () = stop => {}
         }
         say_goodbye(&broker, &self.settings.topics).await;
+    }
+
+    fn announced_device(&self) -> AnnouncedDevice {
+        let camera = |camera: &Camera| AnnouncedCamera { name: camera.name().to_owned(), controls: None };
+        AnnouncedDevice {
+            host: self.settings.host.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            topics: self.settings.topics.clone(),
+            configuration_url: self.page.clone(),
+            cameras: self.cameras.iter().map(camera).collect(),
+        }
     }
 
     fn start_camera(&self, camera: PublishedCamera, tasks: &mut JoinSet<()>) -> CameraPart {
@@ -161,6 +190,8 @@ async fn say_goodbye(broker: &BrokerHandle, topics: &HostTopics) {
 /// The connection, and what comes over it.
 struct Edge {
     topics: HostTopics,
+    discovery: DiscoveryTopics,
+    announce: mpsc::Sender<DiscoveryMessage>,
     cameras: Vec<CameraPart>,
     broker: BrokerHandle,
     /// Counts the connections.
@@ -233,6 +264,10 @@ impl Edge {
             BrokerEvent::Message { topic, payload, is_retained } => {
                 if topic == self.topics.status() {
                     self.take_echo(&payload, connection).await;
+                } else if self.discovery.takes(&topic) {
+                    // More than have room are somebody's mistake: nothing is lost that would not be said again.
+                    let payload = payload.to_vec();
+                    let _ = self.announce.try_send(DiscoveryMessage { topic, payload, is_retained });
                 } else if let Err(why) = self.take_request(&topic, &payload, is_retained).await {
                     self.reporter.counters.refused.add(1);
                     self.log_once(format!("mqtt: a message at {topic} is refused: {why}"));
@@ -246,11 +281,15 @@ impl Edge {
                 ));
             }
             BrokerEvent::SubscriptionRefused(filter) => {
-                let problem = format!(
-                    "the broker refuses the subscription to {filter}; let this user read and write topics below {} in its \
-                     access list",
-                    self.topics.base()
-                );
+                let remedy = if self.discovery.filters().contains(&filter) {
+                    "let this user read and write it in the broker's access list, or set discovery = false in [mqtt]".into()
+                } else {
+                    format!(
+                        "let this user read and write topics below {} in its access list",
+                        self.topics.base()
+                    )
+                };
+                let problem = format!("the broker refuses the subscription to {filter}; {remedy}");
                 self.log_once(format!("mqtt: {problem}"));
                 self.reporter.connection(connection.address.as_deref(), Some(&problem));
             }
@@ -263,7 +302,8 @@ impl Edge {
         let requests = self.cameras.iter().flat_map(|CameraPart { camera, .. }| {
             [camera.topics.watch(), camera.topics.image_get(), camera.topics.set_any_control()]
         });
-        link.subscribe(requests.chain([self.topics.status()]).collect()).await?;
+        let filters = requests.chain([self.topics.status()]).chain(self.discovery.filters());
+        link.subscribe(filters.collect()).await?;
         link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await?;
         self.reporter.counters.published.add(1);
         self.connections.send_modify(|number| *number += 1);

@@ -6,6 +6,7 @@
 //! | file | what belongs there |
 //! |---|---|
 //! | `edge` | [`Publisher`]: what comes from the broker, and what is published at a new connection |
+//! | `announce` | what Home Assistant is told, and when |
 //! | `live` | live frames while a front end wants them |
 //! | `image` | images now and then |
 //! | `control`, `set_value` | controls, and what they are set to |
@@ -13,12 +14,15 @@
 //! | `watch` | the front ends that want live frames |
 //! | `shared` | what the tasks of one camera share |
 //! | `settings` | [`PublisherSettings`] |
+//! | `home_assistant/` | the messages of Home Assistant's discovery, as plain data |
 //!
 //! The session with the broker and the names of topics belong to [`mqtt`](crate::mqtt).
 #![forbid(unsafe_code)]
 
+mod announce;
 mod control;
 mod edge;
+mod home_assistant;
 mod image;
 mod live;
 pub mod set_value;
@@ -28,4 +32,5 @@ mod state;
 mod watch;
 
 pub use edge::Publisher;
+pub use home_assistant::DiscoverySettings;
 pub use settings::{PublisherSettings, RING_PLACES};

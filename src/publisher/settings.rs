@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::home_assistant::DiscoverySettings;
 use crate::mqtt::BrokerAccess;
 use crate::mqtt::topics::HostTopics;
 
@@ -13,6 +14,10 @@ pub struct PublisherSettings {
     pub broker: BrokerAccess,
     /// The topics.
     pub topics: HostTopics,
+    /// The name of this machine.
+    pub host: String,
+    /// How Home Assistant learns of the cameras.
+    pub discovery: DiscoverySettings,
     /// Time between two images of an open camera; zero for none.
     pub snapshot: Duration,
 }

@@ -111,7 +111,8 @@ impl Service {
         #[cfg(feature = "mqtt")]
         let publisher = mqtt.map(|settings| {
             let reporter = phase.mqtt(settings.broker.url.to_string());
-            Publisher::new(settings, published, web.camera_states(), status.clone(), reporter)
+            let page = web.page_url(&settings.host).ok().flatten();
+            Publisher::new(settings, published, web.camera_states(), page, status.clone(), reporter)
         });
         Ok(Self {
             web,

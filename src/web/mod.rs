@@ -31,7 +31,7 @@ mod server_state;
 pub(crate) mod stream;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -199,20 +199,36 @@ impl Web {
     pub fn urls(&self, hostname: &str) -> io::Result<Vec<String>> {
         let token = self.server.access.authenticator.new_token();
         let token = token.map(|token| format!("?token={token}")).unwrap_or_default();
-        let scheme = if self.server.tls.is_some() { "https" } else { "http" };
-        let url = |address: ListenAddress| match address {
-            ListenAddress::Tcp(address) => {
-                let host = match address.ip() {
-                    ip if ip.is_unspecified() => format!("{hostname}.local"),
-                    IpAddr::V4(ip) => ip.to_string(),
-                    IpAddr::V6(ip) => format!("[{ip}]"),
-                };
-                format!("{scheme}://{host}:{}/{token}", address.port())
-            }
-            other => other.to_string(),
-        };
         let addresses = self.addresses()?.into_iter();
-        Ok(addresses.filter(|address| !matches!(address, ListenAddress::Local(_))).map(url).collect())
+        let addresses = addresses.filter(|address| !matches!(address, ListenAddress::Local(_)));
+        Ok(addresses
+            .map(|address| match address {
+                ListenAddress::Tcp(address) => format!("{}{token}", self.url(address, hostname)),
+                other => other.to_string(),
+            })
+            .collect())
+    }
+
+    /// The URL of the page for other machines, without a token; `None` if it is served to this machine alone.
+    ///
+    /// # Errors
+    /// When the kernel does not report the addresses.
+    pub fn page_url(&self, hostname: &str) -> io::Result<Option<String>> {
+        let of_network = |address| match address {
+            ListenAddress::Tcp(address) if !address.ip().is_loopback() => Some(self.url(address, hostname)),
+            _ => None,
+        };
+        Ok(self.addresses()?.into_iter().find_map(of_network))
+    }
+
+    fn url(&self, address: SocketAddr, hostname: &str) -> String {
+        let scheme = if self.server.tls.is_some() { "https" } else { "http" };
+        let host = match address.ip() {
+            ip if ip.is_unspecified() => format!("{hostname}.local"),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        format!("{scheme}://{host}:{}/", address.port())
     }
 
     /// Serves until `stop` is ready, then closes all connections.

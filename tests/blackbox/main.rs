@@ -27,6 +27,8 @@ mod mqtt;
 #[cfg(feature = "mqtt")]
 mod mqtt_access;
 #[cfg(feature = "mqtt")]
+mod mqtt_announce;
+#[cfg(feature = "mqtt")]
 mod mqtt_faults;
 mod packaged;
 mod page;

@@ -15,7 +15,7 @@ use support::ws::{Client, Frame};
 use support::{Porthole, Scratch, run, until};
 
 const NODE: &str = "/dev/video90";
-const ANYBODY: &str = "allow_anonymous true";
+pub(crate) const ANYBODY: &str = "allow_anonymous true";
 
 /// A camera, a broker, and the service between them.
 pub(crate) struct Rig {

@@ -10,6 +10,8 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, section: MqttSection) -> Resu
     resolver.report_section("[mqtt]");
     resolver.value(section.topic, None).accept();
     resolver.value(section.snapshot_s, None).seconds()?;
+    resolver.value(section.discovery, None).accept();
+    resolver.value(section.discovery_prefix, None).accept();
     let absent =
         |_: &String| Err("this porthole was built without MQTT (its feature mqtt): take one with it".into());
     resolver.given(section.url).map_or(Ok(()), |url| url.check(absent))

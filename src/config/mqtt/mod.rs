@@ -7,7 +7,10 @@ use super::resolver::Resolver;
 use crate::client::{ClientIdentity, ServerTrust};
 use crate::mqtt::topics::HostTopics;
 use crate::mqtt::{BrokerAccess, BrokerUrl};
-use crate::publisher::PublisherSettings;
+use crate::publisher::{DiscoverySettings, PublisherSettings};
+
+/// Longest topic that announcements are below: what is behind it fits into what MQTT allows, 65,535 bytes, many times over.
+const LONGEST_PREFIX: usize = 256;
 
 /// Resolves where cameras are published; `None` if no broker is given.
 pub(super) fn resolve(
@@ -19,6 +22,9 @@ pub(super) fn resolve(
     let host = host.unwrap_or_else(|_| "localhost".into());
     let topics = resolver.value(section.topic, None).check(|topic| HostTopics::new(topic, &host))?;
     let snapshot = resolver.value(section.snapshot_s, None).seconds()?;
+    let enabled = resolver.value(section.discovery, None).accept();
+    let prefix = resolver.value(section.discovery_prefix, None).check(|prefix| discovery_prefix(prefix))?;
+    let discovery = DiscoverySettings { enabled, prefix };
     let url = resolver.given(section.url).map(|url| url.check(|text| broker(text))).transpose()?;
     let beside = |is_right: bool, words: &str| if is_right { Ok(()) } else { Err(words.to_owned()) };
     let has_url = |_: &_| beside(url.is_some(), "needs url beside it: the broker");
@@ -51,7 +57,7 @@ pub(super) fn resolve(
     let Some(url) = url else { return Ok(None) };
     let trust = ca.map_or(ServerTrust::System, ServerTrust::File);
     let broker = BrokerAccess { url, user, password_file, trust, identity };
-    Ok(Some(PublisherSettings { broker, topics, snapshot }))
+    Ok(Some(PublisherSettings { broker, topics, host, discovery, snapshot }))
 }
 
 fn broker(text: &str) -> Result<BrokerUrl, String> {
@@ -65,6 +71,17 @@ fn broker(text: &str) -> Result<BrokerUrl, String> {
         );
     }
     Ok(url)
+}
+
+fn discovery_prefix(prefix: &str) -> Result<String, String> {
+    let is_level =
+        |level: &str| !level.is_empty() && !level.chars().any(|c| c.is_control() || "+#".contains(c));
+    if prefix.starts_with('$') || prefix.len() > LONGEST_PREFIX || !prefix.split('/').all(is_level) {
+        return Err(format!(
+            "must be a topic like \"homeassistant\": levels between single `/`, without + and #, of at most {LONGEST_PREFIX} bytes"
+        ));
+    }
+    Ok(prefix.to_owned())
 }
 
 fn name(user: &str) -> Result<String, String> {
