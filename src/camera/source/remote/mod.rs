@@ -12,12 +12,14 @@
 //! | `connect` | connections to the machine of a URL |
 //! | `authentication` | the `Authorization` header, and the challenges of servers |
 //! | `credentials` | passwords and tokens |
+//! | `clock` | the clock of another machine |
 //! | `error` | what can be wrong, and what to do |
 //! | `pickle` | pictures in Python pickles |
 //! | `url` | the URL of a camera |
 #![forbid(unsafe_code)]
 
 pub(crate) mod authentication;
+mod clock;
 mod connect;
 pub(in crate::camera) mod credentials;
 mod endpoint;

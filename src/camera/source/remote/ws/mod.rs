@@ -1,10 +1,9 @@
 //! `ws://` and `wss://`: the WebSocket of another Porthole, by the subprotocol `porthole.v1`, whose capture times are carried
 //! over into this machine's clock. A server without that subprotocol sends bare JPEGs, which count from their arrival.
 //!
-//! From the top down: this file | `session` | `handshake`, `clock`.
+//! From the top down: this file | `session` | `handshake`.
 #![forbid(unsafe_code)]
 
-mod clock;
 mod handshake;
 mod session;
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::io::AsyncWrite;
 
-use super::clock::FarClock;
 use super::handshake::OpenedWebSocket;
 use crate::camera::frame_timing::FrameTiming;
+use crate::camera::source::remote::clock::FarClock;
 use crate::camera::source::remote::endpoint::MAX_SKIPPED;
 use crate::camera::source::remote::error::RemoteFault;
 use crate::camera::source::source_trait::{CapturedPicture, PictureSink};
@@ -24,6 +24,8 @@ use crate::websocket::{FrameMessage, HEADER_BYTES};
 
 /// Most bytes that wait to be sent. A peer that takes no acknowledgement for so long is broken.
 const MAX_UNSENT_BYTES: usize = 64 * 1024;
+/// Time between two pings.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// The age up to which the first pictures can be true: the camera may have been live before, and slow.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
@@ -73,7 +75,7 @@ impl WsSession {
             has_headers,
             unsent: Vec::new(),
             is_unflushed: false,
-            clock: FarClock::default(),
+            clock: FarClock::new(PING_INTERVAL),
             timing: FrameTiming::new(oldest, None),
             whole,
             number: 0,

@@ -1,5 +1,5 @@
 //! The clock of another machine, compared with this one's by pings as in NTP (RFC 5905, section 8): the answer says what
-//! its time was, at the middle of the round trip, give or take half of it.
+//! its time was, at the middle of the round trip, give or take half of it. How pings travel does not belong here.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::frame::Timestamp;
 
 /// Measurements at the start, one after the other, and number that the best is taken from.
 const MEASUREMENTS: usize = 8;
-/// Time between two measurements later. The oldest is 16 s old then, in which quartz clocks drift by less than 2 ms.
-const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The clock of another machine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FarClock {
+    /// Time between two measurements after the first ones.
+    interval: Duration,
     /// Oldest first.
     measurements: Deque<Measurement, MEASUREMENTS>,
     /// When the ping was sent that has not been answered.
@@ -31,6 +31,12 @@ struct Measurement {
 }
 
 impl FarClock {
+    /// A clock that was not compared yet. After the first measurements there is one every `interval`: the oldest is eight times as
+    /// old, and quartz clocks drift by up to 100 µs a second against each other.
+    pub(super) fn new(interval: Duration) -> Self {
+        Self { interval, measurements: Deque::new(), pinged_at: None, next_ping: Timestamp::default() }
+    }
+
     /// When the next ping is due.
     pub(super) fn next_ping(&self) -> Timestamp {
         self.next_ping
@@ -38,7 +44,7 @@ impl FarClock {
 
     /// A ping is sent at `now`.
     pub(super) fn pinged(&mut self, now: Timestamp) {
-        (self.pinged_at, self.next_ping) = (Some(now), now.after(INTERVAL));
+        (self.pinged_at, self.next_ping) = (Some(now), now.after(self.interval));
     }
 
     /// The ping sent at `sent` was answered, which came at `now`. The other clock showed `far` in between.
@@ -77,6 +83,7 @@ mod tests {
     use super::*;
 
     const HOUR: u64 = 3_600_000_000;
+    const INTERVAL: Duration = Duration::from_secs(2);
 
     fn measured(clock: &mut FarClock, sent: u64, received: u64, far: u64) {
         clock.pinged(Timestamp(sent));
@@ -86,7 +93,7 @@ mod tests {
     #[test]
     fn the_answer_with_the_shortest_way_tells_the_time_whichever_clock_is_ahead() {
         for (here, far) in [(2 * HOUR, HOUR), (HOUR, 2 * HOUR), (HOUR, u64::MAX - 5_000_000)] {
-            let mut clock = FarClock::default();
+            let mut clock = FarClock::new(INTERVAL);
             measured(&mut clock, here, here + 80_000, far + 70_000);
             measured(&mut clock, here + 100_000, here + 102_000, far.wrapping_add(101_000));
             measured(&mut clock, here + 200_000, here + 260_000, far.wrapping_add(201_000));
@@ -98,7 +105,7 @@ mod tests {
 
     #[test]
     fn pings_follow_one_another_at_the_start_and_rarely_later() {
-        let mut clock = FarClock::default();
+        let mut clock = FarClock::new(INTERVAL);
         for nth in 1..=MEASUREMENTS as u64 {
             assert!(clock.next_ping() <= Timestamp(nth * 1000));
             measured(&mut clock, nth * 1000, nth * 1000 + 500, 0);
@@ -108,7 +115,7 @@ mod tests {
 
     #[test]
     fn old_measurements_give_way_and_answers_to_nothing_are_ignored() {
-        let mut clock = FarClock::default();
+        let mut clock = FarClock::new(INTERVAL);
         measured(&mut clock, 0, 0, 77);
         for nth in 1..=MEASUREMENTS as u64 {
             measured(&mut clock, nth * 1000, nth * 1000 + 10, nth * 1000 + 5 + HOUR);
@@ -119,14 +126,14 @@ mod tests {
 
     #[test]
     fn before_a_measurement_the_way_counts_as_short() {
-        let clock = FarClock::default();
+        let clock = FarClock::new(INTERVAL);
         let (captured, sent) = (Timestamp(HOUR), Timestamp(HOUR + 30_000));
         assert_eq!(clock.here(captured, sent, Timestamp(100_000)), Timestamp(70_000));
     }
 
     #[test]
     fn an_error_of_the_measurement_makes_no_picture_of_the_future() {
-        let mut clock = FarClock::default();
+        let mut clock = FarClock::new(INTERVAL);
         measured(&mut clock, 1000, 1400, 1100);
         assert_eq!(clock.here(Timestamp(1400), Timestamp(1400), Timestamp(1450)), Timestamp(1450));
         assert_eq!(clock.here(Timestamp(9000), Timestamp(9000), Timestamp(1450)), Timestamp(9100), "a lie");
