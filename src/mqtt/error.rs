@@ -73,6 +73,9 @@ pub(crate) enum MqttError {
     )]
     Stalled { seconds: u64 },
 
+    #[error("nothing reaches the broker since {ms} ms; see the network. It is called again by itself")]
+    Stuck { ms: u64 },
+
     #[error(
         "the broker closed the connection; it is called again by itself. If this goes on, see the broker's log"
     )]
@@ -171,6 +174,7 @@ impl MqttError {
             | Self::Unavailable
             | Self::Silent { .. }
             | Self::Stalled { .. }
+            | Self::Stuck { .. }
             | Self::Closed
             | Self::Broken(_)
             | Self::TooLarge { .. } => false,

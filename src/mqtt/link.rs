@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, PubAck, Subscribe, SubscribeFilter};
+use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::sync::{MutexGuard, Notify};
 use tokio::time::{Instant, timeout};
@@ -155,6 +157,18 @@ impl BrokerLink {
     /// Bytes that were written, and that the broker's machine has not taken.
     pub(crate) fn backlog(&self) -> u32 {
         tcp_info::send_queue_bytes(self.socket.as_fd()).unwrap_or(0)
+    }
+
+    /// Bytes that the broker's machine has acknowledged.
+    pub(super) fn acknowledged(&self) -> u64 {
+        tcp_info::tcp_info(self.socket.as_fd()).map_or(0, |info| info.acknowledged)
+    }
+
+    /// Gives the connection up, so that nobody waits for it any more.
+    pub(super) fn give_up(&self, fault: MqttError) {
+        self.fail(fault);
+        // Otherwise it is closed already.
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
     }
 
     /// Waits until nothing more can be written; why.

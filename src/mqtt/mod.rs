@@ -4,6 +4,7 @@
 //!
 //! | file | what belongs there |
 //! |---|---|
+//! | `pair` | [`BrokerPair`]: two sessions where a broker has several addresses |
 //! | `session` | [`BrokerSession`]: one connection to a broker after another |
 //! | `handshake` | from the options to a connection that the broker accepted |
 //! | `link` | [`BrokerLink`]: what is written to one connection, and how much of it is on its way |
@@ -28,6 +29,7 @@ mod handshake;
 mod link;
 mod options;
 pub(crate) mod packets;
+mod pair;
 mod session;
 mod size_guard;
 pub(crate) mod topics;
@@ -38,5 +40,6 @@ pub(crate) use error::MqttError;
 pub(crate) use link::{BrokerLink, FrameLane, NotPublished};
 pub use options::BrokerAccess;
 pub(crate) use options::{BrokerKeys, BrokerOptions, LastWord};
+pub(crate) use pair::{BrokerPair, PairHandles};
 pub(crate) use session::{BrokerEvent, BrokerHandle, BrokerSession};
 pub use url::BrokerUrl;

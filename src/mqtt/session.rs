@@ -69,6 +69,12 @@ pub(crate) struct BrokerHandle {
 }
 
 impl BrokerHandle {
+    /// For connections that are chosen among those of several sessions.
+    pub(super) fn new() -> (watch::Sender<Option<Arc<BrokerLink>>>, Self) {
+        let (sender, links) = watch::channel(None);
+        (sender, Self { links })
+    }
+
     /// The connection; `None` while there is none.
     pub(crate) fn link(&self) -> Option<Arc<BrokerLink>> {
         self.links.borrow().clone()

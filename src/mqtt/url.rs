@@ -77,14 +77,6 @@ impl BrokerUrl {
         &self.addresses
     }
 
-    /// The same broker, of which the `first`th address is tried first.
-    pub(crate) fn beginning_with(&self, first: usize) -> Self {
-        let mut url = self.clone();
-        let places = url.addresses.len();
-        url.addresses.rotate_left(first % places);
-        url
-    }
-
     /// The same broker `parts` times, each with addresses that no other part has. Fewer if it has fewer addresses.
     pub(crate) fn split(&self, parts: usize) -> Vec<Self> {
         let parts = parts.clamp(1, self.addresses.len());
@@ -214,7 +206,6 @@ mod tests {
         let shown: Vec<String> = url.addresses().iter().map(BrokerAddress::to_string).collect();
         assert_eq!(shown, ["one:8883", "[fe80::1]:8884", "10.0.0.3:1"]);
         assert_eq!(url.topic(), "porthole/+/+");
-        assert_eq!(url.beginning_with(4).addresses()[0].host, "fe80::1");
         let url = parsed("mqtt://broker.local");
         assert_eq!((url.addresses()[0].port, url.topic(), url.has_user()), (1883, "", false));
         assert_eq!(parsed("mqtt://broker/a%2Fb/c#d").topic(), "a%2Fb/c#d", "the path is the topic as it is");

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::io::IoSlice;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +26,7 @@ use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::mqtt::topics::{CameraRequest, HostTopics};
 use crate::mqtt::watch::{ClockAnswer, WatchRequest};
-use crate::mqtt::{
-    BrokerEvent, BrokerHandle, BrokerKeys, BrokerOptions, BrokerSession, LastWord, NotPublished,
-};
+use crate::mqtt::{BrokerEvent, BrokerKeys, BrokerOptions, BrokerPair, LastWord, NotPublished, PairHandles};
 use crate::status::{MqttReporter, Watcher};
 use crate::web::CameraStates;
 
@@ -102,7 +101,10 @@ impl Publisher {
             keys: &KEYS,
             most_incoming: MOST_INCOMING,
         };
-        let (session, broker, events) = BrokerSession::new(options, EVENTS);
+        let names: Vec<&str> = self.cameras.iter().map(Camera::name).collect();
+        let discovery = DiscoveryTopics::new(self.settings.discovery.clone(), &topics);
+        let filters = subscriptions(&topics, &names).into_iter().chain(discovery.filters()).collect();
+        let (pair, broker, events) = BrokerPair::new(&options, filters, EVENTS);
         let (connections, connected) = watch::channel(0);
         let mut tasks = JoinSet::new();
         let cameras: Vec<CameraPart> = self
@@ -114,7 +116,8 @@ impl Publisher {
                     index,
                     camera: camera.clone(),
                     topics: topics.camera(camera.name()),
-                    broker: broker.clone(),
+                    broker: broker.kept.clone(),
+                    live: broker.live.clone(),
                     connections: connected.clone(),
                     status: self.status.clone(),
                     counters: Arc::clone(&self.reporter.counters),
@@ -122,18 +125,17 @@ impl Publisher {
                 self.start_camera(camera, &mut tasks)
             })
             .collect();
-        let discovery = DiscoveryTopics::new(self.settings.discovery.clone(), &topics);
         let (announce, messages) = mpsc::channel(DISCOVERY_MESSAGES);
         let announcer = Announcer {
             topics: discovery.clone(),
             device: self.announced_device(),
             controls: cameras.iter().map(|part| part.controls.clone()).collect(),
-            broker: broker.clone(),
+            broker: broker.kept.clone(),
             connections: connected,
             counters: Arc::clone(&self.reporter.counters),
         };
         tasks.spawn(announcer.run(messages));
-        tasks.spawn(session.run());
+        tasks.spawn(pair.run());
         let edge = Edge {
             topics,
             discovery,
@@ -176,11 +178,23 @@ impl Publisher {
     }
 }
 
-async fn say_goodbye(broker: &BrokerHandle, topics: &HostTopics) {
-    let Some(link) = broker.link() else { return };
+/// What is subscribed to.
+fn subscriptions(topics: &HostTopics, cameras: &[&str]) -> Vec<String> {
+    let requests = cameras.iter().flat_map(|name| {
+        let camera = topics.camera(name);
+        [camera.watch(), camera.image_get(), camera.set_any_control()]
+    });
+    requests.chain([topics.status()]).collect()
+}
+
+async fn say_goodbye(broker: &PairHandles, topics: &HostTopics) {
+    let Some(link) = broker.kept.link() else { return };
     let goodbye = async {
         if link.publish(&topics.status(), OFFLINE.as_bytes(), true).await.is_ok() {
             link.disconnect().await;
+            if let Some(live) = broker.live.link() {
+                live.disconnect().await;
+            }
         }
     };
     // Otherwise the broker publishes the last word.
@@ -193,7 +207,7 @@ struct Edge {
     discovery: DiscoveryTopics,
     announce: mpsc::Sender<DiscoveryMessage>,
     cameras: Vec<CameraPart>,
-    broker: BrokerHandle,
+    broker: PairHandles,
     /// Counts the connections.
     connections: watch::Sender<u64>,
     reporter: MqttReporter,
@@ -234,7 +248,7 @@ impl Edge {
         let (counters, now) = (&self.reporter.counters, Instant::now());
         let watchers: usize = self.cameras.iter().map(|camera| camera.watchers.count(now)).sum();
         counters.watchers.set(watchers as u64);
-        counters.backlog.set(self.broker.link().map_or(0, |link| link.backlog().into()));
+        counters.backlog.set(self.broker.live.link().map_or(0, |link| link.backlog().into()));
     }
 
     async fn take(&mut self, event: BrokerEvent, connection: &mut Connection) {
@@ -298,12 +312,7 @@ impl Edge {
 
     /// What is done at a new connection.
     async fn greet(&mut self) -> Result<(), NotPublished> {
-        let Some(link) = self.broker.link() else { return Ok(()) };
-        let requests = self.cameras.iter().flat_map(|CameraPart { camera, .. }| {
-            [camera.topics.watch(), camera.topics.image_get(), camera.topics.set_any_control()]
-        });
-        let filters = requests.chain([self.topics.status()]).chain(self.discovery.filters());
-        link.subscribe(filters.collect()).await?;
+        let Some(link) = self.broker.kept.link() else { return Ok(()) };
         link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await?;
         self.reporter.counters.published.add(1);
         self.connections.send_modify(|number| *number += 1);
@@ -316,7 +325,7 @@ impl Edge {
             connection.echo_by = None;
         } else if connection.echo_by.is_none() {
             connection.echo_by = Some(Instant::now() + ECHO_TIMEOUT);
-            let Some(link) = self.broker.link() else { return };
+            let Some(link) = self.broker.kept.link() else { return };
             // The connection ended otherwise.
             let _ = link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await;
         }
@@ -344,13 +353,9 @@ impl Edge {
         match request {
             CameraRequest::Watch => {
                 let request = WatchRequest::parse(payload)?;
-                // The clock that the times of frames are in.
-                let answer = request.sent_at.map(|t| ClockAnswer { t, now: Timestamp::now().0 });
-                let to = part.camera.topics.watch_answer(&request.viewer);
+                let asked = request.clone();
                 part.watchers.take(request, Instant::now())?;
-                if let Some(answer) = answer {
-                    part.camera.publish(&to, &answer.to_payload(), false).await;
-                }
+                self.tell_time(part, &asked).await;
                 Ok(())
             }
             CameraRequest::Image => {
@@ -362,6 +367,16 @@ impl Edge {
                 part.set.try_send((name.into_owned(), payload.to_vec())).map_err(full)
             }
         }
+    }
+
+    /// Answers a front end that compares the clocks.
+    async fn tell_time(&self, part: &CameraPart, request: &WatchRequest) {
+        let (Some(t), Some(link)) = (request.sent_at, self.broker.live.link()) else { return };
+        let topic = part.camera.topics.watch_answer(&request.viewer);
+        let turn = link.turn().await;
+        let answer = ClockAnswer { t, now: Timestamp::now().0 }.to_payload();
+        // It asks again.
+        let _ = turn.publish(&topic, false, &mut [IoSlice::new(&answer)]).await;
     }
 
     fn log_once(&mut self, problem: String) {

@@ -87,7 +87,7 @@ async fn next_chance(
     loop {
         subscription.changed().await?;
         skips.waiting(camera.camera.ring().newest().map(|frame| frame.sequence), &camera.counters);
-        let Ok(link) = timeout(COUNT_INTERVAL, camera.broker.connected()).await else { continue };
+        let Ok(link) = timeout(COUNT_INTERVAL, camera.live.connected()).await else { continue };
         let link = link.ok_or(RingClosed)?;
         if !lane_of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &link)) {
             (*lane, *lane_of) = (FrameLane::default(), Some(Arc::clone(&link)));

@@ -11,7 +11,7 @@ use crate::mqtt::topics::CameraTopics;
 use crate::mqtt::{BrokerHandle, NotPublished};
 use crate::status::{MqttCounters, Watcher};
 
-/// One camera, and the way to the broker.
+/// One camera, and the ways to the broker.
 #[derive(Clone, Debug)]
 pub(super) struct PublishedCamera {
     /// Its place in the status.
@@ -19,6 +19,8 @@ pub(super) struct PublishedCamera {
     pub(super) camera: Camera,
     pub(super) topics: CameraTopics,
     pub(super) broker: BrokerHandle,
+    /// The way for live frames.
+    pub(super) live: BrokerHandle,
     /// Changes at every new connection: what the broker keeps is published again.
     pub(super) connections: watch::Receiver<u64>,
     pub(super) status: Watcher,
