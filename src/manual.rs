@@ -13,6 +13,7 @@
 //! | [`leds`] | the roles of LEDs, the privacy light |
 //! | [`sd_card`] | the SD-card image: settings, what is proven, a checklist for a board |
 //! | [`updates`] | new versions over ssh, and how they are taken back |
+//! | [`reach`] | as many viewers as a cluster of brokers carries: front ends, brokers, costs, limits |
 //! | [`reliability`] | every fault and how long it lasts; the soak test |
 //! | [`benchmarks`] | the measurements |
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ macro_rules! chapters {
         #[doc = "[package]: crate::manual::installation#the-debian-package"]
         #[doc = "[privacy-light]: crate::manual::leds#the-privacy-light"]
         #[doc = "[proxy]: crate::manual::installation#behind-a-web-server"]
+        #[doc = "[reach]: crate::manual::reach"]
         #[doc = "[remote]: crate::manual::cameras#cameras-on-other-machines"]
         #[doc = "[security]: crate::manual::security"]
         #[doc = "[slots]: crate::manual::updates#on-the-sd-card-image"]
@@ -55,6 +57,7 @@ chapters! {
     installation: "installation.md";
     leds: "leds.md";
     mqtt: "mqtt.md";
+    reach: "reach.md";
     reliability: "reliability.md";
     sd_card: "sd-card.md";
     security: "security.md";

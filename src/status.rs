@@ -5,16 +5,18 @@
 //! watchers. Counters do not, because they change with every frame. How the status is shown does not belong here.
 #![forbid(unsafe_code)]
 
+mod broker;
 mod counter;
 mod mqtt;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use broker::BrokerCounters;
 pub use counter::{Counter, Histogram};
 pub use mqtt::{Gauge, MqttCounters, MqttStatus};
 
@@ -356,6 +358,7 @@ pub struct Counters {
     pub h264_failures: Counter,
     /// Access units that were lost or damaged before they were published.
     pub h264_lost: Counter,
+    broker: OnceLock<Arc<BrokerCounters>>,
     h264_kbps: AtomicU32,
     last_frame_at: AtomicU64,
     milli_fps: AtomicU32,
@@ -379,6 +382,16 @@ impl Counters {
     /// The current rate in frames per second.
     pub fn fps(&self) -> f32 {
         self.milli_fps.load(Relaxed) as f32 / 1000.0
+    }
+
+    /// The counters of a camera whose frames come through a broker. It is one from the first call on.
+    pub fn begin_broker(&self) -> &Arc<BrokerCounters> {
+        self.broker.get_or_init(Arc::default)
+    }
+
+    /// The same; `None` if no frames come through a broker.
+    pub fn broker(&self) -> Option<&BrokerCounters> {
+        self.broker.get().map(AsRef::as_ref)
     }
 
     /// H.264 is published with this many kbit a second.

@@ -23,6 +23,13 @@ pub mod mqtt {
     pub use crate::publisher::set_value;
 }
 
+/// Frames of a camera that is published to a broker.
+#[cfg(feature = "mqtt")]
+pub mod live {
+    pub use crate::camera::source::remote::mqtt::live::{LiveFrame, LiveFrames};
+    pub use crate::frame::Timestamp;
+}
+
 /// Answers to challenges of HTTP servers.
 pub mod challenge {
     pub use crate::camera::source::remote::authentication::answer_to_challenge;

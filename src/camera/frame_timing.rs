@@ -39,19 +39,22 @@ pub(super) struct FrameTiming {
 
 /// When and in which order a frame was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FrameTime {
+pub struct FrameTime {
     /// When the picture was complete. Never before the previous one.
-    pub(super) at: Timestamp,
+    pub at: Timestamp,
     /// Frames that were dropped since the previous one.
-    pub(super) missed: u32,
-    pub(super) implausible: ImplausibleClaims,
+    pub missed: u32,
+    /// What it said of itself that cannot be true.
+    pub implausible: ImplausibleClaims,
 }
 
 /// What a source said of a frame that cannot be true. It was not used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct ImplausibleClaims {
-    pub(super) time: bool,
-    pub(super) sequence: bool,
+pub struct ImplausibleClaims {
+    /// Its time.
+    pub time: bool,
+    /// Its number.
+    pub sequence: bool,
 }
 
 impl FrameTiming {

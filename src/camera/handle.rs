@@ -147,7 +147,8 @@ pub fn start(
     let encoders = usize::from(settings.h264.mode != H264Mode::Off);
     let (publisher, ring) = ring(max_viewers + encoders, settings.max_jpeg_bytes());
     let publisher = Arc::new(std::sync::Mutex::new(publisher));
-    let CreatedSource { source, controls, h264_node } = source::create(&settings, &waker);
+    let CreatedSource { source, controls, h264_node } =
+        source::create(&settings, &waker, reporter.counters());
     let stills = Arc::new(StillRequests::default());
     let (mut threads, mut h264) = (Vec::new(), None);
     if let Some((units, shared, thread)) =

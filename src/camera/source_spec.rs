@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use super::shell_command::{ShellCommand, without_passwords};
 use super::source::RemoteUrl;
+#[cfg(feature = "mqtt")]
+use crate::mqtt::BrokerUrl;
 
 /// Where pictures come from, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub enum SourceSpec {
     File(PathBuf),
     /// A camera on another machine.
     Remote(RemoteUrl),
+    /// A camera that another machine publishes to a broker: the path of the URL is its topic.
+    #[cfg(feature = "mqtt")]
+    Broker(BrokerUrl),
     /// A Raspberry Pi's own camera.
     RpiCam(RpiCamSelector),
 }
@@ -50,7 +55,7 @@ impl FromStr for SourceSpec {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let remedy = "write auto, pattern, a device path like /dev/video0, rpicam, exec:COMMAND, file:PATH, \
-                      or a URL that begins with http://, https://, ws://, wss:// or tcp://";
+                      or a URL that begins with http://, https://, ws://, wss://, tcp://, mqtt:// or mqtts://";
         let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
         match scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)) {
             Some(("exec", command)) if !command.trim().is_empty() => {
@@ -64,12 +69,33 @@ impl FromStr for SourceSpec {
             }
             _ if text.eq_ignore_ascii_case("rpicam") => Ok(Self::RpiCam(RpiCamSelector::Index(0))),
             _ if RemoteUrl::has_scheme(text) => text.parse().map(Self::Remote),
+            Some(("mqtt" | "mqtts", rest)) if rest.starts_with("//") => published(text),
             _ if text.eq_ignore_ascii_case("auto") => Ok(Self::Auto),
             _ if text.eq_ignore_ascii_case("pattern") => Ok(Self::Pattern),
             _ if text.starts_with('/') => Ok(Self::Device(text.into())),
             _ => Err(format!("source {:?} is not known; {remedy}", without_passwords(text))),
         }
     }
+}
+
+/// A camera that is published to a broker.
+#[cfg(feature = "mqtt")]
+fn published(text: &str) -> Result<SourceSpec, String> {
+    let failed = |why: &str| format!("source {:?}: {why}", without_passwords(text));
+    let url: BrokerUrl = text.parse().map_err(|why: String| failed(&why))?;
+    let levels: Vec<&str> = url.topic().split('/').collect();
+    let is_topic =
+        levels.len() >= 2 && !levels.iter().any(|level| level.is_empty() || level.contains(['+', '#']));
+    if !is_topic {
+        let topic = "the path must be the topic of one camera, without + and #, such as mqtt://BROKER/porthole/HOST/CAMERA";
+        return Err(failed(topic));
+    }
+    Ok(SourceSpec::Broker(url))
+}
+
+#[cfg(not(feature = "mqtt"))]
+fn published(_: &str) -> Result<SourceSpec, String> {
+    Err("this build has no feature mqtt; use ws:// to show another porthole".to_owned())
 }
 
 impl fmt::Display for SourceSpec {
@@ -81,6 +107,8 @@ impl fmt::Display for SourceSpec {
             Self::Exec(command) => write!(f, "exec:{command}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Remote(url) => write!(f, "{url}"),
+            #[cfg(feature = "mqtt")]
+            Self::Broker(url) => write!(f, "{url}"),
             Self::RpiCam(selector) => write!(f, "{selector}"),
         }
     }
@@ -103,6 +131,27 @@ mod tests {
             "http://pi:8080/stream",
         ] {
             assert_eq!(text.parse::<SourceSpec>().unwrap().to_string(), text);
+        }
+    }
+
+    #[cfg(feature = "mqtt")]
+    #[test]
+    fn a_published_camera_is_named_by_broker_and_topic() {
+        let text = "mqtts://one:8883,[::1]:8884/porthole/pi/front";
+        let spec: SourceSpec = text.parse().unwrap();
+        assert_eq!(spec.to_string(), text);
+        assert!(matches!(spec, SourceSpec::Broker(url) if url.topic() == "porthole/pi/front"));
+        for text in [
+            "mqtt://one",
+            "mqtt://one/",
+            "mqtt://one/front",
+            "mqtt://one/porthole/+/+",
+            "mqtt://one/porthole//front",
+            "mqtt://one/porthole/pi/",
+            "mqtt://me:secret@one:x/porthole/pi/front",
+        ] {
+            let error = text.parse::<SourceSpec>().unwrap_err();
+            assert!(error.contains("mqtt://") && !error.contains("secret"), "{error}");
         }
     }
 

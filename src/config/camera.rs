@@ -19,6 +19,8 @@ use crate::frame::{PixelFormat, Resolution};
 use crate::jpeg;
 use crate::jpeg::exif::Rotation;
 use crate::jpeg::yuv::Subsampling;
+#[cfg(feature = "mqtt")]
+use crate::mqtt::BrokerUrl;
 
 /// Longest name of a camera: it is part of URLs and file names.
 const MOST_NAME_BYTES: usize = 40;
@@ -104,6 +106,10 @@ fn remote(
     password_file: Field<PathBuf>,
     fingerprint: Field<String>,
 ) -> Result<RemoteSettings, ConfigError> {
+    #[cfg(feature = "mqtt")]
+    if let SourceSpec::Broker(url) = source {
+        return published(resolver, url, token, password_file, fingerprint);
+    }
     let url = match source {
         SourceSpec::Remote(url) => Ok(url),
         _ => Err(String::from("is for a source on another machine, such as http://HOST/PATH; remove it")),
@@ -140,6 +146,43 @@ fn remote(
     });
     Ok(RemoteSettings {
         token,
+        password_file: password_file.transpose()?,
+        fingerprint: fingerprint.transpose()?,
+    })
+}
+
+/// What belongs to the URL of a camera that is published to a broker.
+#[cfg(feature = "mqtt")]
+fn published(
+    resolver: &mut Resolver<'_>,
+    url: &BrokerUrl,
+    token: Field<String>,
+    password_file: Field<PathBuf>,
+    fingerprint: Field<String>,
+) -> Result<RemoteSettings, ConfigError> {
+    let key = token.key.name;
+    resolver.secret(key, token.value, |_| {
+        Err::<(), _>("has no meaning for a broker; use a user in the URL and source_password_file".to_owned())
+    })?;
+    let password_file = resolver.given(password_file).map(|file| {
+        file.check(|path| match url {
+            url if !url.has_user() => {
+                Err("needs a user in the URL, such as mqtt://USER@HOST/TOPIC".to_owned())
+            }
+            url if url.has_password() => {
+                Err("cannot be used beside a password in the URL; remove one of them".into())
+            }
+            _ => Ok(path.clone()),
+        })
+    });
+    let fingerprint = resolver.given(fingerprint).map(|fingerprint| {
+        fingerprint.check(|text| match url {
+            url if !url.is_encrypted() => Err("is for mqtts:// only; change the source".to_owned()),
+            _ => text.parse(),
+        })
+    });
+    Ok(RemoteSettings {
+        token: None,
         password_file: password_file.transpose()?,
         fingerprint: fingerprint.transpose()?,
     })

@@ -42,6 +42,8 @@ mod page_look;
 mod page_places;
 mod page_states;
 mod page_video;
+#[cfg(feature = "mqtt")]
+mod published;
 mod releases;
 mod remote;
 mod remote_tcp;

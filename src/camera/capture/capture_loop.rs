@@ -241,6 +241,9 @@ impl CaptureLoop {
                     stalled_at = Timestamp::now().after(stall_timeout);
                 }
                 Some(Published::Skipped) => stalled_at = Timestamp::now().after(stall_timeout),
+                None if Timestamp::now() >= stalled_at && self.pause(source) => {
+                    stalled_at = Timestamp::now().after(stall_timeout);
+                }
                 Some(Published::Rejected) | None if Timestamp::now() >= stalled_at => {
                     let why = self.stall_message(source, &opened.info.path, stall_timeout);
                     return StreamingEnd::Stalled(why);
@@ -248,6 +251,19 @@ impl CaptureLoop {
                 Some(Published::Rejected) | None => {}
             }
         }
+    }
+
+    /// Reports that the source is silent, if it goes on by itself. Returns whether it does.
+    fn pause(&mut self, source: &dyn Source) -> bool {
+        let Some(why) = source.pause_reason().filter(|_| self.publish.last_error.is_none()) else {
+            return false;
+        };
+        self.tell(CameraState::Stalled, &why);
+        // A viewer who connects meanwhile gets no outdated frame.
+        self.publish.publisher().clear();
+        self.publish.reporter.counters().frames_stopped();
+        self.publish.reporter.fault(CameraState::Stalled, why);
+        true
     }
 
     /// A frame was published: a fault is over.
@@ -274,12 +290,7 @@ impl CaptureLoop {
 
     /// Reports a fault and waits before the next attempt.
     fn fault(&mut self, state: CameraState, why: String, retry: Duration) {
-        self.failures += 1;
-        if self.failures == 1 {
-            warn!("camera {}: {state}: {why}", self.settings.name);
-        } else {
-            debug!("camera {}: {state} after attempt {}: {why}", self.settings.name, self.failures);
-        }
+        self.tell(state, &why);
         self.publish.last_error = None;
         self.publish.reporter.fault(state, why);
         let until = Timestamp::now().after(retry);
@@ -287,6 +298,16 @@ impl CaptureLoop {
         while self.is_wanted() && Timestamp::now() < until {
             // A new viewer wakes the thread too, and does not shorten the delay.
             self.waker.wait(&[], Some(until));
+        }
+    }
+
+    /// Logs a fault: its first message is for people.
+    fn tell(&mut self, state: CameraState, why: &str) {
+        self.failures += 1;
+        if self.failures == 1 {
+            warn!("camera {}: {state}: {why}", self.settings.name);
+        } else {
+            debug!("camera {}: {state} after attempt {}: {why}", self.settings.name, self.failures);
         }
     }
 

@@ -38,6 +38,7 @@ use crate::camera::settings::CameraSettings;
 use crate::camera::source_spec::{RpiCamSelector, SourceSpec};
 use crate::camera::v4l2::ControlStore;
 use crate::camera::wake::Waker;
+use crate::status::Counters;
 
 /// What a camera is made of.
 pub(super) struct CreatedSource {
@@ -49,19 +50,21 @@ pub(super) struct CreatedSource {
 }
 
 /// Creates the source of a camera. `waker` wakes the thread that will use it.
-pub(super) fn create(settings: &CameraSettings, waker: &Arc<Waker>) -> CreatedSource {
+pub(super) fn create(settings: &CameraSettings, waker: &Arc<Waker>, counters: &Counters) -> CreatedSource {
     let first = SharedFirstNode::default();
-    let (source, controls) = create_first(settings, waker, &first);
+    let (source, controls) = create_first(settings, waker, &first, counters);
     let is_v4l2 = matches!(settings.source, SourceSpec::Auto | SourceSpec::Device(_));
     let h264_node = is_v4l2.then(|| Box::new(H264NodeSource::new(first, settings)) as Box<dyn Source>);
     CreatedSource { source, controls, h264_node }
 }
 
-/// The source of pictures, and its controls if it has any.
+/// The source of pictures, and its controls if it has any. Without feature `mqtt` no source has counters of its own.
+#[cfg_attr(not(feature = "mqtt"), allow(unused_variables))]
 fn create_first(
     settings: &CameraSettings,
     waker: &Arc<Waker>,
     first: &SharedFirstNode,
+    counters: &Counters,
 ) -> (Box<dyn Source>, Option<Arc<dyn CameraControls>>) {
     let CameraSettings { name, controls, controls_file, .. } = settings;
     let values = Arc::new(ControlValues::new(name, controls.clone(), controls_file.clone()));
@@ -92,6 +95,8 @@ fn create_first(
         SourceSpec::Pattern => (Box::new(pattern::PatternSource::new(settings)), None),
         SourceSpec::Exec(command) => (Box::new(exec::ExecSource::new(command, settings)), None),
         SourceSpec::Remote(url) => (remote::create(url, settings, waker), None),
+        #[cfg(feature = "mqtt")]
+        SourceSpec::Broker(url) => (remote::create_published(url, settings, counters, waker), None),
         SourceSpec::File(path) => (Box::new(file::FileSource::new(path, settings)), None),
     }
 }

@@ -42,6 +42,11 @@ pub(in crate::camera) trait Source: Send {
         false
     }
 
+    /// Why an open source is silent, if it goes on by itself, so that opening it again would only take time.
+    fn pause_reason(&self) -> Option<String> {
+        None
+    }
+
     /// What a person can do if an open source gives no picture that can be shown. It follows a message of what is wrong.
     fn remedy(&self, fault: PictureFault) -> &'static str {
         match fault {

@@ -14,7 +14,7 @@ use super::exposition::{CONTENT_TYPE, Exposition};
 use crate::frame::Timestamp;
 use crate::ring::RingStats;
 use crate::ring::units::{UnitRing, UnitRingStats};
-use crate::status::{CameraState, CameraStatus, Counter, Counters, Histogram, MqttStatus};
+use crate::status::{BrokerCounters, CameraState, CameraStatus, Counter, Counters, Histogram, MqttStatus};
 use crate::web::access::check::AccessCheck;
 use crate::web::response::{Answer, no_store};
 use crate::web::server_state::ServerState;
@@ -67,6 +67,7 @@ pub(crate) async fn answer(server: &ServerState) -> Answer {
     out.family("porthole_build_info", "Version and board of the service; always 1.").sample(build, 1);
     camera_metrics(&mut out, &cameras);
     h264_metrics(&mut out, &cameras);
+    broker_metrics(&mut out, &cameras);
     ring_metrics(&mut out, &cameras);
     viewer_metrics(&mut out, &cameras, server);
     connection_metrics(&mut out, server);
@@ -188,6 +189,25 @@ fn h264_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
         for camera in cameras.iter().filter(|camera| camera.units.is_some()) {
             family.histogram(&[("camera", &camera.status.name)], time(&camera.status.counters));
         }
+    }
+}
+
+/// Frames that come through a broker.
+fn broker_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>]) {
+    let repeated = "Frames that the broker sent twice or late. They were not shown.";
+    type Figure = fn(&BrokerCounters) -> f64;
+    let figures: [(&str, &str, Figure); 4] = [
+        ("porthole_broker_sessions", "Sessions with the broker that are connected.", |b| b.sessions().into()),
+        ("porthole_broker_reconnects_total", "Times that a session with the broker was opened again.", |b| {
+            b.reconnects.get() as f64
+        }),
+        ("porthole_broker_repeated_frames_total", repeated, |b| b.repeated.get() as f64),
+        ("porthole_broker_lost_frames_total", "Frames that were sent and did not come.", |b| {
+            b.lost.get() as f64
+        }),
+    ];
+    for (name, help, figure) in figures {
+        each(out, cameras, (name, help), |camera| camera.status.counters.broker().map(figure));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::{LedInfo, signal};
 use crate::ring::units::UnitRingStats;
-use crate::status::{CameraStatus, CaptureMethod, MqttStatus, Phase, Status};
+use crate::status::{BrokerCounters, CameraStatus, CaptureMethod, MqttStatus, Phase, Status};
 use crate::web::response::{Answer, no_store, text, unavailable};
 use crate::web::server_state::ServerState;
 use crate::web::stream::viewers::ViewerStats;
@@ -75,6 +75,7 @@ struct CameraJson<'a> {
     encoder: EncoderJson,
     ring: RingJson,
     h264: Option<H264Json<'a>>,
+    broker: Option<BrokerJson>,
     viewers: Vec<ViewerJson>,
 }
 
@@ -94,6 +95,14 @@ struct H264Json<'a> {
     decode_us_p50: Option<u64>,
     decode_us_p99: Option<u64>,
     error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct BrokerJson {
+    sessions: u32,
+    reconnects: u64,
+    repeated: u64,
+    lost: u64,
 }
 
 #[derive(Serialize)]
@@ -228,6 +237,7 @@ fn camera_state<'a>(
             bytes: stats.slots * stats.slot_bytes,
         },
         h264: camera.units().map(|units| h264_state(status, units.stats())),
+        broker: counters.broker().map(broker_state),
         viewers,
     }
 }
@@ -249,6 +259,15 @@ fn h264_state(status: &CameraStatus, stats: UnitRingStats) -> H264Json<'_> {
         decode_us_p50: counters.h264_decode.quantile_us(0.5),
         decode_us_p99: counters.h264_decode.quantile_us(0.99),
         error: info.and_then(|info| info.error.as_deref()),
+    }
+}
+
+fn broker_state(counters: &BrokerCounters) -> BrokerJson {
+    BrokerJson {
+        sessions: counters.sessions(),
+        reconnects: counters.reconnects.get(),
+        repeated: counters.repeated.get(),
+        lost: counters.lost.get(),
     }
 }
 

@@ -1,16 +1,19 @@
 //! Why a camera on another machine delivers no pictures. Every message ends with what to do.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, RETRY_AFTER};
 
 use super::pickle::PickleError;
-use super::url::{RemoteUrl, Scheme};
+use super::url::Scheme;
 #[cfg(feature = "tls")]
 use crate::client::{CertificateFingerprint, TlsFault};
 use crate::client::{ConnectError, PasswordFileError};
+#[cfg(feature = "mqtt")]
+use crate::mqtt::MqttError;
 use crate::status::CameraState;
 
 /// Longest delay that a server may ask for. A viewer waits meanwhile.
@@ -197,6 +200,22 @@ pub(in crate::camera) enum RemoteFault {
         source: io::Error,
     },
 
+    #[cfg(feature = "mqtt")]
+    #[error("{0}")]
+    Broker(#[source] MqttError),
+
+    #[cfg(feature = "mqtt")]
+    #[error(
+        "the broker refuses the subscription to {topic}; let this user read it there, and check the topic of the URL"
+    )]
+    TopicRefused { topic: String },
+
+    #[cfg(feature = "mqtt")]
+    #[error(
+        "its pictures take {bytes} bytes, which is more than expected; set width and height to their size"
+    )]
+    MessageTooLarge { bytes: usize },
+
     #[error("the service stops")]
     Stopped,
 
@@ -245,7 +264,7 @@ impl RemoteFault {
     }
 
     /// This fault at `url`.
-    pub(super) fn at(self, url: &RemoteUrl) -> RemoteError {
+    pub(super) fn at(self, url: &impl fmt::Display) -> RemoteError {
         RemoteError { url: url.to_string(), fault: self }
     }
 
@@ -281,6 +300,8 @@ impl RemoteError {
             RemoteFault::Refused { .. } | RemoteFault::Closed { .. } | RemoteFault::Broken { .. } => {
                 growing.min(MAX_RECONNECT_DELAY)
             }
+            #[cfg(feature = "mqtt")]
+            RemoteFault::Broker(ref error) if !error.is_refusal() => growing.min(MAX_RECONNECT_DELAY),
             _ => growing,
         }
     }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `http/` | `http://` and `https://`: multipart streams and single JPEGs |
 //! | `ws/` | `ws://` and `wss://`: another Porthole |
+//! | `mqtt/` | `mqtt://` and `mqtts://`: another Porthole, through a broker |
 //! | `tcp` | `tcp://`: JPEGs or pickles back to back |
 //! | `endpoint` | what the sources above share: URL, settings, runtime |
 //! | `runtime` | runs what waits for the network on the capture thread |
@@ -25,6 +26,8 @@ pub(in crate::camera) mod credentials;
 mod endpoint;
 pub(in crate::camera) mod error;
 pub(crate) mod http;
+#[cfg(feature = "mqtt")]
+pub(crate) mod mqtt;
 pub(crate) mod pickle;
 mod runtime;
 mod tcp;
@@ -36,6 +39,10 @@ use std::sync::Arc;
 use super::source_trait::Source;
 use crate::camera::settings::CameraSettings;
 use crate::camera::wake::Waker;
+#[cfg(feature = "mqtt")]
+use crate::mqtt::BrokerUrl;
+#[cfg(feature = "mqtt")]
+use crate::status::Counters;
 use url::{RemoteUrl, Scheme};
 
 /// Creates the source for `url`.
@@ -45,4 +52,15 @@ pub(super) fn create(url: RemoteUrl, settings: &CameraSettings, waker: &Arc<Wake
         Scheme::Ws | Scheme::Wss => Box::new(ws::WsSource::new(url, settings, waker)),
         Scheme::Tcp => Box::new(tcp::TcpSource::new(url, settings, waker)),
     }
+}
+
+/// Creates the source for a camera that is published to the broker at `url`.
+#[cfg(feature = "mqtt")]
+pub(super) fn create_published(
+    url: BrokerUrl,
+    settings: &CameraSettings,
+    counters: &Counters,
+    waker: &Arc<Waker>,
+) -> Box<dyn Source> {
+    Box::new(mqtt::BrokerSource::new(url, settings, counters, waker))
 }
