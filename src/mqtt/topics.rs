@@ -105,6 +105,11 @@ impl CameraTopics {
         Self { base: base.to_owned() }
     }
 
+    /// All of them are below this topic.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Its part of `/state`.
     pub(crate) fn state(&self) -> String {
         format!("{}/state", self.base)

@@ -6,6 +6,8 @@ mod auth;
 mod auth_login;
 mod auth_origin;
 mod clients;
+#[cfg(feature = "mqtt")]
+mod cluster;
 mod configuration;
 mod controls;
 mod delivery;

@@ -7,6 +7,7 @@
 
 pub mod broker;
 pub mod browser;
+pub mod crowd;
 pub mod engine;
 pub mod fakecam;
 pub mod fragments;
