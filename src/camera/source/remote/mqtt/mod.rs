@@ -135,14 +135,10 @@ impl Source for BrokerSource {
     fn open(&mut self) -> Result<OpenedSource, SourceError> {
         self.connect().map_err(|fault| fault.at(&self.options.access.url))?;
         let url = &self.options.access.url;
-        let opened = OpenedSource::of_jpegs(
-            url.scheme(),
-            url.topic().to_owned(),
-            url.to_string(),
-            self.fps,
-            self.max_jpeg_bytes,
-        );
-        Ok(opened)
+        let (driver, card, path) = (url.scheme(), url.topic().to_owned(), url.to_string());
+        let opened = OpenedSource::of_stream(driver, card, path, self.fps, self.max_jpeg_bytes);
+        // Live frames are JPEGs.
+        Ok(OpenedSource { is_told_by_picture: false, ..opened })
     }
 
     fn next(
