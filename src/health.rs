@@ -81,12 +81,16 @@ fn ask_by(settings: &WebSettings) -> Result<String, String> {
     }
 }
 
+/// Where a socket of a service manager's is.
+fn inner(address: &ListenAddress) -> &ListenAddress {
+    match address {
+        ListenAddress::Activated { at, .. } => at,
+        address => address,
+    }
+}
+
 /// The address to ask at: the one that needs least.
 fn place(listen: &[ListenAddress]) -> Result<&ListenAddress, String> {
-    let inner = |address| match address {
-        &ListenAddress::Activated { ref at, .. } => &**at,
-        address => address,
-    };
     let rank = |address: &&ListenAddress| match address {
         ListenAddress::Local(_) => 0,
         ListenAddress::Unix(_) => 1,
