@@ -156,7 +156,8 @@ fn a_published_camera_is_asked_for_while_somebody_watches_and_shown() {
     // It is asked again well before the time is over.
     let asked = edge.asked().len();
     until("it is asked again", || {
-        (one.acknowledged(), two.acknowledged());
+        one.acknowledged();
+        two.acknowledged();
         (edge.asked().len() > asked).then_some(())
     });
     drop((one, two));
