@@ -175,7 +175,7 @@ macro_rules! section {
                 $($attribute: $value,)*
                 ..Key::BLANK
             },)*];
-            const SECTION: Section = Section { header: $header, help: $help, keys: Self::KEYS };
+            pub(super) const SECTION: Section = Section { header: $header, help: $help, keys: Self::KEYS };
 
             /// Reads the keys of the section; the table may have others.
             fn read(&mut self, table: &mut TableReader<'_>) -> Result<(), DocumentError> {

@@ -1,9 +1,8 @@
-//! Every key of the configuration file: one entry here, and its validation in a neighbour of this file.
+//! Every key of the configuration file: one entry here, or in `mqtt_keys`, and its validation in a neighbour of this file.
 //!
 //! An entry makes the key known to the reader of the file, to `porthole check`, to the flag's help in `porthole --help`,
 //! to the manual page porthole.toml(5), to the example configuration of the package and to the reference in
-//! `src/manual/configuration.md`; `scripts/manual` writes these. What the file says of a key is a
-//! [`Field`] of its section. Nothing here is checked beyond its type.
+//! `src/manual/configuration.md`; `scripts/manual` writes these. What the file says is a [`Field`]; only its type is checked.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -11,6 +10,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::key::{Accepts, DefaultValue, Field, Key, KeyType, Section, section};
+use super::mqtt_keys::MqttSection;
 use crate::camera::{ControlValue, InputChoice};
 use crate::document::{
     DeValue, DocumentError, FromToml, OneOrMore, Spanned, TableReader, ToToml, toml_table,
@@ -370,58 +370,6 @@ section! {
             accepts: Form("names and values as `porthole cameras` lists them"),
             help: "Controls to set whenever the camera is opened, in a table [camera.controls]",
             example: "power_line_frequency = \"50 Hz\"",
-        }
-    }
-}
-
-section! {
-    /// `[mqtt]`
-    MqttSection "[mqtt]", "The MQTT broker that cameras are published to. None unless url is set." {
-        url: String {
-            accepts: Form("mqtt:// or mqtts://, HOST, and :PORT unless it is 1883 or 8883; further addresses behind commas"),
-            help: "Broker to publish to",
-            example: "\"mqtts://broker.example\"",
-        }
-        user: String {
-            default: Rule("that of url, else none"),
-            help: "User at the broker",
-            example: "\"porthole\"",
-        }
-        password_file: PathBuf {
-            default: Rule("the password of url, if it has one"),
-            help: "File whose first line is the password of the user",
-            example: "\"/etc/porthole/mqtt-password\"",
-        }
-        ca: PathBuf {
-            default: Rule("the authorities that the system trusts"),
-            help: "PEM file with the authority that signed the broker's certificate",
-            example: "\"/etc/porthole/broker-ca.pem\"",
-        }
-        client_certificate: PathBuf {
-            help: "PEM file with the certificate that the broker is shown",
-            example: "\"/etc/porthole/mqtt.crt\"",
-        }
-        client_key: PathBuf {
-            help: "PEM file with the key of client_certificate",
-            example: "\"/etc/porthole/mqtt.key\"",
-        }
-        topic: String {
-            default: Value("\"porthole/{host}\""),
-            accepts: Form("levels between `/`, without + and #; {host} is the name of this machine"),
-            help: "Topic that everything is published below",
-        }
-        snapshot_s: f64 {
-            default: Value("0"), accepts: Between(0.0, 86_400.0), unit: "seconds",
-            help: "Time between two images of an open camera; 0 for none. A closed camera is not opened for them",
-            example: "10",
-        }
-        discovery: bool {
-            default: Value("true"),
-            help: "Announce the cameras to Home Assistant; false takes back what was announced",
-        }
-        discovery_prefix: String {
-            default: Value("\"homeassistant\""), accepts: Form("levels between `/`, without + and #"),
-            help: "Topic below which Home Assistant looks for announcements",
         }
     }
 }

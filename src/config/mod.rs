@@ -15,6 +15,7 @@ mod keys;
 mod led;
 #[cfg_attr(not(feature = "mqtt"), path = "mqtt/absent.rs")]
 mod mqtt;
+mod mqtt_keys;
 mod network;
 mod resolver;
 

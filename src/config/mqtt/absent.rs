@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::config::error::ConfigError;
-use crate::config::keys::MqttSection;
+use crate::config::mqtt_keys::MqttSection;
 use crate::config::resolver::Resolver;
 
 /// Fails if a broker is given.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::error::ConfigError;
-use super::keys::MqttSection;
+use super::mqtt_keys::MqttSection;
 use super::resolver::Resolver;
 use crate::client::{ClientIdentity, ServerTrust};
 use crate::mqtt::topics::HostTopics;
