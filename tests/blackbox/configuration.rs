@@ -187,6 +187,12 @@ linger_s = 15.0  # default
 skip_first = 0  # default
 keep_controls = false  # default
 
+[mqtt]
+topic = \"porthole/{host}\"  # default
+snapshot_s = 0.0  # default
+discovery = true  # default
+discovery_prefix = \"homeassistant\"  # default
+
 [[led]]
 role = \"on-air\"  # FILE:15
 line = \"GPIO17\"  # board rpi-4b

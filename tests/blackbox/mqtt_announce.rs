@@ -75,10 +75,8 @@ fn a_prefix_that_is_no_topic_is_told() {
         let text = format!("[mqtt]\nurl = \"mqtt://broker.example\"\ndiscovery_prefix = \"{prefix}\"\n");
         let file = scratch.file("porthole.toml", text);
         let (code, _, error) = run(&["check", "--config", file.to_str().unwrap()]);
-        assert_eq!(code, 2, "{prefix:?}: {error}");
-        assert!(
-            error.contains("discovery_prefix must be a topic like \"homeassistant\""),
-            "{prefix:?}: {error}"
-        );
+        assert_eq!(code, 1, "{prefix:?}: {error}");
+        let why = format!("discovery_prefix = {prefix:?}: must be a topic like \"homeassistant\"");
+        assert!(error.contains(&why), "{prefix:?}: {error}");
     }
 }
