@@ -6,9 +6,18 @@ use std::path::Path;
 
 use super::error::{ConfigError, ValueOrigin};
 use super::flags::Flags;
-use super::keys::{AuthSection, PasswordsFile};
+use super::keys::AuthSection;
 use super::resolver::{Resolver, parse};
+use crate::document::{Spanned, toml_table};
 use crate::web::{AuthMode, PasswordHash, Passwords, passwords_file};
+
+toml_table! {
+    /// The file that `porthole passwd` writes.
+    struct PasswordsFile {
+        viewer_password: Option<Spanned<String>>,
+        admin_password: Option<Spanned<String>>,
+    }
+}
 
 /// Resolves who may watch; `is_local` if only this machine can connect.
 pub(super) fn resolve(

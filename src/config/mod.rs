@@ -18,6 +18,7 @@ mod mqtt;
 mod mqtt_keys;
 mod network;
 mod resolver;
+mod values;
 
 use std::path::{Path, PathBuf};
 

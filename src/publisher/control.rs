@@ -23,7 +23,7 @@ pub(super) async fn run(
 ) {
     let mut changed = camera.camera.controls_changed();
     let mut status = camera.status.clone();
-    let (mut published, mut was_live) = (Published::default(), false);
+    let (mut published, mut was_live) = (PublishedValues::default(), false);
     loop {
         let is_new = tokio::select! {
             request = requests.recv() => match request {
@@ -47,7 +47,7 @@ pub(super) async fn run(
             }
         };
         if is_new {
-            published = Published::default();
+            published = PublishedValues::default();
         }
         match list_controls(&camera.camera).await {
             Ok(controls) => {
@@ -74,11 +74,11 @@ async fn set(camera: &PublishedCamera, name: &str, payload: &[u8]) {
 
 /// What was published over this connection, by topic.
 #[derive(Debug, Default)]
-struct Published {
+struct PublishedValues {
     values: BTreeMap<String, String>,
 }
 
-impl Published {
+impl PublishedValues {
     async fn update(&mut self, camera: &PublishedCamera, controls: &[Control]) {
         let values: BTreeMap<String, String> = controls
             .iter()

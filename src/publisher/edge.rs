@@ -61,7 +61,7 @@ const KEYS: BrokerKeys = BrokerKeys {
 
 /// Publishes cameras.
 #[derive(Debug)]
-pub struct Publisher {
+pub struct BrokerPublisher {
     settings: PublisherSettings,
     cameras: Vec<Camera>,
     states: CameraStates,
@@ -79,7 +79,7 @@ struct CameraPart {
     controls: ListedControls,
 }
 
-impl Publisher {
+impl BrokerPublisher {
     /// Sets up nothing yet. `page` is where a browser finds the page, without a token.
     pub fn new(
         settings: PublisherSettings,
@@ -217,7 +217,7 @@ struct Edge {
 
 /// The connection as far as it is known.
 #[derive(Default)]
-struct Connection {
+struct EdgeConnection {
     address: Option<String>,
     /// The last error that was logged.
     error: Option<String>,
@@ -227,7 +227,7 @@ struct Connection {
 
 impl Edge {
     async fn run(mut self, mut events: mpsc::Receiver<BrokerEvent>) {
-        let (mut connection, mut count) = (Connection::default(), interval(COUNT_INTERVAL));
+        let (mut connection, mut count) = (EdgeConnection::default(), interval(COUNT_INTERVAL));
         loop {
             let echo_by = connection.echo_by;
             tokio::select! {
@@ -251,12 +251,12 @@ impl Edge {
         counters.backlog.set(self.broker.live.link().map_or(0, |link| link.backlog().into()));
     }
 
-    async fn take(&mut self, event: BrokerEvent, connection: &mut Connection) {
+    async fn take(&mut self, event: BrokerEvent, connection: &mut EdgeConnection) {
         match event {
             BrokerEvent::Connected(address) => {
                 info!("mqtt: connected to {address}");
                 self.reporter.connection(Some(&address), None);
-                *connection = Connection {
+                *connection = EdgeConnection {
                     address: Some(address),
                     error: None,
                     echo_by: Some(Instant::now() + ECHO_TIMEOUT),
@@ -273,7 +273,7 @@ impl Edge {
                     warn!("mqtt: {error}");
                 }
                 self.reporter.connection(None, Some(&error));
-                *connection = Connection { address: None, error: Some(error), echo_by: None };
+                *connection = EdgeConnection { address: None, error: Some(error), echo_by: None };
             }
             BrokerEvent::Message { topic, payload, is_retained } => {
                 if topic == self.topics.status() {
@@ -320,7 +320,7 @@ impl Edge {
     }
 
     /// The message at `status` came back, or somebody else's: the broker may just have noticed that an earlier connection ended.
-    async fn take_echo(&mut self, payload: &[u8], connection: &mut Connection) {
+    async fn take_echo(&mut self, payload: &[u8], connection: &mut EdgeConnection) {
         if payload == ONLINE.as_bytes() {
             connection.echo_by = None;
         } else if connection.echo_by.is_none() {
@@ -332,7 +332,7 @@ impl Edge {
     }
 
     /// MQTT 3.1.1 has no way to refuse a message, so what is not allowed is seen by what does not come back.
-    fn echo_is_missing(&mut self, connection: &mut Connection) {
+    fn echo_is_missing(&mut self, connection: &mut EdgeConnection) {
         let problem = format!(
             "the broker does not give back what was published at {}: its access list refuses it; let this user read and write \
              topics below {}",

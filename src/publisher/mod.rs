@@ -5,7 +5,7 @@
 //!
 //! | file | what belongs there |
 //! |---|---|
-//! | `edge` | [`Publisher`]: what comes from the broker, and what is published at a new connection |
+//! | `edge` | [`BrokerPublisher`]: what comes from the broker, and what is published at a new connection |
 //! | `announce` | what Home Assistant is told, and when |
 //! | `live` | live frames while a front end wants them |
 //! | `image` | images now and then |
@@ -31,6 +31,6 @@ mod shared;
 mod state;
 mod watch;
 
-pub use edge::Publisher;
+pub use edge::BrokerPublisher;
 pub use home_assistant::DiscoverySettings;
 pub use settings::{PublisherSettings, RING_PLACES};

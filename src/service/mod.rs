@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::failpoint;
 use crate::led::{LedError, LedRole, StatusLeds, StatusLedsThread};
 #[cfg(feature = "mqtt")]
-use crate::publisher::{self, Publisher};
+use crate::publisher::{self, BrokerPublisher};
 use crate::status::{Phase, ServiceReporter, Watcher, status};
 use crate::web::{ListenAddress, Web, WebError};
 
@@ -76,7 +76,7 @@ pub struct Service {
     status: Watcher,
     warning_file: Option<PathBuf>,
     #[cfg(feature = "mqtt")]
-    publisher: Option<Publisher>,
+    publisher: Option<BrokerPublisher>,
 }
 
 impl Service {
@@ -112,7 +112,7 @@ impl Service {
         let publisher = mqtt.map(|settings| {
             let reporter = phase.mqtt(settings.broker.url.to_string());
             let page = web.page_url(&settings.host).ok().flatten();
-            Publisher::new(settings, published, web.camera_states(), page, status.clone(), reporter)
+            BrokerPublisher::new(settings, published, web.camera_states(), page, status.clone(), reporter)
         });
         Ok(Self {
             web,
