@@ -39,6 +39,7 @@ pub(super) struct FrameTiming {
 
 /// When and in which order a frame was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "mqtt"), allow(unreachable_pub, reason = "with mqtt, tests of messages name it"))]
 pub struct FrameTime {
     /// When the picture was complete. Never before the previous one.
     pub at: Timestamp,
@@ -50,6 +51,7 @@ pub struct FrameTime {
 
 /// What a source said of a frame that cannot be true. It was not used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "mqtt"), allow(unreachable_pub, reason = "with mqtt, tests of messages name it"))]
 pub struct ImplausibleClaims {
     /// Its time.
     pub time: bool,
