@@ -24,8 +24,9 @@ use super::session::{BrokerEvent, BrokerHandle, BrokerSession};
 
 /// Sessions, if the broker has as many addresses.
 const SESSIONS: usize = 2;
-/// A session that is alone for this long carries everything. Longer than elections take.
-const SHARE_AFTER: Duration = Duration::from_secs(15);
+/// A session that is alone for this long carries everything. Longer than a node is usually away: when it comes back, what is kept
+/// stops what is live once more.
+const SHARE_AFTER: Duration = Duration::from_secs(60);
 
 /// A connection that carries nothing for this long, though something waits, is given up for another one. Shorter than a viewer takes a
 /// picture for a still one; longer than a busy network needs to send something again.
