@@ -86,15 +86,14 @@ impl V4l2Stream {
             if has_event && capture.take_source_change() {
                 return Err(SourceError::SignalChanged { path: path.clone() });
             }
-            let dequeued = capture.dequeue(|memory, timestamp_us, info| {
-                let stamp = Timestamp(timestamp_us);
+            let dequeued = capture.dequeue(|memory, info| {
                 let FrameTime { at, missed, implausible } = timing.judge(
                     Timestamp::now(),
-                    stamp,
-                    info.map(|info| info.is_monotonic),
-                    info.map(|info| info.sequence),
+                    Timestamp(info.timestamp_us),
+                    Some(info.is_monotonic),
+                    Some(info.sequence),
                 );
-                let damaged = info.is_some_and(|info| info.is_damaged);
+                let damaged = info.is_damaged;
                 let StreamFormat { resolution, stride, .. } = *format;
                 let picture = match (*pixel_format, memory) {
                     (_, _) if damaged => Picture::Jpeg { data: &[], expected: None },

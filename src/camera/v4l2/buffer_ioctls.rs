@@ -54,7 +54,6 @@ struct RawPlane {
     reserved: [u32; 11],
 }
 
-const BUF_FLAG_DONE: u32 = 0x0000_0004;
 const BUF_FLAG_KEYFRAME: u32 = 0x0000_0008;
 const BUF_FLAG_ERROR: u32 = 0x0000_0040;
 const BUF_FLAG_TIMESTAMP_MASK: u32 = 0x0000_e000;
@@ -65,9 +64,7 @@ const MMAP: u32 = 1;
 /// What the driver reports of a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::camera) struct BufferInfo {
-    /// The driver has filled the buffer, and it has not been dequeued.
-    pub(in crate::camera) is_filled: bool,
-    /// The driver's timestamp in microseconds. rscam returns the same number with the buffer.
+    /// The driver's timestamp in microseconds.
     pub(in crate::camera) timestamp_us: u64,
     /// The timestamp is of CLOCK_MONOTONIC.
     pub(in crate::camera) is_monotonic: bool,
@@ -99,6 +96,8 @@ pub(super) struct DequeuedBuffer {
     /// The driver says that a decoder can start with it.
     pub(super) is_key: bool,
     pub(super) planes: [FilledPlane; MAX_PLANES],
+    /// Where a single-planar buffer can be mapped, if the driver says so.
+    pub(super) area: Option<PlaneArea>,
 }
 
 mod calls {
@@ -127,22 +126,14 @@ impl Device<'_> {
     pub(super) fn plane_areas(self, buffers: BufferType, index: u32) -> io::Result<Vec<PlaneArea>> {
         let (raw, planes) = self.buffer_call(calls::querybuf, buffers, index)?;
         if buffers == BufferType::Capture {
-            // The offset is 32 bits of the union.
-            let offset = (raw.union & u32::MAX as usize) as u32 as usize;
-            return Ok(vec![PlaneArea { offset, length: raw.length as usize }]);
+            return Ok(vec![area(&raw)]);
         }
         let planes = planes.iter().take((raw.length as usize).min(MAX_PLANES));
-        let area = |plane: &RawPlane| PlaneArea {
+        let of_plane = |plane: &RawPlane| PlaneArea {
             offset: plane.union & u32::MAX as usize,
             length: plane.length as usize,
         };
-        Ok(planes.map(area).collect())
-    }
-
-    /// VIDIOC_QUERYBUF: the state of single-planar buffer `index`.
-    pub(super) fn buffer(self, index: u32) -> io::Result<BufferInfo> {
-        let (raw, planes) = self.buffer_call(calls::querybuf, BufferType::Capture, index)?;
-        Ok(info(BufferType::Capture, &raw, &planes))
+        Ok(planes.map(of_plane).collect())
     }
 
     /// VIDIOC_QBUF: gives buffer `index` to the driver.
@@ -181,7 +172,14 @@ impl Device<'_> {
             }),
         };
         let is_key = raw.flags & BUF_FLAG_KEYFRAME != 0;
-        Ok(DequeuedBuffer { index: raw.index, info: info(buffers, &raw, &planes), is_key, planes: filled })
+        let is_told = buffers == BufferType::Capture && raw.length > 0;
+        Ok(DequeuedBuffer {
+            index: raw.index,
+            info: info(buffers, &raw, &planes),
+            is_key,
+            planes: filled,
+            area: is_told.then(|| area(&raw)),
+        })
     }
 
     /// VIDIOC_STREAMON.
@@ -233,6 +231,12 @@ fn raw_buffer(buffers: BufferType, index: u32, planes: &mut [RawPlane; MAX_PLANE
     }
 }
 
+/// Where a single-planar buffer can be mapped.
+fn area(raw: &RawBuffer) -> PlaneArea {
+    // The offset is 32 bits of the union.
+    PlaneArea { offset: raw.union & u32::MAX as usize, length: raw.length as usize }
+}
+
 fn info(buffers: BufferType, raw: &RawBuffer, planes: &[RawPlane; MAX_PLANES]) -> BufferInfo {
     // If a driver claims more bytes than the buffer has, nothing may be read from it.
     let overflows = match buffers {
@@ -243,7 +247,6 @@ fn info(buffers: BufferType, raw: &RawBuffer, planes: &[RawPlane; MAX_PLANES]) -
     };
     let (seconds, microseconds) = (raw.timestamp.tv_sec as u64, raw.timestamp.tv_usec as u64);
     BufferInfo {
-        is_filled: raw.flags & (BUF_FLAG_DONE | BUF_FLAG_ERROR) != 0,
         timestamp_us: seconds.wrapping_mul(1_000_000).wrapping_add(microseconds),
         is_monotonic: raw.flags & BUF_FLAG_TIMESTAMP_MASK == BUF_FLAG_TIMESTAMP_MONOTONIC,
         is_damaged: raw.flags & BUF_FLAG_ERROR != 0 || overflows,

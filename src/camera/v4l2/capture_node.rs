@@ -175,21 +175,18 @@ impl RunningCapture {
         }
     }
 
-    /// Dequeues a filled buffer and passes it to `sink`: the picture, the timestamp in microseconds, and what the driver says
-    /// of the buffer. The buffer is queued again when this returns.
+    /// Dequeues a filled buffer and passes it to `sink`: the picture, and what the driver says of the buffer. The buffer is queued
+    /// again when this returns.
     ///
     /// # Errors
     /// `WouldBlock` when no buffer is filled.
     pub(in crate::camera) fn dequeue(
         &mut self,
-        sink: impl FnOnce(PictureMemory<'_>, u64, Option<BufferInfo>),
+        sink: impl FnOnce(PictureMemory<'_>, BufferInfo),
     ) -> io::Result<()> {
         match self {
-            Self::Rscam(capture) => capture
-                .dequeue(|data, timestamp_us, info| sink(PictureMemory::Whole(data), timestamp_us, info)),
-            Self::Mmap(capture) => {
-                capture.dequeue(|picture, info| sink(picture, info.timestamp_us, Some(info)))
-            }
+            Self::Rscam(capture) => capture.dequeue(|data, info| sink(PictureMemory::Whole(data), info)),
+            Self::Mmap(capture) => capture.dequeue(sink),
         }
     }
 }

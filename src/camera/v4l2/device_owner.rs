@@ -53,10 +53,6 @@ impl<T> DeviceOwner<T> {
         Device::new(borrow(self.fd))
     }
 
-    pub(super) fn owner(&self) -> &T {
-        &self.owner
-    }
-
     pub(super) fn owner_mut(&mut self) -> &mut T {
         &mut self.owner
     }

@@ -1,5 +1,4 @@
-//! Capture through buffers that are mapped here, for devices that rscam cannot drive. Two ioctls a frame: VIDIOC_DQBUF, which
-//! tells all of a frame, and VIDIOC_QBUF.
+//! Capture from devices that rscam cannot drive. Two ioctls a frame: VIDIOC_DQBUF, which tells all of a frame, and VIDIOC_QBUF.
 //!
 //! Which capture serves a device is decided in `capture_node`.
 #![forbid(unsafe_code)]
