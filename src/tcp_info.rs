@@ -1,6 +1,7 @@
-//! The kernel's view of a connection: how much it has not delivered yet, and how fast it delivers.
+//! The kernel's view of a connection: how much it has not delivered yet, how fast it delivers, and from how many bytes on it wakes
+//! a reader.
 //!
-//! Only the two system calls and plain arithmetic. Those who send draw the conclusions.
+//! Only the system calls and plain arithmetic. Those who send draw the conclusions.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -16,6 +17,18 @@ pub(crate) fn send_queue_bytes(socket: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: the request writes one int, to the pointer it is given.
     let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes.unsigned_abs()) }
+}
+
+/// Sets from how many unread bytes on a TCP socket counts as readable, and its reader is woken (SO_RCVLOWAT of socket(7)). It is
+/// woken at once if there are as many.
+pub(crate) fn set_low_water(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    let bytes = bytes as libc::c_int;
+    // SAFETY: the kernel reads one int from the pointer, which is as long as it is told.
+    let answer = unsafe {
+        let (at, len) = ((&raw const bytes).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, at, len)
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// What TCP has measured of the path to a peer.

@@ -112,6 +112,12 @@ impl Camera {
         self.controls_set.subscribe()
     }
 
+    /// Wakes the tasks of its viewers, without a picture. Belongs on the thread that runs them.
+    pub fn wake_viewers(&self) {
+        self.ring.wake_viewers();
+        self.units().iter().for_each(|units| units.wake_viewers());
+    }
+
     /// The ring of its frames.
     pub fn ring(&self) -> &FrameRing {
         &self.ring

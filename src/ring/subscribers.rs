@@ -96,6 +96,11 @@ impl SubscriberTable {
         self.subscriber_notify.notify_waiters();
     }
 
+    /// Wakes the waiting subscriptions, who see for themselves whether there is something.
+    pub(super) fn wake_viewers(&self) {
+        self.subscriber_notify.notify_waiters();
+    }
+
     /// Waits until `ready` gives something. It is called at once, and whenever the notifier task wakes. Cancel safe.
     pub(super) async fn wait<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
         let mut notified = pin!(self.subscriber_notify.notified());

@@ -62,6 +62,11 @@ impl FrameRing {
         self.state.table.run_notifier(|| self.state.newest().closed).await;
     }
 
+    /// Wakes the tasks of the waiting subscriptions, though there is no new frame for them.
+    pub fn wake_viewers(&self) {
+        self.state.table.wake_viewers();
+    }
+
     /// The facts of the newest frame.
     pub fn newest(&self) -> Option<Frame> {
         self.state.newest().slot.as_ref().map(|slot| slot.frame)

@@ -182,8 +182,14 @@ async fn call(
             let viewer = register(ViewerKind::Snapshot).map_err(rejected)?;
             snapshot::answer(camera, snapshot::still(viewer, requested, server.camera_fault(index)).await)
         }
-        Endpoint::State => state::answer(server),
-        Endpoint::Metrics => metrics::answer(server).await,
+        Endpoint::State => {
+            viewers.bring_up_to_date(&server.cameras).await;
+            state::answer(server)
+        }
+        Endpoint::Metrics => {
+            viewers.bring_up_to_date(&server.cameras).await;
+            metrics::answer(server).await
+        }
         Endpoint::Health => state::health(&server.status.borrow()),
         Endpoint::Controls => controls::list(camera).await,
         Endpoint::Control(name) => controls::set(camera, name, body).await,

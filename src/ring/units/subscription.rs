@@ -53,6 +53,11 @@ impl UnitRing {
         self.state.table.run_notifier(|| self.state.group().closed).await;
     }
 
+    /// Wakes the tasks of the waiting subscriptions, though there is no new access unit for them.
+    pub fn wake_viewers(&self) {
+        self.state.table.wake_viewers();
+    }
+
     /// The facts of the newest access unit.
     pub fn newest(&self) -> Option<AccessUnit> {
         self.state.group().newest()

@@ -114,7 +114,8 @@ export class Feed {
   }
 
   #ping() {
-    this.#send({ type: "ping", t: performance.now() });
+    // Longer than an acknowledgement, so that the server does not read it as late as those may be.
+    this.#send({ type: "ping", t: performance.now(), for: "comparing the clocks" });
   }
 
   #send(message) {

@@ -4,11 +4,16 @@
 //! [`ClientSocket::time_until_clear`] tells when a new frame would leave at once and not queue behind an older one. A
 //! stream waits for that moment before it chooses its next frame, so that on a slow link the queues of kernel and network
 //! stay empty and the picture stays new.
+//!
+//! What a peer sends wakes the thread, unless a stream has said that so few bytes can wait until its next frame is due
+//! ([`ClientSocket::read_later`]). They are read then, and whenever somebody asks ([`LateReads`]).
 #![forbid(unsafe_code)]
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,6 +30,23 @@ const CLEAR_CHECK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Du
 /// Time to send what ends a connection, and to shut it down. A peer that takes longer is disconnected without it.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// Whether what a peer sends is read late, for those who want to know of it before.
+#[derive(Debug, Default)]
+pub(crate) struct LateReads {
+    is_late: AtomicBool,
+    is_asked: AtomicBool,
+}
+
+impl LateReads {
+    /// Asks for what was sent, if it is read late. It is read when the task of the connection is polled next, by whoever wakes
+    /// that. Returns whether that is necessary.
+    pub(crate) fn ask(&self) -> bool {
+        let is_late = self.is_late.load(Relaxed);
+        self.is_asked.fetch_or(is_late, Relaxed);
+        is_late
+    }
+}
+
 /// A connection whose writes time out.
 #[derive(Debug)]
 pub(crate) struct ClientSocket {
@@ -39,6 +61,7 @@ pub(crate) struct ClientSocket {
     /// Since when no more were acknowledged, or since nothing was in flight. New writes do not move it: a peer that keeps
     /// the service talking, by pings for example, makes no progress by that.
     no_progress_since: Instant,
+    late_reads: Arc<LateReads>,
 }
 
 impl ClientSocket {
@@ -53,6 +76,7 @@ impl ClientSocket {
             last_write: now,
             acknowledged: 0,
             no_progress_since: now,
+            late_reads: Arc::default(),
         })
     }
 
@@ -109,6 +133,42 @@ impl ClientSocket {
         }
     }
 
+    /// Whether what the peer sends is read late, shared with those who ask for it.
+    pub(crate) fn share_late_reads(&mut self, shared: &Arc<LateReads>) {
+        self.late_reads = Arc::clone(shared);
+    }
+
+    /// From now on fewer than `bytes` bytes of the peer wake nobody, and are read with the next frame. Returns whether this
+    /// connection can do that: TLS may hold back what was read.
+    pub(crate) fn read_later(&mut self, bytes: u32) -> io::Result<bool> {
+        let is_late = match &self.transport {
+            Transport::Plain(connection) => connection.set_low_water(bytes)?,
+            #[cfg(feature = "tls")]
+            Transport::Tls(_) => false,
+        };
+        self.late_reads.is_late.store(is_late, Relaxed);
+        Ok(is_late)
+    }
+
+    /// From now on each byte of the peer wakes the task again.
+    pub(crate) fn read_at_once(&mut self) -> io::Result<()> {
+        if self.late_reads.is_late.swap(false, Relaxed) {
+            self.transport.connection().set_low_water(1)?;
+            // Before Linux 4.18 nobody is woken for what has come before.
+            self.late_reads.is_asked.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Reads what has come and woken nobody, if it may tell that the way is clear for a new frame.
+    pub(crate) fn read_late(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let connection = self.transport.connection();
+        if !self.late_reads.is_late.load(Relaxed) || self.acknowledged == connection.written {
+            return Ok(None);
+        }
+        some_read(connection.read_now(buffer))
+    }
+
     /// The shortest round trip to the peer; zero if it is not known.
     pub(crate) fn min_round_trip(&self) -> Duration {
         self.transport.connection().tcp_info().ok().flatten().unwrap_or_default().min_round_trip
@@ -156,6 +216,14 @@ impl ClientSocket {
     }
 }
 
+/// `None` if there is nothing to be read.
+fn some_read(read: io::Result<usize>) -> io::Result<Option<usize>> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 fn write_timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the peer takes no data")
 }
@@ -174,7 +242,15 @@ fn time_until_clear(queued: u32, idle: Duration, info: &TcpInfo) -> Option<Durat
 
 impl AsyncRead for ClientSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().transport).poll_read(cx, buf)
+        let this = self.get_mut();
+        if this.late_reads.is_asked.load(Relaxed) && this.late_reads.is_asked.swap(false, Relaxed) {
+            let read = this.transport.connection().read_now(buf.initialize_unfilled());
+            if let Some(n) = some_read(read)? {
+                buf.advance(n);
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Pin::new(&mut this.transport).poll_read(cx, buf)
     }
 }
 
@@ -206,10 +282,73 @@ impl AsyncWrite for ClientSocket {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
+    use tokio::task::yield_now;
 
     use super::super::transport::{Connection, RawStream};
     use super::*;
+
+    /// What a task reads that waits for as long as the kernel has something to report.
+    async fn read_if_woken(socket: &mut ClientSocket) -> Option<usize> {
+        let mut buffer = [0; 100];
+        for _ in 0..2 {
+            tokio::select! {
+                biased;
+                read = socket.read(&mut buffer) => return Some(read.unwrap()),
+                () = std::future::ready(()) => {}
+            }
+            // The runtime looks at the sockets meanwhile.
+            yield_now().await;
+        }
+        None
+    }
+
+    #[test]
+    fn what_is_read_late_wakes_nobody_until_it_is_more_or_somebody_asks() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            far.set_nodelay(true).unwrap();
+            let (near, _) = listener.accept().await.unwrap();
+            let transport = Transport::Plain(Connection::new(RawStream::Tcp(near)));
+            let mut socket = ClientSocket::new(transport, Duration::from_secs(10)).unwrap();
+            let shared = Arc::default();
+            socket.share_late_reads(&shared);
+            assert_eq!(read_if_woken(&mut socket).await, None);
+            far.write_all(&[0; 10]).unwrap();
+            assert_eq!(read_if_woken(&mut socket).await, Some(10));
+            assert!(!shared.ask(), "it is read at once");
+
+            assert!(socket.read_later(40).unwrap());
+            far.write_all(&[1; 10]).unwrap();
+            assert_eq!(read_if_woken(&mut socket).await, None);
+            far.write_all(&[1; 30]).unwrap();
+            assert_eq!(read_if_woken(&mut socket).await, Some(40));
+
+            far.write_all(&[2; 10]).unwrap();
+            let mut buffer = [0; 100];
+            assert_eq!(
+                socket.read_late(&mut buffer).unwrap(),
+                None,
+                "there is nothing that it could be about"
+            );
+            assert!(shared.ask());
+            assert_eq!(read_if_woken(&mut socket).await, Some(10), "somebody has asked");
+
+            socket.write_parts(&mut [IoSlice::new(b"frame")]).await.unwrap();
+            assert_eq!(socket.read_late(&mut buffer).unwrap(), None, "nothing has come");
+            far.write_all(&[3; 10]).unwrap();
+            assert_eq!(socket.read_late(&mut buffer).unwrap(), Some(10));
+
+            far.write_all(&[4; 10]).unwrap();
+            socket.read_at_once().unwrap();
+            assert_eq!(read_if_woken(&mut socket).await, Some(10), "each byte wakes again");
+        });
+    }
 
     #[test]
     fn the_kernel_is_not_asked_for_what_the_peer_has_said() {

@@ -3,7 +3,7 @@
 //! Both are enums and not trait objects, so that a frame goes from the ring to the kernel without indirection.
 #![forbid(unsafe_code)]
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -94,6 +94,22 @@ impl Connection {
         match &self.stream {
             RawStream::Tcp(stream) => tcp_info::tcp_info(stream.as_fd()).map(Some),
             RawStream::Unix(_) => Ok(None),
+        }
+    }
+
+    /// Sets how many bytes of the peer wake its reader. False on a UNIX socket, which knows no such limit.
+    pub(super) fn set_low_water(&self, bytes: u32) -> io::Result<bool> {
+        match &self.stream {
+            RawStream::Tcp(stream) => tcp_info::set_low_water(stream.as_fd(), bytes).map(|()| true),
+            RawStream::Unix(_) => Ok(false),
+        }
+    }
+
+    /// Reads what is there, whether or not a reader was woken for it. `WouldBlock` if there is nothing.
+    pub(super) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.stream {
+            RawStream::Tcp(stream) => (&*SockRef::from(stream)).read(buffer),
+            RawStream::Unix(stream) => (&*SockRef::from(stream)).read(buffer),
         }
     }
 

@@ -62,6 +62,10 @@ impl FramePacer {
                     if let Err(closed) = changed {
                         return Ok(StreamEvent::Closed(closed));
                     }
+                    // What the viewer has sent meanwhile may tell that it is.
+                    if let Some(read) = socket.read_late(buffer)? {
+                        return Ok(StreamEvent::Read(read));
+                    }
                     self.check_at = socket.time_until_clear()?.map(|time| Instant::now() + time);
                     if self.check_at.is_none() {
                         return Ok(StreamEvent::FrameDue);
@@ -98,6 +102,11 @@ impl Default for InFlightWindow {
 impl InFlightWindow {
     pub(super) fn len(&self) -> u32 {
         self.in_flight.len() as u32
+    }
+
+    /// Time between two frames of the camera; zero if it is not known.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// When the oldest frame was sent, if the window is full.

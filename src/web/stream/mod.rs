@@ -5,6 +5,7 @@
 //! another or a camera.
 #![forbid(unsafe_code)]
 
+mod ack_timing;
 mod byte_stream;
 mod feed;
 mod flow_control;

@@ -5,12 +5,15 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use tokio::task::yield_now;
+
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::ring::{RingFull, Subscription};
 use crate::status::{Counter, Histogram};
 use crate::sync::lock;
 use crate::web::server::address::Peer;
+use crate::web::server::client_socket::LateReads;
 use crate::websocket::{H264_SUBPROTOCOL, MP4_SUBPROTOCOL, SUBPROTOCOL};
 
 /// The way in which a viewer receives frames.
@@ -103,6 +106,8 @@ pub(crate) struct ViewerStats {
     pub(crate) skipped: Counter,
     pub(crate) bytes: Counter,
     pub(crate) in_flight: AtomicU32,
+    /// Its acknowledgements may have come, and not be counted yet.
+    pub(super) late_reads: Arc<LateReads>,
     /// Microseconds from the capture of the newest frame sent until the kernel had all of it.
     age_us: AtomicU64,
     /// The same of every frame sent to any viewer of the camera.
@@ -112,8 +117,8 @@ pub(crate) struct ViewerStats {
 impl ViewerStats {
     pub(super) fn new(id: u64, camera: usize, kind: ViewerKind, peer: Peer, ages: Arc<Histogram>) -> Self {
         let since = Timestamp::now();
-        let (sent, skipped, bytes, in_flight, age_us) = Default::default();
-        Self { id, camera, kind, peer, since, sent, skipped, bytes, in_flight, age_us, ages }
+        let (sent, skipped, bytes, in_flight, late_reads, age_us) = Default::default();
+        Self { id, camera, kind, peer, since, sent, skipped, bytes, in_flight, late_reads, age_us, ages }
     }
 
     /// Counts a frame captured at `captured_at` that was handed to the kernel as `bytes`.
@@ -209,6 +214,16 @@ impl ViewerRegistry {
 
     pub(crate) fn connected(&self) -> Vec<Arc<ViewerStats>> {
         lock(&self.table).connected.clone()
+    }
+
+    /// Has all acknowledgements read that have come, so that the figures of the viewers of `cameras` are true.
+    pub(crate) async fn bring_up_to_date(&self, cameras: &[Camera]) {
+        // Each is asked.
+        if lock(&self.table).connected.iter().filter(|stats| stats.late_reads.ask()).count() > 0 {
+            cameras.iter().for_each(Camera::wake_viewers);
+            // Their tasks run first: this thread runs them all.
+            yield_now().await;
+        }
     }
 
     /// For each camera, the totals of all viewers that ever connected.

@@ -17,6 +17,7 @@ use super::protocol::{Handshake, TextReply, reply};
 use crate::frame::{Frame, Timestamp};
 use crate::ring::RingClosed;
 use crate::web::server::client_socket::{CLOSE_TIMEOUT, ClientSocket};
+use crate::web::stream::ack_timing::{AckTiming, ReadTiming};
 use crate::web::stream::byte_stream::{byte_stream_len, write_byte_stream};
 use crate::web::stream::feed::Feed;
 use crate::web::stream::flow_control::{FramePacer, InFlightWindow, StreamEvent};
@@ -108,6 +109,7 @@ pub(crate) async fn serve<F: MessageFeed>(
 ) {
     let Viewer { subscription: mut feed, registration } = viewer;
     let stats = &*registration.stats;
+    socket.share_late_reads(&stats.late_reads);
     let reader = match open(&mut socket, read_ahead, &handshake).await {
         Ok(reader) => reader,
         Err(end) => return debug!("viewer {} left during the handshake: {end}", stats.id),
@@ -119,6 +121,7 @@ pub(crate) async fn serve<F: MessageFeed>(
         timeouts,
         window: InFlightWindow::default(),
         frames_end: 0,
+        acks: AckTiming::default(),
         pacer: FramePacer::default(),
         last_heard: Instant::now(),
         is_mid_frame: false,
@@ -152,6 +155,7 @@ pub(crate) struct WebSocketSession<'a> {
     window: InFlightWindow,
     /// Bytes written up to the end of the last frame.
     frames_end: u64,
+    acks: AckTiming,
     pacer: FramePacer,
     last_heard: Instant,
     /// A WebSocket frame was sent in part, so no other can be.
@@ -177,11 +181,17 @@ impl WebSocketSession<'_> {
                 Some(self.last_heard + self.timeouts.pong),
                 self.window.full_since().map(|since| since + self.timeouts.write),
                 Some(frames_from).filter(|_| is_waiting),
+                self.acks.late_until(),
             ];
             let deadline = deadlines.into_iter().flatten().min();
             let Self { pacer, socket, reader, .. } = self;
             match pacer.next(socket, feed, may_send, reader.unfilled(), deadline).await? {
-                StreamEvent::FrameDue => feed.send_next(self).await?,
+                StreamEvent::FrameDue => {
+                    let (in_flight, interval) = (self.window.len(), self.window.interval());
+                    let timing = self.acks.frame_due(in_flight, interval, Instant::now());
+                    self.time_reads(timing)?;
+                    feed.send_next(self).await?;
+                }
                 StreamEvent::Read(0) => return Err(SessionEnd::ClosedByPeer),
                 StreamEvent::Read(n) => {
                     self.reader.advance(n);
@@ -192,6 +202,8 @@ impl WebSocketSession<'_> {
                 }
                 StreamEvent::Deadline => {
                     let now = Instant::now();
+                    let timing = self.acks.check(now);
+                    self.time_reads(timing)?;
                     self.check_timeouts(now)?;
                     if now >= ping_at {
                         ping_at = now + self.timeouts.ping_interval();
@@ -199,6 +211,20 @@ impl WebSocketSession<'_> {
                     }
                 }
                 StreamEvent::Closed(closed) => return Err(closed.into()),
+            }
+        }
+    }
+
+    /// Reads acknowledgements at another time than before, if that is told.
+    fn time_reads(&mut self, timing: Option<ReadTiming>) -> io::Result<()> {
+        match timing {
+            None => Ok(()),
+            Some(ReadTiming::AtOnce) => self.socket.read_at_once(),
+            Some(ReadTiming::WithNextFrame { below }) => {
+                if !self.socket.read_later(below)? {
+                    self.acks.cannot_be_late();
+                }
+                Ok(())
             }
         }
     }
@@ -218,9 +244,9 @@ impl WebSocketSession<'_> {
     async fn answer_messages(&mut self) -> Result<bool, SessionEnd> {
         let mut has_answered = false;
         loop {
-            let reply = match self.reader.next_message()? {
+            let (length, reply) = match self.reader.next_message()? {
                 None => return Ok(has_answered),
-                Some(Message::Text(text)) => reply(text),
+                Some(Message::Text(text)) => (text.len(), reply(text)),
                 Some(Message::Ping(payload)) => {
                     let payload = payload.to_vec();
                     self.send(&ServerFrameHeader::pong(payload.len()), &[&payload]).await?;
@@ -234,6 +260,7 @@ impl WebSocketSession<'_> {
                 TextReply::Acknowledged(sequence) => {
                     if self.window.acknowledge(sequence) {
                         self.socket.mark_received(self.frames_end);
+                        self.acks.all_acknowledged(length);
                     }
                     self.stats.in_flight.store(self.window.len(), Relaxed);
                 }

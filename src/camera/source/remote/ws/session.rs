@@ -94,7 +94,8 @@ impl WsSession {
     pub(super) fn ping(&mut self) -> Result<(), RemoteFault> {
         let now = Timestamp::now();
         self.clock.pinged(now);
-        let text = format!(r#"{{"type":"ping","t":{}}}"#, now.0);
+        // Longer than an acknowledgement, so that the server does not read it as late as those may be.
+        let text = format!(r#"{{"type":"ping","t":{},"for":"comparing the clocks"}}"#, now.0);
         framing::client_text(&text, mask()?, &mut self.unsent);
         Ok(())
     }
