@@ -115,9 +115,10 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
         let camera = camera::resolve(&mut resolver, flags, section, &web.state_dir, &camera_settings)?;
         camera_settings.push(camera);
     }
+    #[cfg(feature = "mqtt")]
     let mqtt = mqtt::resolve(&mut resolver, mqtt)?;
     #[cfg(not(feature = "mqtt"))]
-    let () = mqtt;
+    mqtt::resolve(&mut resolver, mqtt)?;
     let mut led_settings = Vec::with_capacity(leds.len());
     for section in leds {
         led_settings.push(led::resolve(&mut resolver, section, &board, &led_settings)?);

@@ -103,10 +103,8 @@ fn a_broker_that_stops_reading_costs_nobody_anything() {
             last = Instant::now();
         }
     }
-    assert!(
-        longest < Duration::from_secs(1) && missed < 30,
-        "the viewer waited {longest:?}, and missed {missed}"
-    );
+    assert!(longest < Duration::from_secs(2), "the viewer waited {longest:?}");
+    assert!(missed < 60 + 6 * usual, "{missed} of 600 missed, {usual} of 200 before");
     assert!(metric(&service, "skipped_total") > skipped + 100.0, "frames are skipped");
     assert!(most_rss < before + RSS_SLACK_KB, "{before} kB grew to {most_rss}");
     assert!(most_backlog > 0.0 && most_backlog < 450_000.0, "at most two frames: {most_backlog}");
