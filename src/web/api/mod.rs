@@ -7,4 +7,5 @@ pub(super) mod controls;
 mod exposition;
 pub(super) mod login;
 pub(super) mod metrics;
+mod process;
 pub(super) mod state;
