@@ -6,6 +6,7 @@ mod config;
 mod h264;
 mod jpeg;
 mod memory;
+mod mqtt;
 mod targets;
 mod web;
 
