@@ -21,7 +21,6 @@
 //!
 //! Which topics are published or subscribed to does not belong here, nor what is done about a message.
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports, reason = "what only front ends use")]
 
 mod backoff;
 mod error;
