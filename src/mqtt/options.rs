@@ -42,6 +42,7 @@ pub(crate) struct LastWord {
 
 /// What to do about a refusal, in words that name the keys which the user has for it.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only TLS has certificates"))]
 pub(crate) struct BrokerKeys {
     /// "check" these: user and password.
     pub(crate) credentials: &'static str,
