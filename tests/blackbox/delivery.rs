@@ -258,13 +258,14 @@ fn the_state_has_the_documented_keys_and_no_others() {
     let state = service.state();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<BTreeSet<String>>();
-    assert_eq!(keys(&state), words("version uptime_s board warning cameras leds"));
+    assert_eq!(keys(&state), words("version uptime_s board warning cameras leds mqtt"));
     let camera = &state["cameras"][0];
     assert_eq!(
         keys(camera),
         words(
             "name state source driver card format width height fps_wanted fps frames corrupt dropped reopens \
-             last_frame_age_ms error encoder ring h264 viewers capture implausible_times implausible_sequences"
+             last_frame_age_ms error encoder ring h264 viewers capture implausible_times implausible_sequences \
+             on_air broker"
         )
     );
     assert_eq!(keys(&camera["encoder"]), words("kind quality subsampling encode_us_p50 encode_us_p99"));
@@ -272,7 +273,7 @@ fn the_state_has_the_documented_keys_and_no_others() {
     assert_eq!(
         keys(&camera["h264"]),
         words(
-            "encoder kbps kbps_wanted units key_frames overtaken failures encode_us_p50 encode_us_p99 decoded \
+            "encoder kbps kbps_wanted units key_frames overtaken lost failures encode_us_p50 encode_us_p99 decoded \
              decode_us_p50 decode_us_p99 error"
         )
     );
