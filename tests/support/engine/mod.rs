@@ -23,6 +23,13 @@ pub enum Engine {
     WebKit,
 }
 
+/// JavaScript: whether a click has arrived, once there was time for it.
+const ARRIVED: &str = "new Promise((done) => {
+    const look = (left) => window.arrived !== false || left === 0
+        ? done(window.arrived ?? null)
+        : setTimeout(look, 20, left - 1);
+    look(150); })";
+
 /// What an engine can be told over its protocol.
 trait Driver {
     /// Opens a URL and waits until it is loaded.
@@ -129,11 +136,27 @@ impl Page {
         }
     }
 
-    /// Clicks in the middle of an element once it stands still, on whatever lies on top there.
+    /// Clicks in the middle of an element once it stands still. A click that arrives elsewhere is repeated: WebKitGTK's browser
+    /// makes the window lower when a file is saved, at any time after the place was asked for.
+    ///
+    /// # Panics
+    /// If none arrives in time, because something lies on top.
     #[track_caller]
     pub fn click(&mut self, selector: &str) {
-        let middle = self.until(&middle_of(selector));
-        self.driver.click_at(middle[0].as_f64().unwrap(), middle[1].as_f64().unwrap());
+        let give_up = Instant::now() + DEADLINE;
+        loop {
+            let middle = self.until(&middle_of(selector));
+            self.eval(&format!(
+                "(window.arrived = false, document.querySelector({selector:?})
+                    .addEventListener('click', () => window.arrived = true, {{ capture: true, once: true }}))"
+            ));
+            self.driver.click_at(middle[0].as_f64().unwrap(), middle[1].as_f64().unwrap());
+            // After a click that opens another page, nothing is known of it there.
+            if self.driver.eval(ARRIVED) != Ok(Value::Bool(false)) {
+                return;
+            }
+            assert!(Instant::now() < give_up, "no click arrives at {selector}");
+        }
     }
 
     #[track_caller]
