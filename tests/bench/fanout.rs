@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use readers::Readers;
-use support::{Porthole, Scratch};
+use support::{Porthole, Scratch, cpu_of_main_thread};
 
 const FPS: u32 = 30;
 /// Bytes of a frame, about.
@@ -126,12 +126,6 @@ fn measure_floor(jpeg: &[u8], viewers: usize) -> f64 {
     let cpu = cpu_of_this_thread() - cpu;
     drop(clients);
     cpu.as_secs_f64() * 1e6 / f64::from(frames) / viewers as f64
-}
-
-/// Time the thread that serves all connections has run.
-fn cpu_of_main_thread(pid: u32) -> Duration {
-    let schedstat = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).unwrap();
-    Duration::from_nanos(schedstat.split_whitespace().next().unwrap().parse().unwrap())
 }
 
 fn cpu_of_this_thread() -> Duration {

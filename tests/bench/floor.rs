@@ -21,7 +21,7 @@ use porthole::frame::{Frame, Resolution, Sequence, Timestamp};
 use porthole::websocket::{FrameMessage, HEADER_BYTES};
 use support::fakecam::{Camera, Setting, Table, environment, now_ns};
 use support::tools::free_port;
-use support::{Scratch, porthole, until};
+use support::{Scratch, cpu_of, porthole, until};
 
 const FPS: u32 = 30;
 const SIZE: (u32, u32) = (1280, 720);
@@ -35,8 +35,6 @@ const ROUNDS: usize = 5;
 const AT_MOST: [(usize, f64); 4] = [(1, 1.6), (10, 1.25), (50, 1.15), (200, 1.08)];
 /// Milliseconds from exec to the first frame, beyond what the floor takes.
 const START_AT_MOST_MS: f64 = 8.0;
-/// The name that the fake camera gives to its thread. What that does, a real camera does by itself.
-const FAKE_THREAD: &str = "fakecam";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -162,19 +160,6 @@ impl Rig {
             start_ms,
         }
     }
-}
-
-/// Time that all threads of a program have run, but for the one that stands for the camera.
-fn cpu_of(pid: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let nanos = tasks.filter_map(|task| {
-        let task = task.ok()?.path();
-        let name = std::fs::read_to_string(task.join("comm")).ok()?;
-        let schedstat = std::fs::read_to_string(task.join("schedstat")).ok()?;
-        let run: u64 = schedstat.split_whitespace().next()?.parse().ok()?;
-        Some(if name.trim() == FAKE_THREAD { 0 } else { run })
-    });
-    Duration::from_nanos(nanos.sum())
 }
 
 struct Server {

@@ -22,14 +22,12 @@ use readers::Readers;
 use serde_json::json;
 use support::fakecam::{Camera, Table, environment, now_ns};
 use support::ws::Client;
-use support::{Scratch, porthole, until};
+use support::{Scratch, cpu_of, porthole, until};
 
 const FPS: u32 = 30;
 const QUALITY: u32 = 80;
 const WARM_UP: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(5);
-/// The name that fake cameras give to their thread. What it does a real one does by itself.
-const FAKE_THREAD: &str = "fakecam";
 
 #[derive(Clone, Copy)]
 struct Scenario {
@@ -290,17 +288,8 @@ impl Running {
         seen
     }
 
-    /// Time all threads have run, but for the one that stands for the camera.
     fn cpu(&self) -> Duration {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let nanos = tasks.filter_map(|task| {
-            let task = task.ok()?.path();
-            let name = std::fs::read_to_string(task.join("comm")).ok()?;
-            let schedstat = std::fs::read_to_string(task.join("schedstat")).ok()?;
-            let run: u64 = schedstat.split_whitespace().next()?.parse().ok()?;
-            Some(if name.trim() == FAKE_THREAD { 0 } else { run })
-        });
-        Duration::from_nanos(nanos.sum())
+        cpu_of(self.child.id())
     }
 
     fn memory(&self) -> f64 {

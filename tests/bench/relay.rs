@@ -5,14 +5,13 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod readers;
-use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use readers::Readers;
 use support::fakecam::{Camera, Table};
 use support::http::send;
-use support::{Porthole, Scratch, until};
+use support::{Porthole, Scratch, cpu_of, until};
 
 const FPS: u32 = 30;
 const MEASURED: Duration = Duration::from_secs(3);
@@ -21,8 +20,6 @@ const ROUNDS: usize = 3;
 const AT_MOST: f64 = 1.3;
 /// Bytes that a frame has at least.
 const LEAST_BYTES: u64 = 20_000;
-/// The name that the fake camera gives to its thread. What that does, a real camera does by itself.
-const FAKE_THREAD: &str = "fakecam";
 
 fn main() -> ExitCode {
     let check = std::env::args().any(|argument| argument == "--check");
@@ -71,16 +68,4 @@ fn measure(service: &Porthole, viewers: usize) -> f64 {
     drop(clients);
     until("they have left", || service.camera()["viewers"].as_array().unwrap().is_empty().then_some(()));
     cpu.as_secs_f64() * 1e6 / frames as f64
-}
-
-/// Time that the threads of a process have run, but for that of the fake camera.
-fn cpu_of(pid: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().map(|task| task.path());
-    let own =
-        tasks.filter(|task| fs::read_to_string(task.join("comm")).unwrap_or_default().trim() != FAKE_THREAD);
-    let nanoseconds = own.filter_map(|task| {
-        let schedstat = fs::read_to_string(task.join("schedstat")).ok()?;
-        schedstat.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanoseconds.sum())
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use support::fakecam::{Camera, Table, environment};
 use support::http::send;
 use support::ws::Client;
-use support::{Porthole, Scratch, proc_status, until};
+use support::{Porthole, Scratch, cpu_of, cpu_of_main_thread, proc_status, until};
 
 mod clips;
 mod equal_ssim;
@@ -23,8 +23,6 @@ use clips::Scenes;
 use readers::Readers;
 
 const PARTS: [&str; 5] = ["bytes", "cpu", "viewers", "joining", "memory"];
-/// The name that the fake camera gives to its thread. What that does, a real camera does by itself.
-const FAKE_THREAD: &str = "fakecam";
 /// JPEGs of a still and of a panning scene take so many times as many bytes at least, for one that looks as good.
 const LEAST_SAVED: [f64; 2] = [4.0, 1.5];
 /// H.264 takes so many times the CPU of µStreamer's JPEG at most: an encoder that looks for motion, beside one that does not.
@@ -282,21 +280,4 @@ fn raise_descriptors() {
         limit.rlim_cur = limit.rlim_max.min(8192);
         assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
     }
-}
-
-/// Time that the threads of a process have run, but for that of the fake camera.
-fn cpu_of(pid: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().map(|task| task.path());
-    let own =
-        tasks.filter(|task| fs::read_to_string(task.join("comm")).unwrap_or_default().trim() != FAKE_THREAD);
-    own.filter_map(|task| run_time(&task.join("schedstat").display().to_string())).sum()
-}
-
-/// Time the thread that serves all connections has run.
-fn cpu_of_main_thread(pid: u32) -> Duration {
-    run_time(&format!("/proc/{pid}/task/{pid}/schedstat")).unwrap()
-}
-
-fn run_time(file: &str) -> Option<Duration> {
-    fs::read_to_string(file).ok()?.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }

@@ -344,6 +344,23 @@ pub fn proc_status(pid: u32, key: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Time that all threads of a process have run, but that of a fake camera. What that does, a real camera does by itself.
+pub fn cpu_of(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().map(|task| task.path());
+    let nanoseconds = tasks.filter_map(|task| {
+        let is_fake = std::fs::read_to_string(task.join("comm")).ok()?.trim() == "fakecam";
+        let schedstat = std::fs::read_to_string(task.join("schedstat")).ok()?;
+        schedstat.split_whitespace().next()?.parse::<u64>().ok().filter(|_| !is_fake)
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+/// Time that the main thread of a process has run: of Porthole the one that serves all connections.
+pub fn cpu_of_main_thread(pid: u32) -> Duration {
+    let schedstat = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).unwrap();
+    Duration::from_nanos(schedstat.split_whitespace().next().unwrap().parse().unwrap())
+}
+
 /// How many descriptors a process has open.
 pub fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
