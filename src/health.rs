@@ -26,20 +26,17 @@ pub(crate) fn ask(config: Config) -> Result<String, String> {
     let (answered, answer) = channel();
     // The thread ends with the process if the service does not answer.
     let asking = thread::Builder::new().spawn(move || {
-        // Fails only if nobody waits any more.
+        // Fails only after the timeout.
         let _ = answered.send(ask_by(&config.web));
     });
     asking.map_err(|cause| format!("cannot start a thread: {cause}; check the limit on processes"))?;
     answer.recv_timeout(TIMEOUT).unwrap_or_else(|why| {
         Err(match why {
             RecvTimeoutError::Timeout => {
-                format!(
-                    "the service does not answer within {} s; it hangs: restart porthole",
-                    TIMEOUT.as_secs()
-                )
+                format!("the service does not answer within {} s; restart porthole", TIMEOUT.as_secs())
             }
             RecvTimeoutError::Disconnected => {
-                "the question panicked; this is a bug in porthole, please report it".into()
+                "the health check panicked; this is a bug in porthole, please report it".into()
             }
         })
     })
@@ -130,7 +127,7 @@ fn exchange(mut stream: impl Read + Write, token: Option<&str>) -> io::Result<Ve
     stream.flush()?;
     let mut answer = Vec::new();
     match stream.take(MOST_BYTES).read_to_end(&mut answer) {
-        // A peer that ends without TLS's own farewell; what matters is there.
+        // The peer closed without close_notify (RFC 8446, section 6.1). The answer is complete.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !answer.is_empty() => {}
         read => drop(read?),
     }
@@ -161,9 +158,9 @@ mod tls {
 
     /// Accepts every certificate: the peer is this machine, and no network lies between.
     #[derive(Debug)]
-    struct ThisMachine;
+    struct AcceptAnyCertificate;
 
-    impl ServerCertVerifier for ThisMachine {
+    impl ServerCertVerifier for AcceptAnyCertificate {
         fn verify_server_cert(
             &self,
             _: &CertificateDer<'_>,
@@ -204,7 +201,7 @@ mod tls {
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(ThisMachine))
+            .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate))
             .with_no_client_auth();
         let name = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
         let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;

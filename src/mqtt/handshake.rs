@@ -126,7 +126,7 @@ fn connect_packet(
     connect.keep_alive = KEEP_ALIVE.as_secs() as u16;
     connect.login = preparation.login.clone();
     connect.last_will = options
-        .last_word
+        .last_will
         .as_ref()
         .map(|word| LastWill::new(word.topic.as_str(), word.payload, QoS::AtMostOnce, true));
     let mut bytes = BytesMut::new();

@@ -1,7 +1,7 @@
 //! One connection to a broker, as those who write to it share it.
 //!
 //! There is no queue of messages: who writes waits for its [turn](LinkTurn), and chooses what to write then. What is on its way
-//! is in the socket's queue alone, which a [`FrameLane`] looks at before a frame is sent.
+//! is in the socket's queue alone, which a [`FramesInFlight`] looks at before a frame is sent.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -130,7 +130,7 @@ impl BrokerLink {
         self.send(&Packet::Subscribe(packet)).await
     }
 
-    /// Says goodbye: the broker does not publish the last word.
+    /// Sends DISCONNECT, after which the broker does not publish the last will (MQTT 3.1.1, section 3.14).
     pub(crate) async fn disconnect(&self) {
         // Whether it arrives makes no difference any more.
         let _ = self.send(&Packet::Disconnect).await;
@@ -280,12 +280,12 @@ async fn write_all(stream: &mut WriteHalf<RemoteStream>, mut parts: &mut [IoSlic
 
 /// Keeps at most two frames of one camera on their way to the broker: one travels, and one waits behind it.
 #[derive(Debug, Default)]
-pub(crate) struct FrameLane {
+pub(crate) struct FramesInFlight {
     /// For each of the last two frames, how many bytes the broker's machine has acknowledged when it has the frame.
     ends: [u64; 2],
 }
 
-impl FrameLane {
+impl FramesInFlight {
     /// The time after which to ask again whether another frame may be sent; `None` if one may be sent now.
     pub(crate) fn wait(&self, link: &BrokerLink) -> Option<Duration> {
         let info = tcp_info::tcp_info(link.socket.as_fd()).ok()?;

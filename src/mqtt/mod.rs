@@ -36,9 +36,9 @@ mod url;
 pub(crate) mod watch;
 
 pub(crate) use error::MqttError;
-pub(crate) use link::{BrokerLink, FrameLane, NotPublished};
+pub(crate) use link::{BrokerLink, FramesInFlight, NotPublished};
 pub use options::BrokerAccess;
-pub(crate) use options::{BrokerKeys, BrokerOptions, LastWord};
+pub(crate) use options::{BrokerKeys, BrokerOptions, LastWill};
 pub(crate) use pair::{BrokerPair, PairHandles};
 pub(crate) use session::{BrokerEvent, BrokerHandle, BrokerSession};
 pub use url::BrokerUrl;

@@ -26,7 +26,7 @@ pub struct BrokerAccess {
 pub(crate) struct BrokerOptions {
     pub(crate) access: BrokerAccess,
     /// Published by the broker when this connection is lost.
-    pub(crate) last_word: Option<LastWord>,
+    pub(crate) last_will: Option<LastWill>,
     /// The keys that messages name.
     pub(crate) keys: &'static BrokerKeys,
     /// Largest packet that is taken from the broker. Larger ones are skipped.
@@ -35,7 +35,7 @@ pub(crate) struct BrokerOptions {
 
 /// The last will of a connection (MQTT 3.1.1, section 3.1.2.5), retained.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LastWord {
+pub(crate) struct LastWill {
     pub(crate) topic: String,
     pub(crate) payload: &'static str,
 }

@@ -270,8 +270,8 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::mqtt::link::{FrameLane, NotPublished};
-    use crate::mqtt::options::{BrokerAccess, LastWord};
+    use crate::mqtt::link::{FramesInFlight, NotPublished};
+    use crate::mqtt::options::{BrokerAccess, LastWill};
 
     const KEYS: BrokerKeys =
         BrokerKeys { credentials: "user", trust: "set ca", identity: "key", size: "change the key SIZE" };
@@ -280,8 +280,8 @@ mod tests {
         let url = format!("mqtt://me:secret@{addresses}").parse().unwrap();
         let access =
             BrokerAccess { url, user: None, password_file: None, trust: Default::default(), identity: None };
-        let last_word = Some(LastWord { topic: "a/status".into(), payload: "offline" });
-        BrokerOptions { access, last_word, keys: &KEYS, most_incoming: 1000 }
+        let last_will = Some(LastWill { topic: "a/status".into(), payload: "offline" });
+        BrokerOptions { access, last_will, keys: &KEYS, most_incoming: 1000 }
     }
 
     /// The broker's end of a connection.
@@ -376,11 +376,11 @@ mod tests {
             let mut far = Far::accept(&listener).await;
             far.welcome().await;
             let link = handle.connected().await.unwrap();
-            let (mut lane, frame, mut sent) = (FrameLane::default(), vec![7; 300_000], 0);
+            let (mut in_flight, frame, mut sent) = (FramesInFlight::default(), vec![7; 300_000], 0);
             // The other side's kernel takes some before it is full.
-            while lane.wait(&link).is_none() {
+            while in_flight.wait(&link).is_none() {
                 link.turn().await.publish("live", false, &mut [IoSlice::new(&frame)]).await.unwrap();
-                lane.sent(&link);
+                in_flight.sent(&link);
                 sent += 1;
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 assert!(sent < 200, "the queue never fills");
@@ -402,7 +402,7 @@ mod tests {
                 }
                 come += 1;
             }
-            while lane.wait(&link).is_some() {
+            while in_flight.wait(&link).is_some() {
                 tokio::task::yield_now().await;
             }
         });

@@ -110,6 +110,16 @@ impl CameraTopics {
         &self.base
     }
 
+    /// The topic of its machine.
+    pub(crate) fn host(&self) -> &str {
+        self.base.rsplit_once('/').map_or("", |(host, _)| host)
+    }
+
+    /// Whether its machine is there: `online` or `offline`.
+    pub(crate) fn status_of_host(&self) -> String {
+        format!("{}/status", self.host())
+    }
+
     /// Its part of `/state`.
     pub(crate) fn state(&self) -> String {
         format!("{}/state", self.base)

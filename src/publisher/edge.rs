@@ -26,7 +26,7 @@ use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::mqtt::topics::{CameraRequest, HostTopics};
 use crate::mqtt::watch::{ClockAnswer, WatchRequest};
-use crate::mqtt::{BrokerEvent, BrokerKeys, BrokerOptions, BrokerPair, LastWord, NotPublished, PairHandles};
+use crate::mqtt::{BrokerEvent, BrokerKeys, BrokerOptions, BrokerPair, LastWill, NotPublished, PairHandles};
 use crate::status::{MqttReporter, Watcher};
 use crate::web::CameraStates;
 
@@ -44,8 +44,8 @@ const SET_REQUESTS: usize = 32;
 const DISCOVERY_MESSAGES: usize = 64;
 /// Time for a message to come back from the broker.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time to say goodbye.
-const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
+/// Longest time to publish `offline` and to disconnect. Without it, the broker publishes the last will.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 /// Problems with messages that are remembered, so that each is logged once.
 const MOST_PROBLEMS: usize = 64;
 /// The number of front ends is counted so often.
@@ -92,12 +92,12 @@ impl BrokerPublisher {
         Self { settings, cameras, states, page, status, reporter }
     }
 
-    /// Publishes until `stop` is ready, then says goodbye.
+    /// Publishes until `stop` is ready, then publishes `offline` and disconnects.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let topics = self.settings.topics.clone();
         let options = BrokerOptions {
             access: self.settings.broker.clone(),
-            last_word: Some(LastWord { topic: topics.status(), payload: OFFLINE }),
+            last_will: Some(LastWill { topic: topics.status(), payload: OFFLINE }),
             keys: &KEYS,
             most_incoming: MOST_INCOMING,
         };
@@ -152,7 +152,7 @@ impl BrokerPublisher {
             Some(Err(panic)) = tasks.join_next() => resume_unwind(panic.into_panic()),
             () = stop => {}
         }
-        say_goodbye(&broker, &self.settings.topics).await;
+        disconnect(&broker, &self.settings.topics).await;
     }
 
     fn announced_device(&self) -> AnnouncedDevice {
@@ -187,9 +187,9 @@ fn subscriptions(topics: &HostTopics, cameras: &[&str]) -> Vec<String> {
     requests.chain([topics.status()]).collect()
 }
 
-async fn say_goodbye(broker: &PairHandles, topics: &HostTopics) {
+async fn disconnect(broker: &PairHandles, topics: &HostTopics) {
     let Some(link) = broker.kept.link() else { return };
-    let goodbye = async {
+    let disconnected = async {
         if link.publish(&topics.status(), OFFLINE.as_bytes(), true).await.is_ok() {
             link.disconnect().await;
             if let Some(live) = broker.live.link() {
@@ -197,8 +197,8 @@ async fn say_goodbye(broker: &PairHandles, topics: &HostTopics) {
             }
         }
     };
-    // Otherwise the broker publishes the last word.
-    let _ = timeout(GOODBYE_TIMEOUT, goodbye).await;
+    // Otherwise the broker publishes the last will.
+    let _ = timeout(DISCONNECT_TIMEOUT, disconnected).await;
 }
 
 /// The connection, and what comes over it.
@@ -265,7 +265,7 @@ impl Edge {
                     self.reporter.counters.reconnects.add(1);
                 }
                 // What fails here fails because the connection ended: everything is published again at the next one.
-                let _ = self.greet().await;
+                let _ = self.publish_online().await;
             }
             BrokerEvent::Lost(error) => {
                 let error = error.to_string();
@@ -311,7 +311,7 @@ impl Edge {
     }
 
     /// What is done at a new connection.
-    async fn greet(&mut self) -> Result<(), NotPublished> {
+    async fn publish_online(&mut self) -> Result<(), NotPublished> {
         let Some(link) = self.broker.kept.link() else { return Ok(()) };
         link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await?;
         self.reporter.counters.published.add(1);

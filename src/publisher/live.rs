@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::shared::PublishedCamera;
 use super::watch::CameraWatchers;
 use crate::frame::{Sequence, Timestamp};
-use crate::mqtt::{BrokerLink, FrameLane, NotPublished};
+use crate::mqtt::{BrokerLink, FramesInFlight, NotPublished};
 use crate::ring::{RingClosed, Subscription};
 use crate::status::MqttCounters;
 use crate::websocket::FrameMessage;
@@ -50,11 +50,11 @@ async fn send_all(
     watchers: &CameraWatchers,
 ) -> Result<(), RingClosed> {
     let topic = camera.topics.live();
-    let (mut lane, mut lane_of, mut skips) = (FrameLane::default(), None, Skips::default());
+    let (mut in_flight, mut in_flight_at, mut skips) = (FramesInFlight::default(), None, Skips::default());
     loop {
         // What is being written is not cut off when the watchers leave: that would end the connection.
         let link = tokio::select! {
-            link = next_chance(camera, &mut subscription, &mut lane, &mut lane_of, &mut skips) => link?,
+            link = next_chance(camera, &mut subscription, &mut in_flight, &mut in_flight_at, &mut skips) => link?,
             () = watchers.left() => return Ok(()),
         };
         let turn = link.turn().await;
@@ -65,7 +65,7 @@ async fn send_all(
         skips.sent(lease.frame().sequence, skipped, &camera.counters);
         match published {
             Ok(()) => {
-                lane.sent(&link);
+                in_flight.sent(&link);
                 camera.counters.frames.add(1);
                 camera.counters.published.add(1);
             }
@@ -80,8 +80,8 @@ async fn send_all(
 async fn next_chance(
     camera: &mut PublishedCamera,
     subscription: &mut Subscription,
-    lane: &mut FrameLane,
-    lane_of: &mut Option<Arc<BrokerLink>>,
+    in_flight: &mut FramesInFlight,
+    in_flight_at: &mut Option<Arc<BrokerLink>>,
     skips: &mut Skips,
 ) -> Result<Arc<BrokerLink>, RingClosed> {
     loop {
@@ -89,11 +89,10 @@ async fn next_chance(
         skips.waiting(camera.camera.ring().newest().map(|frame| frame.sequence), &camera.counters);
         let Ok(link) = timeout(COUNT_INTERVAL, camera.live.connected()).await else { continue };
         let link = link.ok_or(RingClosed)?;
-        if !lane_of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &link)) {
-            (*lane, *lane_of) = (FrameLane::default(), Some(Arc::clone(&link)));
+        if !in_flight_at.as_ref().is_some_and(|at| Arc::ptr_eq(at, &link)) {
+            (*in_flight, *in_flight_at) = (FramesInFlight::default(), Some(Arc::clone(&link)));
         }
-        camera.counters.backlog.set(link.backlog().into());
-        match lane.wait(&link) {
+        match in_flight.wait(&link) {
             None => return Ok(link),
             Some(time) => sleep(time).await,
         }

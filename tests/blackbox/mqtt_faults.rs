@@ -61,7 +61,7 @@ fn frames_come_within_two_seconds_of_a_broker_that_was_killed_and_nothing_grows(
 }
 
 #[test]
-fn the_last_word_of_a_service_that_is_killed_is_offline() {
+fn the_last_will_of_a_service_that_is_killed_is_offline() {
     let Some(rig) = Rig::new(ANYBODY) else { return };
     let (mut listener, service) = (rig.listener(), rig.publish(""));
     assert_eq!(listener.message_to("porthole/edge/status").payload, b"online");

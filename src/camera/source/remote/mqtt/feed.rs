@@ -80,14 +80,13 @@ impl CameraFeed {
     pub(super) fn new(options: &BrokerOptions, viewer: &str, counters: Arc<BrokerCounters>) -> Self {
         let url = &options.access.url;
         let topics = CameraTopics::below(url.topic());
-        let host = topics.base().rsplit_once('/').map_or("", |(host, _)| host);
         let session = |url| {
             let mut options = options.clone();
             options.access.url = url;
             FeedSession::new(options)
         };
         Self {
-            status: format!("{host}/status"),
+            status: topics.status_of_host(),
             topics,
             viewer: viewer.to_owned(),
             sessions: url.split(SESSIONS).into_iter().map(session).collect(),
@@ -262,7 +261,7 @@ impl CameraFeed {
         }
     }
 
-    /// Says that no frames are wanted any more, and goodbye. [`CameraFeed::written`] waits for it.
+    /// Ends the request for frames, and disconnects. [`CameraFeed::written`] waits for it.
     pub(super) fn leave(&mut self) {
         let asks = self.asks(Duration::ZERO, Timestamp::now());
         for session in &mut self.sessions {
@@ -296,7 +295,7 @@ impl CameraFeed {
             return None;
         }
         let FarReport { is_known, is_offline, fault } = &self.live.report;
-        let host = self.topics.base().rsplit_once('/').map_or("", |(host, _)| host);
+        let host = self.topics.host();
         Some(match fault {
             _ if *is_offline => {
                 format!("{host} is offline; see whether porthole runs there and reaches the broker")

@@ -33,7 +33,7 @@ use feed::CameraFeed;
 
 /// Longest time to open a session. After ten seconds the thread would count as stuck.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(9);
-/// Longest time to say goodbye. Presence lapses by itself otherwise.
+/// Longest time to end the request for frames and to disconnect. Without it, the request lapses by itself.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Bytes of an MQTT packet beside the payload: the topic and what stands before it.
 const MOST_PACKET_HEAD: usize = 1024;
@@ -75,7 +75,7 @@ impl BrokerSource {
         Self {
             options: BrokerOptions {
                 access: BrokerAccess { url, user: None, password_file, trust, identity: None },
-                last_word: None,
+                last_will: None,
                 keys: &KEYS,
                 most_incoming: (max_jpeg_bytes + HEADER_BYTES + MOST_PACKET_HEAD).max(LEAST_INCOMING),
             },
