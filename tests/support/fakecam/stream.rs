@@ -156,12 +156,11 @@ impl Stream {
         self.tell_changes(&mut state);
         let shows = table.setting(Setting::Stall) == 0 && inputs::has_picture(self.device);
         let Some(scene) = state.scene.clone().filter(|_| shows) else { return NEVER };
-        let (now, period) = (now_ns(), self.device.period());
-        let on_time = state.previous + period;
-        let due = on_time.saturating_add_signed(jitter(on_time, table.setting(Setting::JitterUs)));
+        let (now, due, period) = (now_ns(), self.due(&state), self.device.period());
         if now < due {
             return due;
         }
+        let on_time = state.previous + period;
         // Frames that the machine was too busy for never happened.
         state.previous = on_time + now.saturating_sub(on_time) / period * period;
         let number = table.add(Counter::Frames, 1);
@@ -192,12 +191,22 @@ impl Stream {
             _ => {}
         }
         let mut state = locked(&self.state);
-        if written.is_ok() && state.stops == stops {
-            state.queue.finish(index, sequence, scene.format.field, shot);
-            table.add(Counter::Produced, 1);
-            self.changed.notify_all();
+        if written.is_err() || state.stops != stops {
+            return 0;
         }
-        0
+        table.add(Counter::Produced, 1);
+        let next = self.due(&state);
+        // Last, and then nothing is locked until the next frame: the program, which this wakes, would wait for it.
+        state.queue.finish(index, sequence, scene.format.field, shot);
+        drop(state);
+        self.changed.notify_all();
+        next
+    }
+
+    /// When the next frame is due.
+    fn due(&self, state: &State) -> u64 {
+        let on_time = state.previous + self.device.period();
+        on_time.saturating_add_signed(jitter(on_time, self.device.table.setting(Setting::JitterUs)))
     }
 
     fn is_gone(&self) -> bool {
