@@ -32,6 +32,7 @@
 //! | [`config`] | from the configuration file and flags to the checked settings of each part |
 //! | [`board`] | board profiles: what is known of a single-board computer, as data |
 //! | [`publisher`] | cameras published to an MQTT broker |
+//! | [`announced`] | cameras that an MQTT broker announces, which come and go |
 //! | [`web`] | the web server: connections, access, the API, frames to viewers |
 //! | [`camera`] | sources of pictures, and the capture thread that publishes their frames |
 //! | [`jpeg`] | from the picture of a source to one valid JPEG |
@@ -63,6 +64,7 @@
 //! | task: notifier | 1 per camera | the newest frame, for all waiting viewers | the web ends |
 //! | task: connection | 1 per client | its socket, the newest frame | its client disconnects, or the web ends |
 //! | task: publisher | 1 if a broker is configured, 4 more per camera | the broker, the newest frame, a change of status | [`service`] stops it |
+//! | task: announced cameras | 1 per broker whose cameras are shown, 1 more per camera | the broker, a camera's thread | [`service`] stops it |
 //! | task: service manager | 1 | a change of status, the interval of the watchdog | it is aborted at the end |
 //!
 //! # Terms
@@ -76,6 +78,8 @@
 //! - A viewer that reads nothing is disconnected at its deadline. New frames do not extend the deadline.
 //! - Every wait can be ended from outside, and the whole service stops within one deadline ([`service`]).
 //! - No input from a client, a camera, a file or the configuration causes a panic.
+#[cfg(feature = "mqtt")]
+pub mod announced;
 pub mod board;
 pub mod camera;
 pub mod client;

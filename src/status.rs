@@ -5,6 +5,7 @@
 //! watchers. Counters do not, because they change with every frame. How the status is shown does not belong here.
 #![forbid(unsafe_code)]
 
+mod announced;
 mod broker;
 mod counter;
 mod counters;
@@ -13,9 +14,11 @@ mod source_info;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::watch;
 
+pub use announced::{AnnouncedCounters, AnnouncedStatus};
 pub use broker::BrokerCounters;
 pub use counter::{Counter, Histogram};
 pub use counters::Counters;
@@ -69,9 +72,15 @@ impl fmt::Display for CameraState {
     }
 }
 
+/// Tells a camera from all others that this process has ever had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CameraId(u64);
+
 /// The status of one camera.
 #[derive(Clone, Debug)]
 pub struct CameraStatus {
+    /// Which camera it is.
+    pub id: CameraId,
     /// The name in the configuration and in URLs.
     pub name: String,
     /// The source as configured.
@@ -124,10 +133,19 @@ pub struct Status {
     pub phase: Phase,
     /// A warning of the system around the service.
     pub warning: Option<String>,
-    /// All cameras, in the order of the configuration.
+    /// All cameras, in the order of the configuration. Those that brokers announce come behind them, and go.
     pub cameras: Vec<CameraStatus>,
     /// The connection to an MQTT broker; `None` if none is configured.
     pub mqtt: Option<MqttStatus>,
+    /// The brokers whose cameras are shown as they are announced.
+    pub announced: Vec<AnnouncedStatus>,
+}
+
+impl Status {
+    /// The camera `id`; `None` once it is gone.
+    pub fn camera(&self, id: CameraId) -> Option<&CameraStatus> {
+        self.cameras.iter().find(|camera| camera.id == id)
+    }
 }
 
 /// Reads the status, or waits for a change.
@@ -138,9 +156,26 @@ pub type Watcher = watch::Receiver<Status>;
 pub fn status(
     cameras: impl IntoIterator<Item = (String, String, f32)>,
 ) -> (ServiceReporter, Vec<CameraReporter>, Watcher) {
-    let cameras: Vec<_> = cameras
-        .into_iter()
-        .map(|(name, source, fps_wanted)| CameraStatus {
+    let (sender, watcher) = watch::channel(Status::default());
+    let reporter = ServiceReporter { sender: Arc::new(sender), next_camera: Arc::default() };
+    let add = |(name, source, fps)| reporter.add_camera(name, source, fps);
+    let reporters = cameras.into_iter().map(add).collect();
+    (reporter, reporters, watcher)
+}
+
+/// Reports what concerns the whole service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServiceReporter {
+    sender: Arc<watch::Sender<Status>>,
+    next_camera: Arc<AtomicU64>,
+}
+
+impl ServiceReporter {
+    /// There is another camera: its name, source and configured rate.
+    pub fn add_camera(&self, name: String, source: String, fps_wanted: f32) -> CameraReporter {
+        let id = CameraId(self.next_camera.fetch_add(1, Relaxed));
+        let camera = CameraStatus {
+            id,
             name,
             source,
             fps_wanted,
@@ -150,27 +185,30 @@ pub fn status(
             opened: None,
             h264: None,
             counters: Arc::default(),
-        })
-        .collect();
-    let counters: Vec<_> = cameras.iter().map(|c| Arc::clone(&c.counters)).collect();
-    let (sender, watcher) =
-        watch::channel(Status { phase: Phase::Starting, warning: None, cameras, mqtt: None });
-    let sender = Arc::new(sender);
-    let reporters = counters
-        .into_iter()
-        .enumerate()
-        .map(|(camera, counters)| CameraReporter { sender: Arc::clone(&sender), camera, counters })
-        .collect();
-    (ServiceReporter { sender }, reporters, watcher)
-}
+        };
+        let counters = Arc::clone(&camera.counters);
+        self.sender.send_modify(|status| status.cameras.push(camera));
+        CameraReporter { sender: Arc::clone(&self.sender), id, counters }
+    }
 
-/// Reports what concerns the whole service.
-#[derive(Debug)]
-pub struct ServiceReporter {
-    sender: Arc<watch::Sender<Status>>,
-}
+    /// The camera is gone. What its reporters say from now on is not noted.
+    pub fn remove_camera(&self, id: CameraId) {
+        self.sender.send_modify(|status| status.cameras.retain(|camera| camera.id != id));
+    }
 
-impl ServiceReporter {
+    /// Cameras that the broker of `source` announces are shown.
+    pub fn announced(&self, source: String) -> AnnouncedReporter {
+        let counters = Arc::<AnnouncedCounters>::default();
+        let announced =
+            AnnouncedStatus { source, connected: None, error: None, counters: Arc::clone(&counters) };
+        let mut index = 0;
+        self.sender.send_modify(|status| {
+            index = status.announced.len();
+            status.announced.push(announced);
+        });
+        AnnouncedReporter { sender: Arc::clone(&self.sender), index, counters }
+    }
+
     /// The service enters this phase.
     pub fn phase(&self, phase: Phase) {
         self.sender.send_modify(|status| status.phase = phase);
@@ -214,15 +252,50 @@ impl MqttReporter {
     }
 }
 
+/// Reports the status of the connection to a broker whose cameras are shown as they are announced.
+#[derive(Debug)]
+pub struct AnnouncedReporter {
+    sender: Arc<watch::Sender<Status>>,
+    index: usize,
+    /// The counters, which are part of the status.
+    pub counters: Arc<AnnouncedCounters>,
+}
+
+impl AnnouncedReporter {
+    /// There is a connection to `address`, or none, because of `error`. Returns whether that is new.
+    pub fn connection(&self, address: Option<&str>, error: Option<&str>) -> bool {
+        self.sender.send_if_modified(|status| {
+            let Some(announced) = status.announced.get_mut(self.index) else { return false };
+            let changed = announced.connected.as_deref() != address || announced.error.as_deref() != error;
+            (announced.connected, announced.error) = (address.map(Into::into), error.map(Into::into));
+            changed
+        })
+    }
+
+    /// The connection is there, and something is wrong with it all the same.
+    pub fn problem(&self, error: &str) {
+        self.sender.send_modify(|status| {
+            if let Some(announced) = status.announced.get_mut(self.index) {
+                announced.error = Some(error.to_owned());
+            }
+        });
+    }
+}
+
 /// Reports the status of one camera. Each thread of the camera has its own.
 #[derive(Clone, Debug)]
 pub struct CameraReporter {
     sender: Arc<watch::Sender<Status>>,
-    camera: usize,
+    id: CameraId,
     counters: Arc<Counters>,
 }
 
 impl CameraReporter {
+    /// Which camera it is.
+    pub fn id(&self) -> CameraId {
+        self.id
+    }
+
     /// The counters of the camera.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
@@ -272,7 +345,10 @@ impl CameraReporter {
     }
 
     fn modify(&self, change: impl FnOnce(&mut CameraStatus) -> bool) {
-        self.sender.send_if_modified(|status| status.cameras.get_mut(self.camera).is_some_and(change));
+        let id = self.id;
+        self.sender.send_if_modified(|status| {
+            status.cameras.iter_mut().find(|camera| camera.id == id).is_some_and(change)
+        });
     }
 }
 
@@ -302,6 +378,19 @@ mod tests {
         reporter.counters().frame(Timestamp(5), 30.0);
         assert!(!watcher.has_changed().unwrap(), "a frame woke the watchers");
         assert_eq!(watcher.borrow().cameras[0].counters.frames.get(), 1);
+    }
+
+    #[test]
+    fn a_camera_that_is_gone_is_no_other() {
+        let (service, reporters, watcher) =
+            status(["front", "back"].map(|name| (name.into(), "pattern".into(), 30.0)));
+        service.remove_camera(reporters[0].id());
+        let late = service.add_camera("front".into(), "pattern".into(), 30.0);
+        reporters[0].state(CameraState::Live);
+        let names: Vec<String> = watcher.borrow().cameras.iter().map(|camera| camera.name.clone()).collect();
+        assert_eq!(names, ["back", "front"]);
+        assert!(watcher.borrow().camera(reporters[0].id()).is_none());
+        assert_eq!(watcher.borrow().camera(late.id()).unwrap().state, CameraState::Idle);
     }
 
     #[test]

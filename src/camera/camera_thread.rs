@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
+use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::oneshot;
@@ -18,6 +20,16 @@ pub enum CameraThreadEnd {
     Stopped,
     /// It panicked, with this message.
     Panicked(String),
+}
+
+impl CameraThreadEnd {
+    /// What a thread that was not told to stop is blamed for.
+    pub fn panic_message(self) -> String {
+        match self {
+            Self::Panicked(message) => message,
+            Self::Stopped => "it was not told to stop".into(),
+        }
+    }
 }
 
 /// A running thread of a camera.
@@ -75,6 +87,22 @@ impl CameraThread {
         // Panics were caught, and returned by `ended`.
         let _ = self.thread.join();
     }
+}
+
+/// Waits for a thread that ends, and returns the name of its camera. Cancel safe.
+pub async fn first_to_end(threads: &mut [CameraThread]) -> (String, CameraThreadEnd) {
+    let mut ends: Vec<_> = threads
+        .iter_mut()
+        .map(|thread| {
+            let name = thread.name().to_owned();
+            Box::pin(async move { (name, thread.ended().await) })
+        })
+        .collect();
+    poll_fn(|context| {
+        let mut ready = ends.iter_mut().map(|end| end.as_mut().poll(context));
+        ready.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -15,11 +15,12 @@ use super::source::{self, CreatedSource};
 use super::wake::Waker;
 use crate::ring::units::{UnitRing, UnitSubscription};
 use crate::ring::{FrameRing, Presence, RingFull, Subscription, ring};
-use crate::status::CameraReporter;
+use crate::status::{CameraId, CameraReporter};
 
 /// Gives viewers access to a camera: its frames, stills and controls.
 #[derive(Clone, Debug)]
 pub struct Camera {
+    id: CameraId,
     name: String,
     ring: FrameRing,
     waker: Arc<Waker>,
@@ -35,6 +36,11 @@ pub struct Camera {
 }
 
 impl Camera {
+    /// Its place in the [status](crate::status).
+    pub fn id(&self) -> CameraId {
+        self.id
+    }
+
     /// The name in URLs and messages.
     pub fn name(&self) -> &str {
         &self.name
@@ -164,6 +170,7 @@ pub fn start(
         threads.push(thread);
     }
     let camera = Camera {
+        id: reporter.id(),
         name: settings.name.clone(),
         ring,
         waker: Arc::clone(&waker),

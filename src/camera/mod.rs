@@ -9,6 +9,7 @@
 //! | file or folder | what belongs there |
 //! |---|---|
 //! | `control_call` | calls of a driver for controls, from tasks |
+//! | `set` | [`CameraSet`]: the cameras of the service |
 //! | `handle` | [`start`] and [`Camera`] |
 //! | `capture/` | the capture thread, the publish step, full-size stills |
 //! | `h264/` | H.264: its settings, encoders, and the thread that encodes |
@@ -28,6 +29,7 @@ mod error;
 mod frame_timing;
 mod h264;
 mod handle;
+mod set;
 mod settings;
 mod shell_command;
 pub(crate) mod source;
@@ -35,15 +37,20 @@ mod source_spec;
 mod v4l2;
 mod wake;
 
-pub use camera_thread::{CameraThread, CameraThreadEnd};
+pub use camera_thread::{CameraThread, CameraThreadEnd, first_to_end};
 pub use capture::{Still, StillError, StillResult};
 pub use control::{Control, ControlError, ControlKind, ControlValue, MenuItem};
 pub use control_call::{list_controls, set_control};
 pub use edid::{EdidChoice, EdidMode};
 pub use h264::{H264Mode, H264Settings};
 pub use handle::{Camera, UnitViewer, start};
-pub use settings::{CameraSettings, DEFAULT_RESOLUTION, InputChoice, InputSettings};
+pub use set::CameraSet;
+pub use settings::{
+    CameraSettings, DEFAULT_RESOLUTION, InputChoice, InputSettings, LONGEST_NAME, is_camera_name,
+};
 pub use shell_command::{ShellCommand, secret_ranges, without_passwords};
+#[cfg(feature = "mqtt")]
+pub(crate) use source::broker_options;
 pub use source::{RemoteSettings, RemoteUrl, RpiCamListing, Scheme, list_rpicam};
 pub use source_spec::{RpiCamSelector, SourceSpec};
 pub use v4l2::{DeviceListing, list};

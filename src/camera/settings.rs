@@ -76,6 +76,15 @@ impl fmt::Display for InputChoice {
     }
 }
 
+/// Bytes of the longest name: it is part of URLs and file names.
+pub const LONGEST_NAME: usize = 40;
+
+/// Whether a camera may have this name.
+pub fn is_camera_name(name: &str) -> bool {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(is_allowed)
+}
+
 /// The picture size when none is configured.
 pub const DEFAULT_RESOLUTION: Resolution = Resolution::new(1280, 720);
 

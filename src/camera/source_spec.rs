@@ -8,7 +8,7 @@ use std::str::FromStr;
 use super::shell_command::{ShellCommand, without_passwords};
 use super::source::RemoteUrl;
 #[cfg(feature = "mqtt")]
-use crate::mqtt::BrokerUrl;
+use crate::mqtt::{BrokerUrl, CameraFilter};
 
 /// Where pictures come from, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub enum SourceSpec {
     File(PathBuf),
     /// A camera on another machine.
     Remote(RemoteUrl),
-    /// A camera that another machine publishes to a broker: the path of the URL is its topic.
+    /// A camera that another machine publishes to a broker: the path of the URL is its topic. Or all cameras that a broker announces:
+    /// the path is a [`CameraFilter`].
     #[cfg(feature = "mqtt")]
     Broker(BrokerUrl),
     /// A Raspberry Pi's own camera.
@@ -47,6 +48,17 @@ impl fmt::Display for RpiCamSelector {
             Self::Index(index) => write!(f, "rpicam:{index}"),
             Self::Name(name) => write!(f, "rpicam:{name}"),
         }
+    }
+}
+
+impl SourceSpec {
+    /// Whether it stands for all cameras that a broker announces.
+    pub fn is_many(&self) -> bool {
+        #[cfg(feature = "mqtt")]
+        if let Self::Broker(url) = self {
+            return matches!(CameraFilter::parse(url.topic()), Ok(Some(_)));
+        }
+        false
     }
 }
 
@@ -83,13 +95,7 @@ impl FromStr for SourceSpec {
 fn published(text: &str) -> Result<SourceSpec, String> {
     let failed = |why: &str| format!("source {:?}: {why}", without_passwords(text));
     let url: BrokerUrl = text.parse().map_err(|why: String| failed(&why))?;
-    let levels: Vec<&str> = url.topic().split('/').collect();
-    let is_topic =
-        levels.len() >= 2 && !levels.iter().any(|level| level.is_empty() || level.contains(['+', '#']));
-    if !is_topic {
-        let topic = "the path must be the topic of one camera, without + and #, such as mqtt://BROKER/porthole/HOST/CAMERA";
-        return Err(failed(topic));
-    }
+    CameraFilter::parse(url.topic()).map_err(failed)?;
     Ok(SourceSpec::Broker(url))
 }
 
@@ -145,7 +151,7 @@ mod tests {
             "mqtt://one",
             "mqtt://one/",
             "mqtt://one/front",
-            "mqtt://one/porthole/+/+",
+            "mqtt://one/porthole/+/+/+",
             "mqtt://one/porthole//front",
             "mqtt://one/porthole/pi/",
             "mqtt://me:secret@one:x/porthole/pi/front",

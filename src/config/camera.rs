@@ -10,8 +10,8 @@ use super::key::Field;
 use super::keys::CameraSection;
 use super::resolver::{Resolver, Unchecked};
 use crate::camera::{
-    self, ControlValue, EdidChoice, H264Mode, H264Settings, InputChoice, InputSettings, RemoteSettings,
-    Scheme, SourceSpec,
+    self, ControlValue, EdidChoice, H264Mode, H264Settings, InputChoice, InputSettings, LONGEST_NAME,
+    RemoteSettings, Scheme, SourceSpec,
 };
 use crate::client::RemoteSecret;
 use crate::document::Spanned;
@@ -22,8 +22,8 @@ use crate::jpeg::yuv::Subsampling;
 #[cfg(feature = "mqtt")]
 use crate::mqtt::BrokerUrl;
 
-/// Longest name of a camera: it is part of URLs and file names.
-const MOST_NAME_BYTES: usize = 40;
+/// The name that stands for the names of all cameras that a broker announces.
+pub(super) const ANY_NAME: &str = "*";
 
 /// Resolves a camera; `before` are those that stand above it in the file.
 pub(super) fn resolve(
@@ -38,7 +38,7 @@ pub(super) fn resolve(
         if before.is_empty() { "camera".to_owned() } else { format!("camera-{}", before.len() + 1) };
     let name = resolver.value_or(section.name, None, default).check(|name| check_name(name, before))?;
     let source: SourceSpec =
-        resolver.value(section.source, flags.source.clone()).check(|text| text.parse())?;
+        resolver.value(section.source, flags.source.clone()).check(|text| source(text, &name))?;
     let remote = remote(
         resolver,
         &source,
@@ -65,7 +65,7 @@ pub(super) fn resolve(
     let skip_first = resolver.value(section.skip_first, None).number()?;
     let keep = resolver.value(section.keep_controls, None).accept();
     let controls = controls(resolver, section.controls);
-    let controls_file = keep.then(|| state_dir.join(format!("controls-{name}.json")));
+    let controls_file = (keep && name != ANY_NAME).then(|| state_dir.join(format!("controls-{name}.json")));
     Ok(camera::CameraSettings {
         name,
         source,
@@ -85,16 +85,32 @@ pub(super) fn resolve(
 }
 
 fn check_name(name: &str, before: &[camera::CameraSettings]) -> Result<String, String> {
-    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     match name {
+        ANY_NAME if cfg!(feature = "mqtt") => Ok(name.to_owned()),
         "" => Err("must not be empty".into()),
-        name if name.len() > MOST_NAME_BYTES || !name.bytes().all(is_allowed) => {
-            Err(format!("must be up to {MOST_NAME_BYTES} letters, digits, - and _, as it is part of URLs"))
+        name if !camera::is_camera_name(name) => {
+            Err(format!("must be up to {LONGEST_NAME} letters, digits, - and _, as it is part of URLs"))
         }
         name if before.iter().any(|camera| camera.name == name) => {
             Err("is the name of another camera already".into())
         }
         name => Ok(name.to_owned()),
+    }
+}
+
+/// Parses the source of the camera `name`.
+fn source(text: &str, name: &str) -> Result<SourceSpec, String> {
+    let source: SourceSpec = text.parse()?;
+    let is_any_name = name == ANY_NAME;
+    match source.is_many() {
+        true if !is_any_name => {
+            Err(format!("stands for more than one camera; set name = \"{ANY_NAME}\" for them"))
+        }
+        false if is_any_name => Err(format!(
+            "is one camera, and name = \"{ANY_NAME}\" is for all that a broker announces, such as mqtt://BROKER/porthole/+/+; \
+             give the camera a name, or change its source"
+        )),
+        _ => Ok(source),
     }
 }
 

@@ -204,7 +204,7 @@ section! {
     CameraSection "[[camera]]", "A camera. Several may be listed; the first also answers at the addresses without a name." {
         name: String {
             default: Rule("camera, then camera-2, camera-3 and so on"),
-            accepts: Form("up to 40 letters, digits, - and _"),
+            accepts: Form("up to 40 letters, digits, - and _; or * for all cameras that a broker announces"),
             help: "Name of the camera, as part of URLs",
             example: "\"front\"",
         }

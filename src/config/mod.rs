@@ -44,8 +44,11 @@ pub struct Config {
     pub board: Board,
     /// For the web stage.
     pub web: crate::web::WebSettings,
-    /// For the capture threads, at least one.
+    /// For the capture threads.
     pub cameras: Vec<crate::camera::CameraSettings>,
+    /// The brokers whose cameras are shown as they are announced. There is one of them or a camera at least.
+    #[cfg(feature = "mqtt")]
+    pub announced: Vec<crate::announced::AnnouncedSettings>,
     /// For the MQTT broker that cameras are published to, if there is one.
     #[cfg(feature = "mqtt")]
     pub mqtt: Option<crate::publisher::PublisherSettings>,
@@ -116,6 +119,8 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
         camera_settings.push(camera);
     }
     #[cfg(feature = "mqtt")]
+    let announced = mqtt::announced(&mut camera_settings);
+    #[cfg(feature = "mqtt")]
     let mqtt = mqtt::resolve(&mut resolver, mqtt)?;
     #[cfg(not(feature = "mqtt"))]
     mqtt::resolve(&mut resolver, mqtt)?;
@@ -127,6 +132,8 @@ pub fn resolve(flags: &Flags, path: &Path, text: &str) -> Result<Config, ConfigE
         board,
         web,
         cameras: camera_settings,
+        #[cfg(feature = "mqtt")]
+        announced,
         #[cfg(feature = "mqtt")]
         mqtt,
         leds: led_settings,

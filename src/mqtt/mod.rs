@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+pub(crate) mod camera_filter;
 mod error;
 mod handshake;
 mod link;
@@ -35,6 +36,7 @@ pub(crate) mod topics;
 mod url;
 pub(crate) mod watch;
 
+pub use camera_filter::CameraFilter;
 pub(crate) use error::MqttError;
 pub(crate) use link::{BrokerLink, FramesInFlight, NotPublished};
 pub use options::BrokerAccess;

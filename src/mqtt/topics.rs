@@ -7,6 +7,11 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
+/// What a machine says of itself at its topic `status`.
+pub(crate) const ONLINE: &str = "online";
+/// The same, or its broker says it.
+pub(crate) const OFFLINE: &str = "offline";
+
 /// Longest first part of a topic. The names below it fit into what MQTT allows, 65,535 bytes, many times over.
 const LONGEST_BASE: usize = 256;
 /// What stands for the name of this machine in the configured topic.
@@ -64,6 +69,17 @@ impl HostTopics {
     /// The topics of one camera.
     pub(crate) fn camera(&self, name: &str) -> CameraTopics {
         CameraTopics { base: format!("{}/{}", self.base, level(name)) }
+    }
+
+    /// The filter of the states of all cameras.
+    pub(crate) fn any_state(&self) -> String {
+        format!("{}/+/state", self.base)
+    }
+
+    /// The camera whose state is at `topic`; `None` for other topics.
+    pub(crate) fn state_of<'a>(&self, topic: &'a str) -> Option<Cow<'a, str>> {
+        let below = topic.strip_prefix(self.base.as_str())?.strip_prefix('/')?;
+        name_of(below.strip_suffix("/state").filter(|camera| !camera.contains('/'))?)
     }
 
     /// What a topic asks for; `None` if it asks for nothing.

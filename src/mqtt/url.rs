@@ -87,6 +87,11 @@ impl BrokerUrl {
         (0..parts).map(part).collect()
     }
 
+    /// The same broker, with another path.
+    pub(crate) fn with_topic(&self, topic: &str) -> Self {
+        Self { topic: topic.to_owned(), ..self.clone() }
+    }
+
     /// The path without its first `/`: a topic or a filter of topics, as it is, without `%XX`. Empty if there is none.
     pub fn topic(&self) -> &str {
         &self.topic

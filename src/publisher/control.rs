@@ -39,7 +39,7 @@ pub(super) async fn run(
             },
             _ = changed.changed() => false,
             _ = status.changed() => {
-                let live = status.borrow_and_update().cameras.get(camera.index).is_some_and(|c| c.state == CameraState::Live);
+                let live = status.borrow_and_update().camera(camera.camera.id()).is_some_and(|c| c.state == CameraState::Live);
                 if std::mem::replace(&mut was_live, live) || !live {
                     continue;
                 }

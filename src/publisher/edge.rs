@@ -18,22 +18,21 @@ use super::control::{self, SetRequest};
 use super::home_assistant::{AnnouncedCamera, AnnouncedDevice, DiscoveryTopics};
 use super::image;
 use super::live;
+use super::retract::{self, retract};
 use super::settings::PublisherSettings;
 use super::shared::PublishedCamera;
 use super::state;
 use super::watch::CameraWatchers;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
-use crate::mqtt::topics::{CameraRequest, HostTopics};
+use crate::mqtt::topics::{CameraRequest, HostTopics, OFFLINE, ONLINE};
 use crate::mqtt::watch::{ClockAnswer, WatchRequest};
 use crate::mqtt::{BrokerEvent, BrokerKeys, BrokerOptions, BrokerPair, LastWill, NotPublished, PairHandles};
 use crate::status::{MqttReporter, Watcher};
 use crate::web::CameraStates;
 
 /// What the topic `status` says.
-const ONLINE: &str = "online";
 /// The same when this machine is gone.
-const OFFLINE: &str = "offline";
 /// Largest message that is taken. All valid ones are smaller.
 const MOST_INCOMING: usize = 256 * 1024;
 /// Messages that wait to be looked at.
@@ -110,10 +109,8 @@ impl BrokerPublisher {
         let cameras: Vec<CameraPart> = self
             .cameras
             .iter()
-            .enumerate()
-            .map(|(index, camera)| {
+            .map(|camera| {
                 let camera = PublishedCamera {
-                    index,
                     camera: camera.clone(),
                     topics: topics.camera(camera.name()),
                     broker: broker.kept.clone(),
@@ -135,6 +132,7 @@ impl BrokerPublisher {
             counters: Arc::clone(&self.reporter.counters),
         };
         tasks.spawn(announcer.run(messages));
+        tasks.spawn(retract::run(topics.clone(), broker.live.clone(), connections.subscribe()));
         tasks.spawn(pair.run());
         let edge = Edge {
             topics,
@@ -278,6 +276,8 @@ impl Edge {
             BrokerEvent::Message { topic, payload, is_retained } => {
                 if topic == self.topics.status() {
                     self.take_echo(&payload, connection).await;
+                } else if let Some(name) = self.topics.state_of(&topic) {
+                    self.take_kept_state(&name, &payload, is_retained).await;
                 } else if self.discovery.takes(&topic) {
                     // More than have room are somebody's mistake: nothing is lost that would not be said again.
                     let payload = payload.to_vec();
@@ -317,6 +317,16 @@ impl Edge {
         self.reporter.counters.published.add(1);
         self.connections.send_modify(|number| *number += 1);
         Ok(())
+    }
+
+    /// A state that the broker keeps, of a camera that may not be configured any more.
+    async fn take_kept_state(&self, name: &str, payload: &[u8], is_retained: bool) {
+        let is_own = self.cameras.iter().any(|part| part.camera.camera.name() == name);
+        if let Some(link) = self.broker.kept.link().filter(|_| is_retained && !is_own && !payload.is_empty())
+        {
+            // What fails is done at the next connection.
+            let _ = retract(&link, &self.topics, name).await;
+        }
     }
 
     /// The message at `status` came back, or somebody else's: the broker may just have noticed that an earlier connection ended.

@@ -11,6 +11,7 @@
 //! | `image` | images now and then |
 //! | `control`, `set_value` | controls, and what they are set to |
 //! | `state` | the state |
+//! | `retract` | what the broker keeps of cameras that are not configured any more |
 //! | `watch` | the front ends that want live frames |
 //! | `shared` | what the tasks of one camera share |
 //! | `settings` | [`PublisherSettings`] |
@@ -25,6 +26,7 @@ mod edge;
 mod home_assistant;
 mod image;
 mod live;
+mod retract;
 pub mod set_value;
 mod settings;
 mod shared;

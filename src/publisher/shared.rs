@@ -14,8 +14,6 @@ use crate::status::{MqttCounters, Watcher};
 /// One camera, and the ways to the broker.
 #[derive(Clone, Debug)]
 pub(super) struct PublishedCamera {
-    /// Its place in the status.
-    pub(super) index: usize,
     pub(super) camera: Camera,
     pub(super) topics: CameraTopics,
     pub(super) broker: BrokerHandle,
@@ -41,6 +39,6 @@ impl PublishedCamera {
 
     /// Whether its source is open.
     pub(super) fn is_capturing(&self) -> bool {
-        self.status.borrow().cameras.get(self.index).is_some_and(|camera| camera.capturing)
+        self.status.borrow().camera(self.camera.id()).is_some_and(|camera| camera.capturing)
     }
 }

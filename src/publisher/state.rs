@@ -19,13 +19,13 @@ pub(super) async fn run(mut camera: PublishedCamera, states: CameraStates) {
     let mut published = None;
     loop {
         // Before the state is made: what changes from here on wakes.
-        let state = camera.status.borrow_and_update().cameras.get(camera.index).map(|camera| camera.state);
+        let state = camera.status.borrow_and_update().camera(camera.camera.id()).map(|camera| camera.state);
         let is_resting = state == Some(CameraState::Idle);
         // With the time zero, as an age alone is no change.
-        let now = states.json(camera.index, Timestamp(0));
+        let now = states.json(camera.camera.id(), Timestamp(0));
         let has_changed = now != published;
         if has_changed && camera.broker.link().is_some() {
-            if let Some(json) = states.json(camera.index, Timestamp::now()) {
+            if let Some(json) = states.json(camera.camera.id(), Timestamp::now()) {
                 camera.publish(&camera.topics.state(), &json, true).await;
             }
             published = now;

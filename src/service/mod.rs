@@ -9,11 +9,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
-use crate::camera::{self, CameraThread, CameraThreadEnd};
+#[cfg(feature = "mqtt")]
+use crate::announced::{AnnouncedCameras, CameraPanic};
+use crate::camera::{self, CameraSet, CameraThread, first_to_end};
 use crate::config::Config;
 use crate::failpoint;
 use crate::led::{LedError, LedRole, StatusLeds, StatusLedsThread};
@@ -77,6 +79,8 @@ pub struct Service {
     warning_file: Option<PathBuf>,
     #[cfg(feature = "mqtt")]
     publisher: Option<BrokerPublisher>,
+    #[cfg(feature = "mqtt")]
+    announced: Vec<AnnouncedCameras>,
 }
 
 impl Service {
@@ -86,7 +90,7 @@ impl Service {
     /// [`StartError`] says what could not be set up. Everything else has been shut down.
     pub fn start(config: Config) -> Result<Self, StartError> {
         #[cfg(feature = "mqtt")]
-        let mqtt = config.mqtt;
+        let (mqtt, announced) = (config.mqtt, config.announced);
         let Config { mut web, cameras, leds, warning_file, .. } = config;
         let (phase, reporters, status) =
             status(cameras.iter().map(|c| (c.name.clone(), c.source.to_string(), c.fps)));
@@ -94,10 +98,11 @@ impl Service {
         web.leds = leds.infos();
         let leds = leds.start(status.clone()).map_err(|source| StartError::LedThread { source })?;
         let (mut viewed, mut threads) = (Vec::new(), Vec::new());
+        let max_viewers = web.max_viewers;
         #[cfg(feature = "mqtt")]
-        let places = web.max_viewers + if mqtt.is_some() { publisher::RING_PLACES } else { 0 };
+        let places = max_viewers + if mqtt.is_some() { publisher::RING_PLACES } else { 0 };
         #[cfg(not(feature = "mqtt"))]
-        let places = web.max_viewers;
+        let places = max_viewers;
         for (settings, reporter) in cameras.into_iter().zip(reporters) {
             let name = settings.name.clone();
             let started = camera::start(settings, places, reporter);
@@ -107,7 +112,14 @@ impl Service {
         }
         #[cfg(feature = "mqtt")]
         let published = viewed.clone();
-        let web = Web::bind(web, viewed, status.clone())?;
+        let cameras = CameraSet::new(viewed);
+        #[cfg(feature = "mqtt")]
+        let announced = announced
+            .into_iter()
+            .map(|settings| AnnouncedCameras::new(settings, max_viewers, cameras.clone(), phase.clone()));
+        #[cfg(feature = "mqtt")]
+        let announced = announced.collect();
+        let web = Web::bind(web, cameras, status.clone())?;
         #[cfg(feature = "mqtt")]
         let publisher = mqtt.map(|settings| {
             let reporter = phase.mqtt(settings.broker.url.to_string());
@@ -123,6 +135,8 @@ impl Service {
             warning_file,
             #[cfg(feature = "mqtt")]
             publisher,
+            #[cfg(feature = "mqtt")]
+            announced,
         })
     }
 
@@ -155,6 +169,18 @@ impl Service {
             .map(|publisher| tokio::spawn(publisher.run(async { drop(publisher_stopped.await) })));
         #[cfg(not(feature = "mqtt"))]
         let (mut publisher, _) = (None::<JoinHandle<()>>, publisher_stopped);
+        let (stop_announced, announced_stopped) = watch::channel(());
+        let mut announced = JoinSet::<Result<(), RunError>>::new();
+        #[cfg(feature = "mqtt")]
+        for cameras in self.announced {
+            let mut stopped = announced_stopped.clone();
+            announced.spawn(async move {
+                // A dropped sender stops them.
+                let ended = cameras.run(async move { drop(stopped.changed().await) }).await;
+                ended.map_err(|CameraPanic { name, message }| RunError::Panicked { name, message })
+            });
+        }
+        drop(announced_stopped);
         let Self { web, mut threads, mut leds, phase, status, warning_file, .. } = self;
         let (stop_web, web_stopped) = oneshot::channel::<()>();
         // A dropped sender stops the web too.
@@ -165,7 +191,8 @@ impl Service {
 
         let failed = tokio::select! {
             () = stop => None,
-            error = first_to_end(&mut threads) => Some(error),
+            (name, end) = first_to_end(&mut threads) => Some(RunError::Panicked { name, message: end.panic_message() }),
+            error = end_of_announced(&mut announced) => Some(error),
             () = leds.ended() => Some(RunError::LedsPanicked),
             ended = &mut web => Some(ended_early("the web", ended)),
             ended = end_of(&mut publisher) => Some(ended_early("the publisher", ended)),
@@ -187,12 +214,22 @@ impl Service {
         {
             stuck.push("the publisher".to_owned());
         }
+        drop(stop_announced);
         // All threads are told before the first one is awaited.
         threads.iter().for_each(CameraThread::stop);
         for mut thread in threads {
             match timeout_at(deadline, thread.ended()).await {
                 Ok(_) => thread.join(),
                 Err(_) => stuck.push(format!("camera {}", thread.name())),
+            }
+        }
+        while !announced.is_empty() {
+            match timeout_at(deadline, announced.join_next()).await {
+                Ok(_) => {}
+                Err(_) => {
+                    stuck.push("an announced camera".to_owned());
+                    break;
+                }
             }
         }
         notifier.abort();
@@ -218,25 +255,12 @@ fn ended_early(what: &'static str, ended: Result<(), JoinError>) -> RunError {
     RunError::Ended { what, why }
 }
 
-/// Waits for a capture thread that ends without having been stopped, which only a panic causes.
-async fn first_to_end(threads: &mut [CameraThread]) -> RunError {
-    let ends = threads.iter_mut().map(|thread| {
-        let name = thread.name().to_owned();
-        Box::pin(async move { (name, thread.ended().await) })
-    });
-    let (name, ended) = first(ends.collect()).await;
-    let message = match ended {
-        CameraThreadEnd::Panicked(message) => message,
-        CameraThreadEnd::Stopped => "it was not told to stop".into(),
-    };
-    RunError::Panicked { name, message }
-}
-
-/// The output of the first of `futures` that is ready.
-async fn first<F: Future + Unpin>(mut futures: Vec<F>) -> F::Output {
-    std::future::poll_fn(|cx| {
-        let mut ready = futures.iter_mut().map(|future| std::pin::Pin::new(future).poll(cx));
-        ready.find(|poll| poll.is_ready()).unwrap_or(std::task::Poll::Pending)
-    })
-    .await
+/// Waits for the end of the cameras of a broker, which only a panic causes.
+async fn end_of_announced(tasks: &mut JoinSet<Result<(), RunError>>) -> RunError {
+    match tasks.join_next().await {
+        None => std::future::pending().await,
+        Some(Ok(Err(error))) => error,
+        Some(Ok(Ok(()))) => ended_early("the task of announced cameras", Ok(())),
+        Some(Err(panic)) => ended_early("the task of announced cameras", Err(panic)),
+    }
 }

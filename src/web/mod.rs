@@ -30,6 +30,7 @@ mod server;
 mod server_state;
 pub(crate) mod stream;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::resume_unwind;
@@ -55,11 +56,11 @@ pub use server::listener::ListenError;
 pub use server::socket_activation::{SocketActivationError, activated_sockets};
 pub use server::tls::TlsError;
 
-use crate::camera::Camera;
+use crate::camera::{Camera, CameraSet};
 use crate::failpoint;
 use crate::frame::Timestamp;
 use crate::led::LedInfo;
-use crate::status::Watcher;
+use crate::status::{CameraId, Watcher};
 use access::authentication::Authenticator;
 use access::check::AccessCheck;
 use access::host::HostPolicy;
@@ -148,7 +149,7 @@ impl Web {
     ///
     /// # Errors
     /// [`WebError`] when an address cannot be listened on, or the token or the certificate cannot be read or kept.
-    pub fn bind(settings: WebSettings, cameras: Vec<Camera>, status: Watcher) -> Result<Self, WebError> {
+    pub fn bind(settings: WebSettings, cameras: CameraSet, status: Watcher) -> Result<Self, WebError> {
         let WebSettings { listen, limits, allow_origins, state_dir, .. } = settings;
         let authenticator = Authenticator::prepare(settings.auth, &state_dir)?;
         let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
@@ -158,7 +159,7 @@ impl Web {
         let tls = TlsServer::prepare(&settings.encryption, &state_dir, &listen)?;
         let listeners = Listeners::bind(&listen)?;
         let (stop, stopped) = watch::channel(false);
-        let viewers = ViewerRegistry::new(settings.max_viewers, limits.viewers_per_address, cameras.len());
+        let viewers = ViewerRegistry::new(settings.max_viewers, limits.viewers_per_address);
         let server = ServerState {
             cameras,
             status,
@@ -236,12 +237,8 @@ impl Web {
         let Self { mut listeners, limiter, server, stop: stop_all } = self;
         let rejector = Rejector::default();
         let mut notifiers = JoinSet::new();
-        for camera in &server.cameras {
-            notifiers.spawn(camera.ring().clone().run_notifier());
-            if let Some(units) = camera.units() {
-                notifiers.spawn(units.clone().run_notifier());
-            }
-        }
+        let (mut cameras, mut notified) = (server.cameras.subscribe(), BTreeSet::new());
+        notify_viewers(&cameras.borrow_and_update(), &mut notified, &mut notifiers);
         let mut connections = JoinSet::new();
         // When connections are accepted again, after one could not be.
         let mut accept_at: Option<Instant> = None;
@@ -253,6 +250,11 @@ impl Web {
                 Some(ended) = connections.join_next(), if !connections.is_empty() => {
                     server.counters.ended.add(1);
                     log_panic(ended);
+                }
+                Ok(()) = cameras.changed() => {
+                    let cameras = Arc::clone(&cameras.borrow_and_update());
+                    notify_viewers(&cameras, &mut notified, &mut notifiers);
+                    server.viewers.forget_all_but(&notified);
                 }
                 // Without a notifier no viewer would be woken any more, so the service ends, too.
                 Some(Err(panic)) = notifiers.join_next() => resume_unwind(panic.into_panic()),
@@ -283,6 +285,17 @@ impl Web {
     }
 }
 
+/// Starts the notifiers of those `cameras` that are not `notified`. They end by themselves when a camera is gone.
+fn notify_viewers(cameras: &[Camera], notified: &mut BTreeSet<CameraId>, notifiers: &mut JoinSet<()>) {
+    for camera in cameras.iter().filter(|camera| !notified.contains(&camera.id())) {
+        notifiers.spawn(camera.ring().clone().run_notifier());
+        if let Some(units) = camera.units() {
+            notifiers.spawn(units.clone().run_notifier());
+        }
+    }
+    *notified = cameras.iter().map(Camera::id).collect();
+}
+
 /// What `/state` says of each camera. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CameraStates {
@@ -290,10 +303,10 @@ pub struct CameraStates {
 }
 
 impl CameraStates {
-    /// The part of the `index`th camera as JSON, at `now`. With the time zero, ages are zero, and two of them differ only if
+    /// The part of the camera `id` as JSON, at `now`. With the time zero, ages are zero, and two of them differ only if
     /// something has happened. `None` if there is no such camera.
-    pub fn json(&self, index: usize, now: Timestamp) -> Option<Vec<u8>> {
-        api::state::camera_json(&self.server, index, now)
+    pub fn json(&self, id: CameraId, now: Timestamp) -> Option<Vec<u8>> {
+        api::state::camera_json(&self.server, id, now)
     }
 }
 

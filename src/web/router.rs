@@ -123,29 +123,57 @@ async fn call(
     route: Route<'_>,
     client: Client,
 ) -> Result<Reply, Answer> {
-    let found = server.camera(route.camera);
-    let (index, camera) = found.ok_or_else(|| unknown_camera(&server.cameras, route.camera))?;
-    let is_head = request.method == Method::HEAD;
     let viewers = &server.viewers;
-    let register = |kind| viewers.register((index, camera), kind, client.peer, Camera::subscribe);
-    let register_video = |kind| {
-        let units = camera.units().ok_or(ViewerRejected::NoH264)?;
-        let subscribe = |camera: &Camera| camera.subscribe_units(units);
-        viewers.register((index, camera), kind, client.peer, subscribe)
-    };
-    let rejected = |why: ViewerRejected| match why {
-        ViewerRejected::NoH264 => text(StatusCode::NOT_FOUND, &why.to_string()),
-        _ => unavailable(&why.to_string()),
-    };
     let answer = match route.endpoint {
         Endpoint::Login if request.method != Method::POST => {
             login::page(&request.uri, server.access.authenticator.uses_token(), None)
         }
         Endpoint::Login => login::log_in(&server.access, request, body, client).await,
         Endpoint::Logout => login::log_out(&server.access.authenticator, &request.headers),
+        Endpoint::State => {
+            viewers.bring_up_to_date(&server.cameras.current()).await;
+            state::answer(server)
+        }
+        Endpoint::Metrics => {
+            viewers.bring_up_to_date(&server.cameras.current()).await;
+            metrics::answer(server).await
+        }
+        Endpoint::Health => state::health(&server.status.borrow()),
+        // It is also shown while no camera is announced.
+        Endpoint::Page(path) | Endpoint::PublicFile(path) if route.camera.is_none() => file(path, request),
+        _ => {
+            let camera = server.camera(route.camera);
+            let camera = camera.ok_or_else(|| unknown_camera(&server.cameras.current(), route.camera))?;
+            return call_camera(server, &camera, request, body, route.endpoint, client).await;
+        }
+    };
+    Ok(Reply::Answer(answer))
+}
+
+/// Calls the endpoint of a camera.
+async fn call_camera(
+    server: &Arc<ServerState>,
+    camera: &Camera,
+    request: &Parts,
+    body: Incoming,
+    endpoint: Endpoint<'_>,
+    client: Client,
+) -> Result<Reply, Answer> {
+    let is_head = request.method == Method::HEAD;
+    let register = |kind| server.viewers.register(camera, kind, client.peer, Camera::subscribe);
+    let register_video = |kind| {
+        let units = camera.units().ok_or(ViewerRejected::NoH264)?;
+        let subscribe = |camera: &Camera| camera.subscribe_units(units);
+        server.viewers.register(camera, kind, client.peer, subscribe)
+    };
+    let rejected = |why: ViewerRejected| match why {
+        ViewerRejected::NoH264 => text(StatusCode::NOT_FOUND, &why.to_string()),
+        _ => unavailable(&why.to_string()),
+    };
+    let answer = match endpoint {
         Endpoint::WebSocket | Endpoint::TutorialWebSocket => {
             let handshake = Handshake::read(&request.headers).map_err(upgrade_required)?;
-            let is_tutorial = route.endpoint == Endpoint::TutorialWebSocket;
+            let is_tutorial = endpoint == Endpoint::TutorialWebSocket;
             let kind = if is_tutorial { ViewerKind::Tutorial } else { handshake.kind() };
             return Ok(Reply::Stream(match kind {
                 ViewerKind::H264 | ViewerKind::Mp4WebSocket => {
@@ -166,45 +194,57 @@ async fn call(
         Endpoint::AnnexB if is_head => VideoContainer::AnnexB.head(),
         Endpoint::Mp4 | Endpoint::AnnexB => {
             let container =
-                if route.endpoint == Endpoint::Mp4 { VideoContainer::Mp4 } else { VideoContainer::AnnexB };
+                if endpoint == Endpoint::Mp4 { VideoContainer::Mp4 } else { VideoContainer::AnnexB };
             let mut viewer = register_video(container.viewer_kind()).map_err(rejected)?;
-            let first = await_first(&mut viewer, server.video_fault(index)).await;
+            let first = await_first(&mut viewer, server.video_fault(camera.id())).await;
             first.map_err(|why| unavailable(&format!("camera {}: {why}", camera.name())))?;
             return Ok(Reply::Stream(LiveStream::Video(container, viewer, String::new())));
         }
         Endpoint::Snapshot { .. } | Endpoint::Still if is_head => jpeg(Bytes::new()),
         Endpoint::Snapshot { max_age } => {
             let viewer = register(ViewerKind::Snapshot).map_err(rejected)?;
-            snapshot::answer(camera, snapshot::frame(viewer, max_age, server.camera_fault(index)).await)
+            let fault = server.camera_fault(camera.id());
+            snapshot::answer(camera, snapshot::frame(viewer, max_age, fault).await)
         }
         Endpoint::Still => {
             let requested = camera.still().map_err(|error| snapshot::answer(camera, Err(error.into())))?;
             let viewer = register(ViewerKind::Snapshot).map_err(rejected)?;
-            snapshot::answer(camera, snapshot::still(viewer, requested, server.camera_fault(index)).await)
+            let fault = server.camera_fault(camera.id());
+            snapshot::answer(camera, snapshot::still(viewer, requested, fault).await)
         }
-        Endpoint::State => {
-            viewers.bring_up_to_date(&server.cameras).await;
-            state::answer(server)
-        }
-        Endpoint::Metrics => {
-            viewers.bring_up_to_date(&server.cameras).await;
-            metrics::answer(server).await
-        }
-        Endpoint::Health => state::health(&server.status.borrow()),
         Endpoint::Controls => controls::list(camera).await,
         Endpoint::Control(name) => controls::set(camera, name, body).await,
-        Endpoint::Page(path) | Endpoint::PublicFile(path) => {
-            let nothing = || text(StatusCode::NOT_FOUND, "there is nothing here; the page is at /");
-            page::answer(path, &request.headers).unwrap_or_else(nothing)
-        }
+        Endpoint::Page(path) => file(path, request),
         Endpoint::PageWithoutSlash => with_slash(&request.uri),
+        // They concern the whole service, and `call` answers them.
+        Endpoint::Login
+        | Endpoint::Logout
+        | Endpoint::State
+        | Endpoint::Metrics
+        | Endpoint::Health
+        | Endpoint::PublicFile(_) => nothing_here(),
     };
     Ok(Reply::Answer(answer))
 }
 
+/// A file of the page.
+fn file(path: &str, request: &Parts) -> Answer {
+    page::answer(path, &request.headers).unwrap_or_else(nothing_here)
+}
+
+fn nothing_here() -> Answer {
+    text(StatusCode::NOT_FOUND, "there is nothing here; the page is at /")
+}
+
 fn unknown_camera(cameras: &[Camera], name: Option<&str>) -> Answer {
     let known: Vec<&str> = cameras.iter().map(Camera::name).collect();
-    let why = format!("there is no camera {:?}; there is {}", name.unwrap_or_default(), known.join(", "));
+    let why = match name {
+        _ if known.is_empty() => {
+            "no broker has announced a camera yet; /state tells whether they are connected".to_owned()
+        }
+        Some(name) => format!("there is no camera {name:?}; there is {}", known.join(", ")),
+        None => format!("there is {}", known.join(", ")),
+    };
     text(StatusCode::NOT_FOUND, &why)
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::camera::Camera;
+use crate::camera::{Camera, CameraSet};
 use crate::frame::Timestamp;
 use crate::led::LedInfo;
-use crate::status::{Status, Watcher};
+use crate::status::{CameraId, Status, Watcher};
 use crate::web::access::check::AccessCheck;
 use crate::web::response::ResponseHeaders;
 use crate::web::server::address::Peer;
@@ -20,10 +20,12 @@ use crate::web::server::transport::{Connection, Transport};
 use crate::web::stream::viewers::ViewerRegistry;
 use crate::web::stream::websocket::session::StreamTimeouts;
 
+/// Why a camera that a broker had announced gives no frames.
+const GONE: &str = "it is not announced any more";
+
 #[derive(Debug)]
 pub(super) struct ServerState {
-    /// At least one.
-    pub(super) cameras: Vec<Camera>,
+    pub(super) cameras: CameraSet,
     pub(super) status: Watcher,
     pub(super) viewers: Arc<ViewerRegistry>,
     pub(super) access: AccessCheck,
@@ -49,12 +51,12 @@ impl ServerState {
         }
     }
 
-    /// The camera of this name, or the first one, with its index.
-    pub(super) fn camera(&self, name: Option<&str>) -> Option<(usize, &Camera)> {
-        let mut cameras = self.cameras.iter().enumerate();
+    /// The camera of this name, or the first one.
+    pub(super) fn camera(&self, name: Option<&str>) -> Option<Camera> {
+        let cameras = self.cameras.current();
         match name {
-            Some(name) => cameras.find(|(_, camera)| camera.name() == name),
-            None => cameras.next(),
+            Some(name) => cameras.iter().find(|camera| camera.name() == name).cloned(),
+            None => cameras.first().cloned(),
         }
     }
 
@@ -66,22 +68,27 @@ impl ServerState {
     }
 
     /// Ready with the reason when a camera cannot give frames.
-    pub(super) async fn camera_fault(&self, index: usize) -> String {
-        let mut status = self.status.clone();
-        match status.wait_for(|status| status.cameras[index].state.is_fault()).await {
-            Ok(status) => status.cameras[index].error.clone().unwrap_or_default(),
-            Err(_) => "the service stops".into(),
-        }
+    pub(super) async fn camera_fault(&self, id: CameraId) -> String {
+        self.fault(|status| match status.camera(id) {
+            Some(camera) => camera.state.is_fault().then(|| camera.error.clone().unwrap_or_default()),
+            None => Some(GONE.into()),
+        })
+        .await
     }
 
     /// Waits until a camera gives no H.264, and returns the reason.
-    pub(super) async fn video_fault(&self, index: usize) -> String {
-        let mut status = self.status.clone();
-        let why = |status: &Status| {
-            let camera = &status.cameras[index];
+    pub(super) async fn video_fault(&self, id: CameraId) -> String {
+        self.fault(|status| {
+            let Some(camera) = status.camera(id) else { return Some(GONE.into()) };
             let of_video = camera.h264.as_ref().and_then(|h264| h264.error.clone());
             of_video.or_else(|| camera.error.clone().filter(|_| camera.state.is_fault()))
-        };
+        })
+        .await
+    }
+
+    /// Waits until there is a reason, and returns it.
+    async fn fault(&self, why: impl Fn(&Status) -> Option<String>) -> String {
+        let mut status = self.status.clone();
         match status.wait_for(|status| why(status).is_some()).await {
             Ok(status) => why(&status).unwrap_or_default(),
             Err(_) => "the service stops".into(),

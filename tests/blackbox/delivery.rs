@@ -258,7 +258,7 @@ fn the_state_has_the_documented_keys_and_no_others() {
     let state = service.state();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<BTreeSet<String>>();
-    assert_eq!(keys(&state), words("version uptime_s board warning cameras leds mqtt"));
+    assert_eq!(keys(&state), words("version uptime_s board warning cameras leds mqtt announced"));
     let camera = &state["cameras"][0];
     assert_eq!(
         keys(camera),

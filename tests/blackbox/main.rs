@@ -1,6 +1,8 @@
 //! The real program, from outside, as its users meet it.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+#[cfg(feature = "mqtt")]
+mod announced;
 mod appliance;
 mod auth;
 mod auth_login;

@@ -30,6 +30,7 @@ const ROOMS: [(&str, &[&str]); 2] = [
             "config",
             "board",
             "publisher",
+            "announced",
             "web",
             "camera",
             "jpeg",

@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 pub use remote::credentials::RemoteSettings;
 pub(super) use remote::error::RemoteError;
+#[cfg(feature = "mqtt")]
+pub(crate) use remote::mqtt::broker_options;
 pub use remote::url::{RemoteUrl, Scheme};
 pub(super) use rpicam::RpiCamError;
 pub use rpicam::{RpiCamListing, list as list_rpicam};

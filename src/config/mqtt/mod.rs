@@ -4,9 +4,11 @@
 use super::error::ConfigError;
 use super::mqtt_keys::MqttSection;
 use super::resolver::Resolver;
+use crate::announced::AnnouncedSettings;
+use crate::camera::{CameraSettings, SourceSpec};
 use crate::client::{ClientIdentity, ServerTrust};
 use crate::mqtt::topics::HostTopics;
-use crate::mqtt::{BrokerAccess, BrokerUrl};
+use crate::mqtt::{BrokerAccess, BrokerUrl, CameraFilter};
 use crate::publisher::{DiscoverySettings, PublisherSettings};
 
 /// Longest topic that announcements are below: what is behind it fits into what MQTT allows, 65,535 bytes, many times over.
@@ -58,6 +60,18 @@ pub(super) fn resolve(
     let trust = ca.map_or(ServerTrust::System, ServerTrust::File);
     let broker = BrokerAccess { url, user, password_file, trust, identity };
     Ok(Some(PublisherSettings { broker, topics, host, discovery, snapshot }))
+}
+
+/// Takes out of `cameras` those that stand for all that a broker announces.
+pub(super) fn announced(cameras: &mut Vec<CameraSettings>) -> Vec<AnnouncedSettings> {
+    let mut announced = Vec::new();
+    cameras.retain(|camera| {
+        let SourceSpec::Broker(broker) = &camera.source else { return true };
+        let Ok(Some(filter)) = CameraFilter::parse(broker.topic()) else { return true };
+        announced.push(AnnouncedSettings { broker: broker.clone(), filter, template: camera.clone() });
+        false
+    });
+    announced
 }
 
 fn broker(text: &str) -> Result<BrokerUrl, String> {

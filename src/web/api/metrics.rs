@@ -2,12 +2,16 @@
 //! included. Other programs read it, so names never change.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use super::exposition::{CONTENT_TYPE, Exposition};
 use super::process::process_figures_in_time;
 use crate::frame::Timestamp;
 use crate::ring::RingStats;
 use crate::ring::units::{UnitRing, UnitRingStats};
-use crate::status::{BrokerCounters, CameraState, CameraStatus, Counter, Counters, Histogram, MqttStatus};
+use crate::status::{
+    AnnouncedStatus, BrokerCounters, CameraState, CameraStatus, Counter, Counters, Histogram, MqttStatus,
+};
 use crate::web::access::check::AccessCheck;
 use crate::web::response::{Answer, no_store};
 use crate::web::server_state::ServerState;
@@ -20,7 +24,7 @@ struct CameraMetrics<'a> {
     /// `None` if it has no H.264 by configuration.
     units: Option<UnitRingStats>,
     totals: TotalsByKind,
-    ages: &'a Histogram,
+    ages: Arc<Histogram>,
     width: Option<f64>,
     height: Option<f64>,
     frame_age_s: Option<f64>,
@@ -30,11 +34,12 @@ struct CameraMetrics<'a> {
 pub(crate) async fn answer(server: &ServerState) -> Answer {
     let process = process_figures_in_time().await;
     let (now, status) = (Timestamp::now(), server.status.borrow().clone());
-    let (totals, ages) = (server.viewers.totals(), &server.viewers.ages);
-    let parts = status.cameras.iter().zip(&server.cameras).zip(totals).zip(ages);
-    let cameras = parts.map(|(((status, camera), totals), ages)| {
+    let cameras = server.cameras.current();
+    let cameras = cameras.iter().filter_map(|camera| {
+        let status = status.camera(camera.id())?;
+        let (totals, ages) = server.viewers.totals(camera.id());
         let size = camera.ring().newest().map(|frame| frame.resolution);
-        CameraMetrics {
+        Some(CameraMetrics {
             status,
             ring: camera.ring().stats(),
             units: camera.units().map(UnitRing::stats),
@@ -43,7 +48,7 @@ pub(crate) async fn answer(server: &ServerState) -> Answer {
             width: size.map(|size| size.width.into()),
             height: size.map(|size| size.height.into()),
             frame_age_s: status.counters.last_frame_at().map(|at| now.since(at).as_secs_f64()),
-        }
+        })
     });
     let cameras: Vec<CameraMetrics<'_>> = cameras.collect();
     let mut out = Exposition::default();
@@ -57,6 +62,7 @@ pub(crate) async fn answer(server: &ServerState) -> Answer {
     connection_metrics(&mut out, server);
     access_metrics(&mut out, &server.access);
     status.mqtt.iter().for_each(|mqtt| mqtt_metrics(&mut out, mqtt));
+    announced_metrics(&mut out, &status.announced);
     for (name, help, value) in process.into_iter().flatten() {
         if let Some(value) = value {
             out.family(name, help).sample(&[], value);
@@ -237,7 +243,7 @@ fn viewer_metrics(out: &mut Exposition, cameras: &[CameraMetrics<'_>], server: &
     let help = "Time from the capture of a frame until the kernel had all of it for a viewer.";
     let mut family = out.histogram_family("porthole_delivery_age_seconds", help);
     for camera in cameras {
-        family.histogram(&[("camera", &camera.status.name)], camera.ages);
+        family.histogram(&[("camera", &camera.status.name)], &camera.ages);
     }
     let dropped = DropReason::ALL.map(|why| (why.name(), &server.viewers.dropped[why as usize]));
     let help = "Viewers disconnected by the service, by the reason.";
@@ -314,6 +320,32 @@ fn mqtt_metrics(out: &mut Exposition, mqtt: &MqttStatus) {
         ),
     ] {
         out.family(name, help).sample(&[], value);
+    }
+}
+
+/// The brokers whose cameras are shown as they are announced.
+fn announced_metrics(out: &mut Exposition, brokers: &[AnnouncedStatus]) {
+    if brokers.is_empty() {
+        return;
+    }
+    type Figure = fn(&AnnouncedStatus) -> u64;
+    let refused = "Cameras that are not shown, for their names or their number.";
+    let figures: [(&str, &str, Figure); 5] = [
+        ("porthole_announced_connected", "1 while there is a connection to the broker.", |b| {
+            b.connected.is_some().into()
+        }),
+        ("porthole_announced_reconnects_total", "Connections after the first one.", |b| {
+            b.counters.reconnects.get()
+        }),
+        ("porthole_announced_added_total", "Cameras that came.", |b| b.counters.added.get()),
+        ("porthole_announced_removed_total", "Cameras that went.", |b| b.counters.removed.get()),
+        ("porthole_announced_refused_total", refused, |b| b.counters.refused.get()),
+    ];
+    for (name, help, figure) in figures {
+        let mut family = out.family(name, help);
+        for broker in brokers {
+            family.sample(&[("source", &broker.source)], figure(broker));
+        }
     }
 }
 

@@ -11,7 +11,9 @@ use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::led::{LedInfo, signal};
 use crate::ring::units::UnitRingStats;
-use crate::status::{BrokerCounters, CameraStatus, CaptureMethod, MqttStatus, Phase, Status};
+use crate::status::{
+    AnnouncedStatus, BrokerCounters, CameraId, CameraStatus, CaptureMethod, MqttStatus, Phase, Status,
+};
 use crate::web::response::{Answer, no_store, text, unavailable};
 use crate::web::server_state::ServerState;
 use crate::web::stream::viewers::ViewerStats;
@@ -25,6 +27,19 @@ struct StateJson<'a> {
     cameras: Vec<CameraJson<'a>>,
     leds: Vec<LedJson>,
     mqtt: Option<MqttJson<'a>>,
+    announced: Vec<AnnouncedJson<'a>>,
+}
+
+/// A broker whose cameras are shown as they are announced.
+#[derive(Serialize)]
+struct AnnouncedJson<'a> {
+    source: &'a str,
+    connected: Option<&'a str>,
+    error: Option<&'a str>,
+    reconnects: u64,
+    added: u64,
+    removed: u64,
+    refused: u64,
 }
 
 #[derive(Serialize)]
@@ -146,9 +161,11 @@ struct LedJson {
 pub(crate) fn answer(server: &ServerState) -> Answer {
     let (now, status) = (Timestamp::now(), server.status.borrow().clone());
     let viewers = server.viewers.connected();
-    let cameras = status.cameras.iter().zip(&server.cameras).enumerate().map(|(index, (status, camera))| {
-        let viewers = viewers.iter().filter(|stats| stats.camera == index).map(|stats| viewer(stats, now));
-        camera_state(status, camera, viewers.collect(), now)
+    let cameras = server.cameras.current();
+    let cameras = cameras.iter().filter_map(|camera| {
+        let of_it = viewers.iter().filter(|stats| stats.camera == camera.id());
+        let of_it = of_it.map(|stats| viewer(stats, now)).collect();
+        Some(camera_state(status.camera(camera.id())?, camera, of_it, now))
     });
     let state = StateJson {
         version: env!("CARGO_PKG_VERSION"),
@@ -158,18 +175,21 @@ pub(crate) fn answer(server: &ServerState) -> Answer {
         cameras: cameras.collect(),
         leds: server.leds.iter().map(|info| led(info, &status)).collect(),
         mqtt: status.mqtt.as_ref().map(mqtt),
+        announced: status.announced.iter().map(announced).collect(),
     };
     // Structs of numbers and text always serialize.
     no_store("application/json", serde_json::to_vec(&state).unwrap_or_default())
 }
 
-/// The part of the `index`th camera at `now`, with the version of the service. With the time zero, ages are zero, and two of them
+/// The part of the camera `id` at `now`, with the version of the service. With the time zero, ages are zero, and two of them
 /// differ only if something has happened.
-pub(crate) fn camera_json(server: &ServerState, index: usize, now: Timestamp) -> Option<Vec<u8>> {
+pub(crate) fn camera_json(server: &ServerState, id: CameraId, now: Timestamp) -> Option<Vec<u8>> {
     let status = server.status.borrow().clone();
     let viewers = server.viewers.connected();
-    let viewers = viewers.iter().filter(|stats| stats.camera == index).map(|stats| viewer(stats, now));
-    let camera = camera_state(status.cameras.get(index)?, server.cameras.get(index)?, viewers.collect(), now);
+    let viewers = viewers.iter().filter(|stats| stats.camera == id).map(|stats| viewer(stats, now));
+    let cameras = server.cameras.current();
+    let camera = cameras.iter().find(|camera| camera.id() == id)?;
+    let camera = camera_state(status.camera(id)?, camera, viewers.collect(), now);
     serde_json::to_vec(&PublishedCameraJson { version: env!("CARGO_PKG_VERSION"), camera }).ok()
 }
 
@@ -187,6 +207,19 @@ fn mqtt(status: &MqttStatus) -> MqttJson<'_> {
         too_large: counters.too_large.get(),
         watchers: counters.watchers.get(),
         backlog_bytes: counters.backlog.get(),
+    }
+}
+
+fn announced(status: &AnnouncedStatus) -> AnnouncedJson<'_> {
+    let AnnouncedStatus { source, connected, error, counters } = status;
+    AnnouncedJson {
+        source,
+        connected: connected.as_deref(),
+        error: error.as_deref(),
+        reconnects: counters.reconnects.get(),
+        added: counters.added.get(),
+        removed: counters.removed.get(),
+        refused: counters.refused.get(),
     }
 }
 

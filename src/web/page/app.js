@@ -38,9 +38,14 @@ function arrange(cameras) {
   const first = tiles[0];
   // The first is shown before its name is known.
   if (tiles.length === 1 && first.name === null && cameras[0]) first.label(cameras[0].name);
-  if (cameras.map(({ name }) => name).join() === tiles.map(({ name }) => name).join()) return;
+  if (cameras.length === tiles.length && cameras.every(({ name }, index) => name === tiles[index].name)) return;
+  const before = tiles;
   tiles = cameras.map(({ name }) => tiles.find((tile) => tile.name === name) ?? newTile(name));
-  const columns = Math.ceil(Math.sqrt(tiles.length));
+  for (const gone of before.filter((tile) => !tiles.includes(tile))) {
+    if (clip && gone.held) clip.stop();
+    gone.run(false);
+  }
+  const columns = Math.ceil(Math.sqrt(tiles.length)) || 1;
   at("stage").style.setProperty("--columns", columns);
   at("stage").style.setProperty("--rows", Math.ceil(tiles.length / columns));
   at("stage").replaceChildren(...tiles.map(({ element }) => element));
@@ -147,6 +152,7 @@ function say(state, words, one) {
 }
 
 function sayAll() {
+  if (!tiles.length) return say("idle", "No camera: No broker has announced one yet");
   const live = tiles.filter(({ state }) => state === "live").length;
   const others = tiles.filter(({ state }) => state !== "live");
   // A fault of the server concerns all cameras.

@@ -71,7 +71,7 @@ fn published_group() -> PublishedGroup {
     let (_, frames) = ring(1, 64);
     let viewer =
         UnitViewer { presence: frames.presence().unwrap(), units: ring_of_units.subscribe().unwrap() };
-    PublishedGroup { publisher, registry: ViewerRegistry::new(1, 1, 1), viewer, units }
+    PublishedGroup { publisher, registry: ViewerRegistry::new(1, 1), viewer, units }
 }
 
 fn byte_stream(unit: &[u8]) -> Vec<u8> {
@@ -92,7 +92,7 @@ async fn streamed(container: VideoContainer) -> (String, Vec<u8>, Vec<Vec<u8>>) 
             .await
             .expect("the stream ends with its camera");
     read.unwrap();
-    let totals = registry.totals()[0][container.viewer_kind() as usize];
+    let totals = registry.totals_for_test()[container.viewer_kind() as usize];
     assert_eq!((totals.sent, totals.skipped, totals.connected), (units.len() as u64, 0, 0));
     let end = got.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
     let body = got.split_off(end);
@@ -197,7 +197,7 @@ async fn messages(subprotocol: &'static str, kind: ViewerKind) -> (Vec<(u8, Vec<
         }
     };
     timeout(Duration::from_secs(20), async { tokio::join!(serve, client) }).await.expect("an end");
-    let totals = registry.totals()[0][kind as usize];
+    let totals = registry.totals_for_test()[kind as usize];
     assert_eq!((totals.sent, totals.skipped), (units.len() as u64, 0));
     assert_eq!(messages.pop().unwrap(), (8, 1000u16.to_be_bytes().to_vec()));
     drop(publisher);
@@ -254,7 +254,7 @@ async fn streamed_key_frames(container: VideoContainer, key_frames: &[Vec<u8>]) 
     publisher.reserve(10, SAMPLE.len());
     let (_, frames) = ring(1, 64);
     let viewer = UnitViewer { presence: frames.presence().unwrap(), units: units.subscribe().unwrap() };
-    let registry = ViewerRegistry::new(1, 1, 1);
+    let registry = ViewerRegistry::new(1, 1);
     let viewer = registry.enter_for_test(container.viewer_kind(), viewer);
     let notifier = tokio::spawn(units.clone().run_notifier());
     let (near, mut far) = UnixStream::pair().unwrap();

@@ -2,6 +2,7 @@
 //! for those that have left.
 #![forbid(unsafe_code)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use tokio::task::yield_now;
 use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::ring::{RingFull, Subscription};
-use crate::status::{Counter, Histogram};
+use crate::status::{CameraId, Counter, Histogram};
 use crate::sync::lock;
 use crate::web::server::address::Peer;
 use crate::web::server::client_socket::LateReads;
@@ -98,7 +99,7 @@ impl DropReason {
 #[derive(Debug)]
 pub(crate) struct ViewerStats {
     pub(crate) id: u64,
-    pub(crate) camera: usize,
+    pub(crate) camera: CameraId,
     pub(crate) kind: ViewerKind,
     pub(crate) peer: Peer,
     pub(crate) since: Timestamp,
@@ -115,7 +116,7 @@ pub(crate) struct ViewerStats {
 }
 
 impl ViewerStats {
-    pub(super) fn new(id: u64, camera: usize, kind: ViewerKind, peer: Peer, ages: Arc<Histogram>) -> Self {
+    pub(super) fn new(id: u64, camera: CameraId, kind: ViewerKind, peer: Peer, ages: Arc<Histogram>) -> Self {
         let since = Timestamp::now();
         let (sent, skipped, bytes, in_flight, late_reads, age_us) = Default::default();
         Self { id, camera, kind, peer, since, sent, skipped, bytes, in_flight, late_reads, age_us, ages }
@@ -180,8 +181,16 @@ pub(crate) enum ViewerRejected {
 #[derive(Debug)]
 struct ViewerTable {
     connected: Vec<Arc<ViewerStats>>,
-    /// For each camera, the totals of viewers that have left.
-    disconnected: Vec<TotalsByKind>,
+    cameras: BTreeMap<CameraId, CameraFigures>,
+}
+
+/// What is counted for each camera.
+#[derive(Debug, Default)]
+struct CameraFigures {
+    /// Of viewers that have left.
+    disconnected: TotalsByKind,
+    /// The ages of frames when the kernel had them.
+    ages: Arc<Histogram>,
 }
 
 #[derive(Debug)]
@@ -190,8 +199,6 @@ pub(crate) struct ViewerRegistry {
     max_per_address: usize,
     next_id: AtomicU64,
     table: Mutex<ViewerTable>,
-    /// For each camera, the ages of frames when the kernel had them.
-    pub(crate) ages: Vec<Arc<Histogram>>,
     /// Viewers that were disconnected, by the reason.
     pub(crate) dropped: [Counter; DropReason::ALL.len()],
     /// Viewers that were rejected at a limit.
@@ -199,14 +206,12 @@ pub(crate) struct ViewerRegistry {
 }
 
 impl ViewerRegistry {
-    pub(crate) fn new(max_viewers: usize, max_per_address: usize, cameras: usize) -> Arc<Self> {
-        let disconnected = vec![TotalsByKind::default(); cameras];
+    pub(crate) fn new(max_viewers: usize, max_per_address: usize) -> Arc<Self> {
         Arc::new(Self {
             max_viewers,
             max_per_address,
             next_id: AtomicU64::new(1),
-            table: Mutex::new(ViewerTable { connected: Vec::new(), disconnected }),
-            ages: (0..cameras).map(|_| Arc::default()).collect(),
+            table: Mutex::new(ViewerTable { connected: Vec::new(), cameras: BTreeMap::new() }),
             dropped: Default::default(),
             rejected: Counter::default(),
         })
@@ -226,21 +231,27 @@ impl ViewerRegistry {
         }
     }
 
-    /// For each camera, the totals of all viewers that ever connected.
-    pub(crate) fn totals(&self) -> Vec<TotalsByKind> {
+    /// The totals of all viewers of a camera that ever connected, and the ages of frames when the kernel had them.
+    pub(crate) fn totals(&self, camera: CameraId) -> (TotalsByKind, Arc<Histogram>) {
         let table = lock(&self.table);
-        let mut all = table.disconnected.clone();
-        for stats in &table.connected {
-            all[stats.camera][stats.kind as usize].add_connected(stats);
+        let figures = table.cameras.get(&camera);
+        let mut totals = figures.map(|figures| figures.disconnected).unwrap_or_default();
+        for stats in table.connected.iter().filter(|stats| stats.camera == camera) {
+            totals[stats.kind as usize].add_connected(stats);
         }
-        all
+        (totals, figures.map(|figures| Arc::clone(&figures.ages)).unwrap_or_default())
     }
 
-    /// Registers a viewer of `camera`, the `index`th, that subscribes by `subscribe`. Fails with [`ViewerRejected`] at a limit,
+    /// Forgets what was counted for cameras that are gone.
+    pub(crate) fn forget_all_but(&self, cameras: &BTreeSet<CameraId>) {
+        lock(&self.table).cameras.retain(|id, _| cameras.contains(id));
+    }
+
+    /// Registers a viewer of `camera` that subscribes by `subscribe`. Fails with [`ViewerRejected`] at a limit,
     /// which is counted.
     pub(crate) fn register<S>(
         self: &Arc<Self>,
-        (index, camera): (usize, &Camera),
+        camera: &Camera,
         kind: ViewerKind,
         peer: Peer,
         subscribe: impl FnOnce(&Camera) -> Result<S, RingFull>,
@@ -248,19 +259,20 @@ impl ViewerRegistry {
         let mut table = lock(&self.table);
         let admitted = self.admit(&table, peer).and_then(|()| Ok(subscribe(camera)?));
         let subscription = admitted.inspect_err(|_| self.rejected.add(1))?;
-        Ok(self.enter(&mut table, index, kind, peer, subscription))
+        Ok(self.enter(&mut table, camera.id(), kind, peer, subscription))
     }
 
     fn enter<S>(
         self: &Arc<Self>,
         table: &mut ViewerTable,
-        index: usize,
+        camera: CameraId,
         kind: ViewerKind,
         peer: Peer,
         subscription: S,
     ) -> Viewer<S> {
         let id = self.next_id.fetch_add(1, Relaxed);
-        let stats = Arc::new(ViewerStats::new(id, index, kind, peer, Arc::clone(&self.ages[index])));
+        let ages = Arc::clone(&table.cameras.entry(camera).or_default().ages);
+        let stats = Arc::new(ViewerStats::new(id, camera, kind, peer, ages));
         table.connected.push(Arc::clone(&stats));
         Viewer { subscription, registration: ViewerRegistration { stats, registry: Arc::clone(self) } }
     }
@@ -279,10 +291,18 @@ impl ViewerRegistry {
         Ok(())
     }
 
+    /// The totals of the only camera.
+    #[cfg(test)]
+    pub(super) fn totals_for_test(&self) -> TotalsByKind {
+        let id = lock(&self.table).cameras.keys().next().copied();
+        self.totals(id.expect("a viewer was entered")).0
+    }
+
     /// A viewer of a ring that belongs to no camera.
     #[cfg(test)]
     pub(super) fn enter_for_test<S>(self: &Arc<Self>, kind: ViewerKind, subscription: S) -> Viewer<S> {
-        self.enter(&mut lock(&self.table), 0, kind, Peer::Unix, subscription)
+        let (_, cameras, _) = crate::status::status([("test".into(), "pattern".into(), 30.0)]);
+        self.enter(&mut lock(&self.table), cameras[0].id(), kind, Peer::Unix, subscription)
     }
 }
 
@@ -311,6 +331,8 @@ impl Drop for ViewerRegistration {
     fn drop(&mut self) {
         let (mut table, stats) = (lock(&self.registry.table), &self.stats);
         table.connected.retain(|other| other.id != stats.id);
-        table.disconnected[stats.camera][stats.kind as usize].add_disconnected(stats);
+        if let Some(figures) = table.cameras.get_mut(&stats.camera) {
+            figures.disconnected[stats.kind as usize].add_disconnected(stats);
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::order::{FrameOrder, FramePlace};
 use crate::camera::frame_timing::{FrameTime, FrameTiming};
 use crate::camera::source::remote::clock::FarClock;
 use crate::frame::Timestamp;
+use crate::mqtt::topics::OFFLINE;
 use crate::mqtt::watch::ClockAnswer;
 use crate::websocket::FrameMessage;
 
@@ -123,7 +124,7 @@ impl LiveFrames {
 
     /// Takes the far machine's status.
     pub fn status(&mut self, message: &[u8]) {
-        (self.report.is_known, self.report.is_offline) = (true, message == b"offline");
+        (self.report.is_known, self.report.is_offline) = (true, message == OFFLINE.as_bytes());
     }
 
     /// Takes the state of the far camera.

@@ -48,6 +48,19 @@ static KEYS: BrokerKeys = BrokerKeys {
     size: "let the broker take larger messages",
 };
 
+/// How the broker at `url` is connected to for a camera with these settings.
+pub(crate) fn broker_options(settings: &CameraSettings, url: BrokerUrl) -> BrokerOptions {
+    let RemoteSettings { password_file, fingerprint, .. } = settings.remote.clone();
+    let trust = fingerprint.map_or(ServerTrust::System, ServerTrust::Fingerprint);
+    let largest = settings.max_jpeg_bytes() + HEADER_BYTES + MOST_PACKET_HEAD;
+    BrokerOptions {
+        access: BrokerAccess { url, user: None, password_file, trust, identity: None },
+        last_will: None,
+        keys: &KEYS,
+        most_incoming: largest.max(LEAST_INCOMING),
+    }
+}
+
 /// A camera that is published to a broker.
 pub(super) struct BrokerSource {
     options: BrokerOptions,
@@ -69,19 +82,11 @@ impl BrokerSource {
         counters: &Counters,
         waker: &Arc<Waker>,
     ) -> Self {
-        let RemoteSettings { password_file, fingerprint, .. } = settings.remote.clone();
-        let trust = fingerprint.map_or(ServerTrust::System, ServerTrust::Fingerprint);
-        let max_jpeg_bytes = settings.max_jpeg_bytes();
         Self {
-            options: BrokerOptions {
-                access: BrokerAccess { url, user: None, password_file, trust, identity: None },
-                last_will: None,
-                keys: &KEYS,
-                most_incoming: (max_jpeg_bytes + HEADER_BYTES + MOST_PACKET_HEAD).max(LEAST_INCOMING),
-            },
+            options: broker_options(settings, url),
             viewer: viewer_name(),
             fps: settings.fps,
-            max_jpeg_bytes,
+            max_jpeg_bytes: settings.max_jpeg_bytes(),
             counters: Arc::clone(counters.begin_broker()),
             waker: Arc::clone(waker),
             runtime: None,
