@@ -215,11 +215,14 @@ fn the_page_follows() {
     let service = front_end(&scratch[0], &broker, "");
     page.open_with_jpeg(&service.url, &[]);
     until_words(&mut page, "No camera");
+    page.until("document.querySelector('.empty .why').textContent.startsWith('One is shown as soon')");
     let gate = edge(&scratch[1], &broker, "gate", &["front", "back"]);
     until_words(&mut page, "2 cameras live");
     drop(gate);
     until_words(&mut page, "No camera");
-    assert_eq!(page.eval("document.querySelectorAll('#stage > *').length"), 0);
+    assert_eq!(page.eval("document.querySelectorAll('#stage canvas').length"), 0);
+    drop(broker);
+    page.until("document.querySelector('.empty .why').textContent.includes('check that a broker runs there')");
     drop(page);
 }
 

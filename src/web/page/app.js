@@ -47,8 +47,9 @@ function arrange(cameras) {
   }
   const columns = Math.ceil(Math.sqrt(tiles.length)) || 1;
   at("stage").style.setProperty("--columns", columns);
-  at("stage").style.setProperty("--rows", Math.ceil(tiles.length / columns));
-  at("stage").replaceChildren(...tiles.map(({ element }) => element));
+  at("stage").style.setProperty("--rows", Math.ceil(tiles.length / columns) || 1);
+  const shown = tiles.map(({ element }) => element);
+  at("stage").replaceChildren(...(shown.length ? shown : [at("empty").content.cloneNode(true)]));
   const chips = [["All", null], ...tiles.map((tile) => [tile.name, tile])].map(([text, tile]) => {
     const chip = document.createElement("button");
     chip.type = "button";
@@ -152,7 +153,7 @@ function say(state, words, one) {
 }
 
 function sayAll() {
-  if (!tiles.length) return say("idle", "No camera: No broker has announced one yet");
+  if (!tiles.length) return sayNone();
   const live = tiles.filter(({ state }) => state === "live").length;
   const others = tiles.filter(({ state }) => state !== "live");
   // A fault of the server concerns all cameras.
@@ -160,6 +161,14 @@ function sayAll() {
   if (live === tiles.length) say("live", `${live} cameras live`);
   else if (common) say(others[0].state, others[0].words);
   else say("mixed", `${live} of ${tiles.length} live: ${others.map(({ name, words }) => `${name}: ${words}`).join("; ")}`);
+}
+
+/** Brokers announce cameras, and have announced none. */
+function sayNone() {
+  const why = report.announced.find(({ error }) => error)?.error ?? "One is shown as soon as a broker announces it.";
+  const shown = at("stage").querySelector(".empty .why");
+  if (shown && shown.textContent !== why) shown.textContent = why;
+  say("idle", `No camera: ${why}`);
 }
 
 /** Called again and again. */

@@ -7,6 +7,8 @@ const PATIENCE_MS = 4000;
 export class Report {
   /** The cameras in /state; null before the first answer. */
   cameras = null;
+  /** The brokers whose cameras are shown as they are announced. */
+  announced = [];
   /** Its warning, if there is one. */
   warning = "";
   /** Whether the server answered the last request. */
@@ -46,8 +48,8 @@ export class Report {
       this.unauthorised = answer.status === 401;
       this.access = answer.headers.get("Porthole-Access") ?? "";
       if (answer.ok) {
-        const { cameras, warning } = await answer.json();
-        [this.cameras, this.warning] = [cameras, warning ?? ""];
+        const { cameras, announced, warning } = await answer.json();
+        [this.cameras, this.announced, this.warning] = [cameras, announced, warning ?? ""];
       }
     } catch {
       this.reachable = false;
