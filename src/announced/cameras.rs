@@ -93,7 +93,7 @@ impl AnnouncedCameras {
         let mut stop = pin!(stop);
         loop {
             let change = self.directory.next_change();
-            tokio::select! {
+            let may_have_changed = tokio::select! {
                 () = &mut stop => break,
                 Some(event) = events.recv() => {
                     if let (BrokerEvent::Connected(_), Some(link)) = (&event, broker.link()) {
@@ -101,15 +101,20 @@ impl AnnouncedCameras {
                         // A broker that takes nothing ends the connection, which is told.
                         subscribing.spawn(async move { drop(link.subscribe(filters).await) });
                     }
-                    self.take(event);
+                    self.take(event)
                 }
                 // It ends only when nobody takes events.
                 () = &mut session => break,
                 Some(Err(panic)) = subscribing.join_next() => resume_unwind(panic.into_panic()),
-                Some(ended) = self.threads.join_next() => ended.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))?,
-                () = sleep_until(change.unwrap_or_else(Instant::now)), if change.is_some() => {}
+                Some(ended) = self.threads.join_next() => {
+                    ended.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))?;
+                    false
+                }
+                () = sleep_until(change.unwrap_or_else(Instant::now)), if change.is_some() => true,
+            };
+            if may_have_changed {
+                self.follow();
             }
-            self.follow();
         }
         for (_, gone) in std::mem::take(&mut self.running) {
             self.stop(gone);
@@ -120,7 +125,8 @@ impl AnnouncedCameras {
         Ok(())
     }
 
-    fn take(&mut self, event: BrokerEvent) {
+    /// Returns whether other cameras may be announced now.
+    fn take(&mut self, event: BrokerEvent) -> bool {
         let source = &self.settings.template.source;
         match event {
             BrokerEvent::Connected(address) => {
@@ -138,13 +144,12 @@ impl AnnouncedCameras {
                 }
             }
             BrokerEvent::Message { topic, payload, .. } => {
-                if self.directory.take(&self.settings.filter, &topic, &payload, Instant::now())
-                    == Err(DirectoryFull)
-                {
-                    self.refuse(
+                match self.directory.take(&self.settings.filter, &topic, &payload, Instant::now()) {
+                    Ok(may_have_changed) => return may_have_changed,
+                    Err(DirectoryFull) => self.refuse(
                         &topic,
                         format!("a broker's first {MOST_CAMERAS} cameras are shown; name fewer in source"),
-                    );
+                    ),
                 }
             }
             BrokerEvent::MessageTooLarge(bytes) => {
@@ -158,6 +163,7 @@ impl AnnouncedCameras {
                 self.reporter.problem(&problem);
             }
         }
+        false
     }
 
     /// Starts and stops cameras, so that those that are announced run.

@@ -48,36 +48,35 @@ impl Directory {
         std::mem::replace(&mut self.was_connected, true)
     }
 
-    /// Takes a message. Others than announcements are passed over.
+    /// Takes a message. Others than announcements are passed over. Returns whether [`cameras`](Self::cameras) may have changed:
+    /// most messages are states of cameras that are there.
     pub(super) fn take(
         &mut self,
         filter: &CameraFilter,
         topic: &str,
         payload: &[u8],
         now: Instant,
-    ) -> Result<(), DirectoryFull> {
+    ) -> Result<bool, DirectoryFull> {
         match filter.announcement(topic) {
             Some(AnnouncementTopic::Host(host)) if payload.is_empty() => {
-                self.hosts.remove(host);
+                Ok(self.hosts.remove(host).is_some())
             }
             Some(AnnouncementTopic::Host(host)) => {
-                let before = self.hosts.get(host).copied();
-                let presence = match before {
+                let presence = match self.hosts.get(host) {
                     _ if payload == ONLINE.as_bytes() => HostPresence::Online,
                     Some(HostPresence::Online) => HostPresence::OfflineSince(now),
-                    Some(offline) => offline,
+                    Some(offline) => *offline,
                     None => HostPresence::Offline,
                 };
-                return insert(&mut self.hosts, host, presence);
+                insert(&mut self.hosts, host, presence)
             }
             // Nothing is kept at the topic any more.
             Some(AnnouncementTopic::Camera(camera)) if payload.is_empty() => {
-                self.cameras.remove(camera);
+                Ok(self.cameras.remove(camera).is_some())
             }
-            Some(AnnouncementTopic::Camera(camera)) => return insert(&mut self.cameras, camera, true),
-            None => {}
+            Some(AnnouncementTopic::Camera(camera)) => insert(&mut self.cameras, camera, true),
+            None => Ok(false),
         }
-        Ok(())
     }
 
     /// Lets go of what is gone by `now`. Returns the topics of the cameras that are left.
@@ -108,12 +107,18 @@ impl Directory {
     }
 }
 
-fn insert<V>(map: &mut BTreeMap<String, V>, key: &str, value: V) -> Result<(), DirectoryFull> {
-    if map.len() >= MOST_CAMERAS && !map.contains_key(key) {
+/// Returns whether that changed anything.
+fn insert<V: PartialEq>(map: &mut BTreeMap<String, V>, key: &str, value: V) -> Result<bool, DirectoryFull> {
+    if let Some(before) = map.get_mut(key) {
+        let has_changed = *before != value;
+        *before = value;
+        return Ok(has_changed);
+    }
+    if map.len() >= MOST_CAMERAS {
         return Err(DirectoryFull);
     }
     map.insert(key.to_owned(), value);
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]

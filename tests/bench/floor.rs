@@ -133,8 +133,7 @@ impl Rig {
         let size = format!("{width}x{height}");
         let mut command = match program {
             Program::Floor | Program::TwoThreads => {
-                let word =
-                    if matches!(program, Program::Floor) { "--serve" } else { "--serve-by-two" };
+                let word = if matches!(program, Program::Floor) { "--serve" } else { "--serve-by-two" };
                 let mut command = Command::new(std::env::current_exe().unwrap());
                 command.args([word, &listen, Self::DEVICE, &number]);
                 command

@@ -222,7 +222,9 @@ fn the_page_follows() {
     until_words(&mut page, "No camera");
     assert_eq!(page.eval("document.querySelectorAll('#stage canvas').length"), 0);
     drop(broker);
-    page.until("document.querySelector('.empty .why').textContent.includes('check that a broker runs there')");
+    page.until(
+        "document.querySelector('.empty .why').textContent.includes('check that a broker runs there')",
+    );
     drop(page);
 }
 
