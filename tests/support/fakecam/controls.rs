@@ -1,7 +1,7 @@
 //! The controls of every fake camera: one of each kind, some of each awkwardness. Those that encode have those of a codec too.
 //!
 //! Their values live in the table, so that tests and all processes see the same camera.
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 
 use crate::device::Device;
 use crate::videodev::{self as vd, ctrl_flag as flag};
@@ -122,7 +122,27 @@ fn is_inactive(table: &Table, id: u32) -> bool {
     }
 }
 
-pub(crate) fn query(device: &Device, out: &mut vd::QueryExtCtrl) -> Answer {
+/// Answers the requests for controls, and refuses all others.
+///
+/// # Safety
+/// As for `device::ioctl`.
+pub(crate) unsafe fn ioctl(device: &Device, request: u32, argument: *mut c_void) -> Answer {
+    // SAFETY: as the caller promises; each function below names the type that belongs to its request.
+    unsafe {
+        match request {
+            vd::QUERYCTRL => query_old(device, &mut *argument.cast()),
+            vd::QUERY_EXT_CTRL => query(device, &mut *argument.cast()),
+            vd::QUERYMENU => menu(device, &mut *argument.cast()),
+            vd::G_CTRL => get(device, &mut *argument.cast()),
+            vd::S_CTRL => set(device, &mut *argument.cast()),
+            vd::G_EXT_CTRLS => exchange(device, false, &mut *argument.cast()),
+            vd::S_EXT_CTRLS => exchange(device, true, &mut *argument.cast()),
+            _ => Err(libc::ENOTTY),
+        }
+    }
+}
+
+fn query(device: &Device, out: &mut vd::QueryExtCtrl) -> Answer {
     let after = out.id & !(flag::NEXT | flag::NEXT_COMPOUND);
     let next = offered(device).map(|(_, control)| control.id).find(|&id| id > after);
     let (_, control) = find(device, if out.id & flag::NEXT != 0 { next.unwrap_or(0) } else { out.id })?;
@@ -144,7 +164,7 @@ pub(crate) fn query(device: &Device, out: &mut vd::QueryExtCtrl) -> Answer {
 }
 
 /// The older query, for values of 32 bits.
-pub(crate) fn query_old(device: &Device, out: &mut vd::QueryCtrl) -> Answer {
+fn query_old(device: &Device, out: &mut vd::QueryCtrl) -> Answer {
     let mut full = vd::QueryExtCtrl { id: out.id, ..Default::default() };
     query(device, &mut full)?;
     let range = full.range.map(|limit| i32::try_from(limit).unwrap_or(0));
@@ -153,7 +173,7 @@ pub(crate) fn query_old(device: &Device, out: &mut vd::QueryCtrl) -> Answer {
     Ok(())
 }
 
-pub(crate) fn menu(device: &Device, out: &mut vd::QueryMenu) -> Answer {
+fn menu(device: &Device, out: &mut vd::QueryMenu) -> Answer {
     let index = out.index as usize;
     *out = vd::QueryMenu { id: out.id, index: out.index, ..Default::default() };
     match find(device, out.id)?.1.kind {
@@ -200,19 +220,19 @@ fn write(device: &Device, id: u32, value: i64) -> Answer<i64> {
     Ok(value)
 }
 
-pub(crate) fn get(device: &Device, control: &mut vd::Control) -> Answer {
+fn get(device: &Device, control: &mut vd::Control) -> Answer {
     ensure(!matches!(find(device, control.id)?.1.kind, Kind::Integer64 | Kind::Text(_)), libc::EINVAL)?;
     control.value = read(device, control.id)? as i32;
     Ok(())
 }
 
-pub(crate) fn set(device: &Device, control: &mut vd::Control) -> Answer {
+fn set(device: &Device, control: &mut vd::Control) -> Answer {
     control.value = write(device, control.id, control.value.into())? as i32;
     Ok(())
 }
 
 /// S_EXT_CTRLS and G_EXT_CTRLS: one control after the other, up to the first that fails.
-pub(crate) fn exchange(device: &Device, set: bool, call: &mut vd::ExtControls) -> Answer {
+fn exchange(device: &Device, set: bool, call: &mut vd::ExtControls) -> Answer {
     for index in 0..call.count {
         call.error_idx = index;
         // SAFETY: the caller promises that many controls at this address; the struct has alignment 1.

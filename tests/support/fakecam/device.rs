@@ -185,14 +185,7 @@ pub(crate) unsafe fn ioctl(stream: &Stream, fd: c_int, request: u32, argument: *
             vd::DQBUF => stream.dequeue(fd, &mut *argument.cast()),
             vd::STREAMON => stream.start(*argument.cast()),
             vd::STREAMOFF => stream.stop(fd, *argument.cast()),
-            vd::QUERYCTRL => controls::query_old(device, &mut *argument.cast()),
-            vd::QUERY_EXT_CTRL => controls::query(device, &mut *argument.cast()),
-            vd::QUERYMENU => controls::menu(device, &mut *argument.cast()),
-            vd::G_CTRL => controls::get(device, &mut *argument.cast()),
-            vd::S_CTRL => controls::set(device, &mut *argument.cast()),
-            vd::G_EXT_CTRLS => controls::exchange(device, false, &mut *argument.cast()),
-            vd::S_EXT_CTRLS => controls::exchange(device, true, &mut *argument.cast()),
-            _ => Err(libc::ENOTTY),
+            _ => controls::ioctl(device, request, argument),
         }
     }
 }

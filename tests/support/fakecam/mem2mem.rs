@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use crate::content::{Pixel, Shot};
 use crate::device::{Device, hang_of, query_cap};
 use crate::queue::{MOST_BUFFERS, Memory, Queue};
-use crate::stream::{is_mmap, socket_pair, spawn};
+use crate::stream::{is_mmap, open, spawn};
 use crate::videodev::{
     self as vd, BUF_TYPE_VIDEO_CAPTURE_MPLANE as CODED, BUF_TYPE_VIDEO_OUTPUT_MPLANE as RAW,
 };
@@ -88,12 +88,7 @@ impl State {
 impl Handle {
     /// Opens the encoder; returns also the program's descriptor.
     pub(crate) fn open(device: &'static Device, flags: c_int) -> io::Result<(Self, OwnedFd)> {
-        let life = device.life();
-        device.hang(hang::OPEN);
-        let refusal = if device.is_plugged() { device.errno(Setting::OpenErrno) } else { Err(libc::ENOENT) };
-        refusal.map_err(io::Error::from_raw_os_error)?;
-        device.reset_controls_once();
-        let (program, peer) = socket_pair(flags)?;
+        let (life, program, peer) = open(device, flags)?;
         let state = State {
             raw: Queue::of_converter(None, 0),
             coded: Queue::of_converter(Some(peer), CODED_BASE),
@@ -320,14 +315,7 @@ pub(crate) unsafe fn ioctl(handle: &Handle, fd: c_int, request: u32, argument: *
             vd::DQBUF => converter.dequeue(fd, &mut *argument.cast()),
             vd::STREAMON => converter.start(*argument.cast()),
             vd::STREAMOFF => converter.stop(fd, *argument.cast()),
-            vd::QUERYCTRL => controls::query_old(device, &mut *argument.cast()),
-            vd::QUERY_EXT_CTRL => controls::query(device, &mut *argument.cast()),
-            vd::QUERYMENU => controls::menu(device, &mut *argument.cast()),
-            vd::G_CTRL => controls::get(device, &mut *argument.cast()),
-            vd::S_CTRL => controls::set(device, &mut *argument.cast()),
-            vd::G_EXT_CTRLS => controls::exchange(device, false, &mut *argument.cast()),
-            vd::S_EXT_CTRLS => controls::exchange(device, true, &mut *argument.cast()),
-            _ => Err(libc::ENOTTY),
+            _ => controls::ioctl(device, request, argument),
         }
     }
 }

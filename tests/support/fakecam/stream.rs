@@ -65,12 +65,7 @@ struct State {
 impl Handle {
     /// Opens the camera; returns also the program's descriptor.
     pub(crate) fn open(device: &'static Device, flags: c_int) -> io::Result<(Self, OwnedFd)> {
-        let life = device.life();
-        device.hang(hang::OPEN);
-        let refusal = if device.is_plugged() { device.errno(Setting::OpenErrno) } else { Err(libc::ENOENT) };
-        refusal.map_err(io::Error::from_raw_os_error)?;
-        device.reset_controls_once();
-        let (program, peer) = socket_pair(flags)?;
+        let (life, program, peer) = open(device, flags)?;
         let mut state = State::default();
         state.queue.peer = Some(peer);
         let stream = Arc::new(Stream {
@@ -104,8 +99,19 @@ impl Drop for Handle {
     }
 }
 
+/// Opens a device, which may hang or refuse: its life, and the program's end and ours of the descriptor.
+pub(crate) fn open(device: &Device, flags: c_int) -> io::Result<(u64, UnixStream, UnixStream)> {
+    let life = device.life();
+    device.hang(hang::OPEN);
+    let refusal = if device.is_plugged() { device.errno(Setting::OpenErrno) } else { Err(libc::ENOENT) };
+    refusal.map_err(io::Error::from_raw_os_error)?;
+    device.reset_controls_once();
+    let (program, peer) = socket_pair(flags)?;
+    Ok((life, program, peer))
+}
+
 /// The program's end and ours, of an `open` with these flags.
-pub(crate) fn socket_pair(flags: c_int) -> io::Result<(UnixStream, UnixStream)> {
+fn socket_pair(flags: c_int) -> io::Result<(UnixStream, UnixStream)> {
     let (mut program, peer) = UnixStream::pair()?;
     program.set_nonblocking(true)?;
     while program.write(&[0; 4096]).is_ok() {}
