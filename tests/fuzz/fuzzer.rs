@@ -6,6 +6,7 @@ mod config;
 mod h264;
 mod jpeg;
 mod memory;
+mod mp4;
 mod mqtt;
 mod targets;
 mod web;

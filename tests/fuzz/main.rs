@@ -7,6 +7,7 @@ mod config;
 mod h264;
 mod jpeg;
 mod memory;
+mod mp4;
 mod mqtt;
 mod targets;
 mod web;
@@ -118,6 +119,11 @@ fn mqtt_watch_replayed() {
 #[test]
 fn multipart_replayed() {
     replay("multipart");
+}
+
+#[test]
+fn mp4_replayed() {
+    replay("mp4");
 }
 
 #[test]
