@@ -5,6 +5,7 @@ mod camera;
 mod config;
 mod h264;
 mod jpeg;
+mod live;
 mod memory;
 mod mp4;
 mod mqtt;

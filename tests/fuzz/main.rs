@@ -6,6 +6,7 @@ mod camera;
 mod config;
 mod h264;
 mod jpeg;
+mod live;
 mod memory;
 mod mp4;
 mod mqtt;
@@ -99,6 +100,11 @@ fn jpeg_replayed() {
 #[test]
 fn challenge_replayed() {
     replay("challenge");
+}
+
+#[test]
+fn live_replayed() {
+    replay("live");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! What can be fuzzed: each target takes any bytes, and panics when the program does what it must never do.
 
-use crate::{camera, config, h264, jpeg, mp4, mqtt, web};
+use crate::{camera, config, h264, jpeg, live, mp4, mqtt, web};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their archive in `tests/corpora`.
-pub const ALL: [(&str, Target); 17] = [
+pub const ALL: [(&str, Target); 18] = [
     ("challenge", camera::challenge),
     ("config", config::run),
     ("encode", jpeg::encode),
@@ -16,6 +16,7 @@ pub const ALL: [(&str, Target); 17] = [
     ("http", web::http),
     ("inbound", web::inbound),
     ("jpeg", jpeg::pass),
+    ("live", live::run),
     ("mp4", mp4::mp4),
     ("mqtt_packets", mqtt::packets),
     ("mqtt_set", mqtt::set),
