@@ -99,19 +99,21 @@ async fn serve_http(server: Arc<ServerState>, transport: Transport, peer: Peer, 
             }),
         }
     });
-    let stream = tokio::select! {
-        stream = stream => stream,
+    let done = tokio::select! {
+        stream = stream => Some(stream),
         () = server.stopped() => None,
         () = permit.evicted() => None,
     };
     let Parts { io, read_buf, .. } = http.into_parts();
     let mut socket = io.into_inner();
-    match stream {
+    match done {
         // The request stays in progress for as long as the stream lasts.
-        Some((stream, _active)) => {
+        Some(Some((stream, _active))) => {
             stream.serve(socket, &read_buf, server.stream_timeouts, server.stopped()).await;
         }
-        // A peer that does not close its side in time is disconnected.
+        // The last answer may have been to a request that was not read to its end.
+        Some(None) => socket.end().await,
+        // A peer that takes nothing is disconnected without it.
         None => drop(timeout(CLOSE_TIMEOUT, socket.shutdown()).await),
     }
 }

@@ -8,6 +8,7 @@ mod auth;
 mod auth_login;
 mod auth_origin;
 mod clients;
+mod closing;
 #[cfg(feature = "mqtt")]
 mod cluster;
 mod configuration;

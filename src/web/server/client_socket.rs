@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::transport::{Transport, Written};
 use crate::tcp_info::TcpInfo;
@@ -27,8 +27,14 @@ use crate::tcp_info::TcpInfo;
 /// not good for longer than the second.
 const CLEAR_CHECK_INTERVAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 
-/// Time to send what ends a connection, and to shut it down. A peer that takes longer is disconnected without it.
+/// Time to send what ends a connection, and time for the peer to close its side afterwards. A peer that takes longer is
+/// disconnected.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+/// Most bytes of a peer that are discarded after the end, far more than any request takes here. A peer that sends more is
+/// disconnected too.
+const MOST_DISCARDED: usize = 4 << 20;
+/// Bytes that are read at once to be discarded.
+const DISCARDED_AT_ONCE: usize = 16 << 10;
 
 /// Whether what a peer sends is read late, for those who want to know of it before.
 #[derive(Debug, Default)]
@@ -190,6 +196,25 @@ impl ClientSocket {
         Ok(())
     }
 
+    /// Shuts the sending side down, and discards what the peer still sends until it closes its own. A socket that is closed before that
+    /// resets the connection, and the reset may overtake what was sent last (RFC 9112, section 9.6).
+    pub(crate) async fn end(mut self) {
+        let discard = async {
+            self.shutdown().await?;
+            self.read_at_once()?;
+            let (mut buffer, mut left) = (vec![0; DISCARDED_AT_ONCE], MOST_DISCARDED);
+            while left > 0 {
+                match self.read(&mut buffer).await? {
+                    0 => break,
+                    n => left = left.saturating_sub(n),
+                }
+            }
+            Ok::<_, io::Error>(())
+        };
+        // Whoever does not close in time is disconnected.
+        let _ = timeout(CLOSE_TIMEOUT, discard).await;
+    }
+
     /// Polls a write, and fails when it has waited for the whole timeout.
     fn poll_with_timeout<T>(
         &mut self,
@@ -284,7 +309,6 @@ impl AsyncWrite for ClientSocket {
 mod tests {
     use std::io::Write;
 
-    use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
     use tokio::task::yield_now;
 

@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use log::debug;
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 use super::protocol::{Handshake, TextReply, reply};
@@ -134,7 +133,12 @@ pub(crate) async fn serve<F: MessageFeed>(
     if let Some(why) = end.drop_reason() {
         registration.count_dropped(why);
     }
-    session.close(&end).await;
+    let socket = session.close(&end).await;
+    // It counts as a viewer no more.
+    drop((feed, registration));
+    if let Some(socket) = socket {
+        socket.end().await;
+    }
 }
 
 async fn open(
@@ -315,15 +319,12 @@ impl WebSocketSession<'_> {
         Ok(bytes)
     }
 
-    /// Sends a close frame, if possible, and shuts the connection down first (RFC 6455, section 7.1.1).
-    async fn close(mut self, end: &SessionEnd) {
-        let Some(code) = end.close_code().filter(|_| !self.is_mid_frame) else { return };
-        let close = async {
-            self.send(&ServerFrameHeader::close(2), &[&code.to_be_bytes()]).await?;
-            self.socket.shutdown().await?;
-            Ok::<_, SessionEnd>(())
-        };
+    /// Sends a close frame, if possible. The connection is then to be shut down from this side (RFC 6455, section 7.1.1).
+    async fn close(mut self, end: &SessionEnd) -> Option<ClientSocket> {
+        let code = end.close_code().filter(|_| !self.is_mid_frame)?;
+        let (header, payload) = (ServerFrameHeader::close(2), code.to_be_bytes());
         // A peer that does not read is disconnected without it.
-        let _ = timeout(CLOSE_TIMEOUT, close).await;
+        timeout(CLOSE_TIMEOUT, self.send(&header, &[&payload])).await.ok()?.ok()?;
+        Some(self.socket)
     }
 }
