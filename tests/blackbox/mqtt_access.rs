@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use support::broker::no_subscriptions;
 use support::fakecam::Setting;
 use support::tools::program;
 use support::{Porthole, Scratch, finish, until};
@@ -161,6 +162,22 @@ fn topics_that_an_access_list_refuses_are_told() {
         "{state}"
     );
     assert_eq!(service.log().matches("access list").count(), 1, "{}", service.log());
+}
+
+#[test]
+fn subscriptions_that_the_broker_refuses_are_told() {
+    let scratch = Scratch::new();
+    let Some(lines) = no_subscriptions(&scratch) else { return };
+    let Some(rig) = Rig::new(&lines) else { return };
+    let service = rig.publish("");
+    let refused = "the broker refuses the subscription to porthole/edge/front/watch; let this user read and write topics below \
+                   porthole/edge in its access list";
+    service.until_logged(refused);
+    service.until_logged("the subscription to homeassistant/status; let this user read and write it");
+    let state = service.state()["mqtt"].clone();
+    let error = state["error"].as_str().unwrap();
+    assert!(state["connected"].is_string() && error.contains("access list"), "{state}");
+    assert_eq!(service.log().matches(refused).count(), 1, "{}", service.log());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use support::broker::{Broker, FRONT_END};
+use support::broker::{Broker, FRONT_END, no_subscriptions};
 use support::fakecam::now_ns;
 use support::mqtt::{Message, Session};
 use support::prometheus::Exposition;
@@ -298,6 +298,39 @@ fn a_broker_that_is_killed_is_used_again_within_two_seconds_of_its_return() {
     let took = back.elapsed();
     assert!(took < Duration::from_secs(2), "it was back for {took:?} before there was a picture");
     assert_eq!(service.camera()["state"], "live");
+    edge.stop();
+}
+
+/// The error of a front end while somebody watches, once its camera is in `state`.
+#[track_caller]
+fn refused(broker: &Broker, state: &str) -> String {
+    let service = front_end(broker);
+    let _client = Client::porthole(service.address, "/ws");
+    let camera = until(state, || Some(service.camera()).filter(|camera| camera["state"] == state));
+    camera["error"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_subscription_that_the_broker_refuses_is_told() {
+    let scratch = Scratch::new();
+    let Some(lines) = no_subscriptions(&scratch) else { return };
+    let Some(broker) = Broker::mosquitto(&scratch, &lines) else { return };
+    let error = refused(&broker, "lost");
+    assert!(error.contains("refuses the subscription to porthole/gate-pi/front/live"), "{error}");
+    assert!(error.contains("let this user read it there"), "{error}");
+}
+
+#[test]
+fn a_request_for_frames_that_the_broker_takes_and_does_not_allow_is_told() {
+    let scratch = Scratch::new();
+    let rules = "topic read #\ntopic write porthole/+/status\ntopic write porthole/+/+/live\n";
+    let rules = scratch.file("acl", rules);
+    let lines = format!("allow_anonymous true\nacl_file {}", rules.display());
+    let Some(broker) = Broker::mosquitto(&scratch, &lines) else { return };
+    let edge = Edge::start(broker.address, 0, sound);
+    let error = refused(&broker, "stalled");
+    assert!(error.contains("let this user write porthole/gate-pi/front/watch at the broker"), "{error}");
+    assert_eq!(edge.sent(), 0);
     edge.stop();
 }
 

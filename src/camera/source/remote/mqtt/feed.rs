@@ -294,7 +294,7 @@ impl CameraFeed {
         if Timestamp::now().since(self.last_frame_at) >= REOPEN_AFTER {
             return None;
         }
-        let FarReport { is_known, is_offline, fault } = &self.live.report;
+        let FarReport { is_known, is_offline, has_answered, fault } = &self.live.report;
         let host = self.topics.host();
         Some(match fault {
             _ if *is_offline => {
@@ -306,6 +306,11 @@ impl CameraFeed {
                 self.topics.base()
             ),
             Some((state, error)) => format!("the camera there is {}: {}", printable(state), printable(error)),
+            // A broker takes what it does not allow without a word.
+            None if !has_answered => format!(
+                "no frame comes from there, and no answer; let this user write {} at the broker, and read what is below it",
+                self.topics.watch()
+            ),
             None => "no frame comes from there; it is asked again by itself".to_owned(),
         })
     }

@@ -46,6 +46,8 @@ pub(super) struct FarReport {
     pub(super) is_known: bool,
     /// It says that it is not there, or the broker does for it.
     pub(super) is_offline: bool,
+    /// It has answered, so it has got what was asked.
+    pub(super) has_answered: bool,
     /// The fault of its camera: the state and the reason.
     pub(super) fault: Option<(String, String)>,
 }
@@ -118,6 +120,7 @@ impl LiveFrames {
     /// Takes an answer that came at `now`.
     pub fn compared(&mut self, message: &[u8], now: Timestamp) {
         if let Some(ClockAnswer { t, now: far }) = ClockAnswer::parse(message) {
+            self.report.has_answered = true;
             self.clock.answered(Timestamp(t), now, Timestamp(far));
         }
     }
@@ -203,9 +206,11 @@ mod tests {
         live.status(b"offline");
         live.state(br#"{"name":"front","state":"lost","error":"unplugged","frames":3}"#);
         let fault = Some(("lost".to_owned(), "unplugged".to_owned()));
-        assert_eq!(live.report, FarReport { is_known: true, is_offline: true, fault });
+        let report = FarReport { is_known: true, is_offline: true, has_answered: false, fault };
+        assert_eq!(live.report, report);
         live.status(b"online");
         live.state(br#"{"state":"live","error":null}"#);
-        assert_eq!(live.report, FarReport { is_known: true, ..FarReport::default() });
+        live.compared(br#"{"t":1,"now":2}"#, Timestamp(3));
+        assert_eq!(live.report, FarReport { is_known: true, has_answered: true, ..FarReport::default() });
     }
 }
