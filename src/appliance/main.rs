@@ -4,8 +4,10 @@
 
 #[cfg(test)]
 mod power_cut;
+mod probe;
 mod release;
 mod settings;
+mod system;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ enum Room {
     Release(release::Arguments),
     /// Apply the settings that are on the card
     Settings(settings::Arguments),
+    /// Install another system, kernel included, beside the one that runs
+    System(system::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
     let done = match subcommand {
         Room::Release(arguments) => release::run(arguments).map_err(|error| error.to_string()),
         Room::Settings(arguments) => settings::run(arguments).map_err(|error| error.to_string()),
+        Room::System(arguments) => system::run(arguments).map_err(|error| error.to_string()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,6 @@
 mod candidate;
 mod choice;
 mod error;
-mod probe;
 mod slots;
 mod trial;
 

@@ -13,8 +13,8 @@ use nix::fcntl::FlockArg;
 use porthole::storage::{self, Aside};
 
 use super::error::ReleaseError;
-use super::probe;
 use super::slots::{Release, SlotTable, Slots, sum};
+use crate::probe;
 
 /// Larger than any release. The smallest card has room for three of these.
 const MOST_BYTES: u64 = 64 << 20;

@@ -20,7 +20,7 @@ const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn picture(socket: &Path, program: &Path) -> Result<(), String> {
+pub(crate) fn picture(socket: &Path, program: &Path) -> Result<(), String> {
     let place = socket.display();
     let stream = UnixStream::connect(socket).map_err(|cause| format!("{place}: {cause}"))?;
     is_served_by(&stream, program)?;
