@@ -58,6 +58,7 @@ mod settings;
 mod sockets;
 mod sources;
 mod stills;
+mod systems;
 mod tls;
 mod v4l2;
 mod v4l2_drivers;

@@ -165,6 +165,6 @@ fn status(place: &Place, host: &Host) -> Result<(), SystemError> {
         Standing::OnTrial => "the system before; this one is on trial",
     };
     let made = host.made().unwrap_or_else(|| "unknown".into());
-    let text = format!("running: {made}\nnext start: {next}\n");
+    let text = format!("running: {made}\nslot: {}\nnext start: {next}\n", place.booted);
     io::stdout().write_all(text.as_bytes()).map_err(SystemError::Output)
 }
