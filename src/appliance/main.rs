@@ -2,6 +2,7 @@
 //! here; each subcommand is a room of its own.
 #![forbid(unsafe_code)]
 
+mod os_release;
 #[cfg(test)]
 mod power_cut;
 mod probe;

@@ -28,6 +28,10 @@ pub(super) struct Places {
     /// Program of the image
     #[arg(long, value_name = "FILE", default_value = "/usr/bin/porthole", global = true)]
     pub(super) factory: PathBuf,
+
+    /// What the system says of itself: releases serve under the system that they were installed under, and no other
+    #[arg(long, value_name = "FILE", default_value = "/etc/os-release", global = true)]
+    pub(super) os_release: PathBuf,
 }
 
 impl Places {

@@ -2,7 +2,8 @@
 //!
 //! A new release goes to the slot that is not in use and is on trial: it is chosen for one boot, and from then on only if
 //! it has served a picture. The power may be cut at any point. The next choice is then the good release, or the new one
-//! for its trial, and the factory's if neither is whole.
+//! for its trial, and the factory's if neither is whole. Releases belong to the system that they were installed under:
+//! another one (`system`) serves by its own program.
 #![forbid(unsafe_code)]
 
 mod candidate;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use choice::{Places, choose};
+use crate::os_release;
 pub(crate) use error::ReleaseError;
 use slots::{Release, Slots};
 use trial::install;
@@ -64,7 +66,7 @@ enum Action {
 /// # Errors
 /// [`ReleaseError`] when that is not possible.
 pub(crate) fn run(Arguments { action, places }: Arguments) -> Result<(), ReleaseError> {
-    let slots = Slots::of(&places.state);
+    let slots = slots(&places);
     match action {
         Action::Install { file, sum } => {
             let state_dir = places.state.join("private/porthole");
@@ -78,6 +80,10 @@ pub(crate) fn run(Arguments { action, places }: Arguments) -> Result<(), Release
         Action::Discard => run_discard(&slots, &places),
         Action::Status => status(&slots, &places),
     }
+}
+
+fn slots(places: &Places) -> Slots {
+    Slots::of(&places.state, &os_release::image_version(&places.os_release).unwrap_or_default())
 }
 
 fn run_discard(slots: &Slots, places: &Places) -> Result<(), ReleaseError> {
@@ -124,11 +130,15 @@ mod tests {
             static COUNT: AtomicU32 = AtomicU32::new(0);
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let root = std::env::temp_dir().join(format!("porthole-release-{}-{count}", std::process::id()));
-            let places =
-                Places { state: root.join("state"), run: root.join("run"), factory: root.join(FACTORY) };
+            let places = Places {
+                state: root.join("state"),
+                run: root.join("run"),
+                factory: root.join(FACTORY),
+                os_release: root.join("os-release"),
+            };
             fs::create_dir_all(&places.state).unwrap();
             fs::write(&places.factory, FACTORY).unwrap();
-            Self { slots: Slots::of(&places.state), places, root }
+            Self { slots: slots(&places), places, root }
         }
 
         /// One whose state partition holds these files, as the power was cut.
@@ -221,6 +231,29 @@ mod tests {
         assert_eq!(machine.boot(), FACTORY);
         machine.install("five");
         assert_eq!(machine.boot(), "five");
+    }
+
+    #[test]
+    fn another_system_serves_by_its_own_program_and_the_one_before_by_its_release() {
+        let mut machine = Machine::new();
+        machine.install("one");
+        machine.boot();
+        machine.confirm();
+        assert_eq!(machine.boot(), "one");
+        let start = |machine: &mut Machine, system: &str| {
+            fs::write(&machine.places.os_release, format!("ID=porthole\nIMAGE_VERSION=\"{system}\"\n")).unwrap();
+            machine.slots = slots(&machine.places);
+            machine.boot()
+        };
+        assert_eq!(start(&mut machine, "second"), FACTORY);
+        assert_eq!(begun(&machine.slots.read().unwrap()), None, "nothing waits for a picture of the release");
+        assert_eq!(start(&mut machine, ""), "one");
+        start(&mut machine, "second");
+        machine.install("two");
+        assert_eq!(machine.boot(), "two");
+        machine.confirm();
+        assert_eq!(start(&mut machine, "second"), "two");
+        assert_eq!(start(&mut machine, "third"), FACTORY);
     }
 
     #[test]

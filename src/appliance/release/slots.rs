@@ -90,14 +90,26 @@ impl SlotTable {
     }
 }
 
+/// The table as it is kept. Under another system it counts as empty: that one brings a program of its own, which may be
+/// newer than all that were installed before it. Where the system before returns, so do its releases.
+#[derive(Serialize, Deserialize)]
+struct KeptTable {
+    #[serde(default)]
+    system: String,
+    #[serde(flatten)]
+    table: SlotTable,
+}
+
 /// The slots of a state partition.
 pub(super) struct Slots {
     folder: PathBuf,
+    system: String,
 }
 
 impl Slots {
-    pub(super) fn of(state: &Path) -> Self {
-        Self { folder: state.join("release") }
+    /// The slots under a system of this version.
+    pub(super) fn of(state: &Path, system: &str) -> Self {
+        Self { folder: state.join("release"), system: system.into() }
     }
 
     /// The program in a slot.
@@ -131,7 +143,7 @@ impl Slots {
         }
     }
 
-    /// The table; an empty one if there is no file.
+    /// The table; an empty one if there is no file, or it is another system's.
     pub(super) fn read(&self) -> Result<SlotTable, ReleaseError> {
         let path = self.file();
         let text = match fs::read_to_string(&path) {
@@ -139,14 +151,16 @@ impl Slots {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(SlotTable::default()),
             Err(cause) => return Err(ReleaseError::disk(&path, cause)),
         };
-        serde_json::from_str(&text)
-            .map_err(|cause| ReleaseError::Unreadable { path, reason: cause.to_string() })
+        let kept: KeptTable = serde_json::from_str(&text)
+            .map_err(|cause| ReleaseError::Unreadable { path, reason: cause.to_string() })?;
+        Ok(if kept.system == self.system { kept.table } else { SlotTable::default() })
     }
 
     /// Replaces the table.
     pub(super) fn commit(&self, table: &SlotTable) -> Result<(), ReleaseError> {
         let path = self.file();
-        let text = serde_json::to_string(table).map_err(io::Error::from);
+        let kept = KeptTable { system: self.system.clone(), table: table.clone() };
+        let text = serde_json::to_string(&kept).map_err(io::Error::from);
         // The slots are locked: nobody else writes it.
         text.and_then(|text| storage::write_aside(&path, 0o644, &mut text.as_bytes(), u64::MAX))
             .and_then(Aside::commit)

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::bundle::{SystemManifest, is_date};
+use crate::os_release;
 
 /// Below the root: the keys that may sign a system, the date of the system that runs (os-release(5)), and the names of
 /// the board, the most exact one first, each ended by a zero (Devicetree Specification, section 2.3.1).
@@ -29,9 +30,7 @@ impl Host {
 
     /// The date of the system that runs, if it says one.
     pub(super) fn made(&self) -> Option<String> {
-        let text = fs::read_to_string(self.root.join(RELEASE)).ok()?;
-        let made = text.lines().find_map(|line| line.strip_prefix("IMAGE_VERSION="))?;
-        Some(made.trim_matches('"').to_owned()).filter(|made| is_date(made))
+        os_release::image_version(&self.root.join(RELEASE)).filter(|made| is_date(made))
     }
 
     fn board(&self) -> String {
