@@ -9,10 +9,9 @@ use support::{Scratch, finish};
 
 /// A power of two, as the emulated reader wants it.
 const BYTES: u64 = 512 << 20;
-/// Where the partition begins that any PC can read: `scripts/image`.
-const FAT: &str = "@@4M";
 const SECTOR: u64 = 512;
-/// Entry of the third partition in the table at the card's beginning.
+/// Entries of the first and the third partition in the table at the card's beginning.
+const FIRST: u64 = 446;
 const THIRD: u64 = 446 + 2 * 16;
 
 pub struct Card {
@@ -51,8 +50,10 @@ impl Card {
         &self.scratch
     }
 
+    /// The partition that the firmware starts and any PC can read, as mtools call it.
     fn fat(&self) -> String {
-        format!("{}{FAT}", self.path.display())
+        let (first, _) = self.partition(FIRST);
+        format!("{}@@{first}", self.path.display())
     }
 
     /// Writes a file where settings are.
@@ -89,8 +90,14 @@ impl Card {
     /// First byte and length of the state partition.
     #[track_caller]
     pub fn state(&self) -> (u64, u64) {
+        self.partition(THIRD)
+    }
+
+    /// First byte and length of the partition with this entry.
+    #[track_caller]
+    fn partition(&self, at: u64) -> (u64, u64) {
         let mut entry = [0; 16];
-        self.open().read_exact_at(&mut entry, THIRD).unwrap();
+        self.open().read_exact_at(&mut entry, at).unwrap();
         let number = |at: usize| u64::from(u32::from_le_bytes(entry[at..at + 4].try_into().unwrap()));
         (number(8) * SECTOR, number(12) * SECTOR)
     }

@@ -14,6 +14,7 @@ mod network;
 mod pi;
 mod serving;
 mod settings;
+mod systems;
 mod updates;
 mod watchdog;
 mod wifi;
@@ -86,6 +87,7 @@ const CARDS: &[&[Test]] = &[
         lasting::nothing_that_was_acknowledged_is_lost_when_the_power_is_cut,
     ],
     tests![network::it_is_found_by_its_name_and_takes_new_versions_over_ssh],
+    tests![systems::bad_ones_go_back_and_a_good_one_stays],
     tests![
         serving::the_led_on_the_board_is_lit_while_it_serves,
         wifi::it_joins_the_one_that_it_was_told_with_the_passphrase,

@@ -67,7 +67,7 @@ pub fn it_is_found_by_its_name_and_takes_new_versions_over_ssh(lab: &Lab, _: Lef
 }
 
 /// A card for whoever has the key, and the key.
-fn flashed_with_a_key(lab: &Lab) -> (Card, String) {
+pub fn flashed_with_a_key(lab: &Lab) -> (Card, String) {
     let scratch = support::Scratch::new();
     let key = scratch.path("key");
     let made = std::process::Command::new("ssh-keygen")
@@ -86,7 +86,7 @@ fn flashed_with_a_key(lab: &Lab) -> (Card, String) {
 }
 
 /// For ssh: this key and no other, and a memory of hosts that is nobody else's.
-fn options(card: &Card, key: &str) -> [String; 5] {
+pub fn options(card: &Card, key: &str) -> [String; 5] {
     [
         format!("IdentityFile={key}"),
         "IdentitiesOnly=yes".to_owned(),
@@ -98,7 +98,7 @@ fn options(card: &Card, key: &str) -> [String; 5] {
 }
 
 #[track_caller]
-fn a_browser_gets_a_picture(lan: &Lan, address: Ipv4Addr) {
+pub fn a_browser_gets_a_picture(lan: &Lan, address: Ipv4Addr) {
     let resolve = format!("garden.local:80:{address}");
     let url = format!("http://garden.local/snapshot?token={PASSWORD_IN_URL}");
     let (code, picture) =
