@@ -100,6 +100,12 @@ impl Board {
         // With a piece of nothing in it, and pieces that are not whole.
         let boot = [fill("boot", MIB), vec![0; MIB], fill("more", MIB / 2)].concat();
         let system = fill("system", MIB + 4096);
+        let paths = [self.scratch.file("boot", &boot), self.scratch.file("system", &system)];
+        Bundle { path: self.signed(name, made, more, &paths), boot, system }
+    }
+
+    /// Signs a system of these two parts.
+    fn signed(&self, name: &str, made: &str, more: &[&str], parts: &[PathBuf; 2]) -> PathBuf {
         let path = self.scratch.path(name);
         let mut command = Command::new(source_tree().join("scripts/system-bundle"));
         command.args(["--version", "0.1.0", "--made", made]);
@@ -107,12 +113,15 @@ impl Board {
             let given = more.iter().position(|word| *word == flag).map(|at| more[at + 1]);
             let value = given.unwrap_or(value);
             command.arg(flag);
-            if flag == "--key" { command.arg(self.scratch.path(value)) } else { command.arg(value) };
+            if flag == "--key" {
+                command.arg(self.scratch.path(value))
+            } else {
+                command.arg(value)
+            };
         }
-        command.arg(self.scratch.file("boot", &boot)).arg(self.scratch.file("system", &system));
-        let (code, _, error) = finish(command.arg(&path));
+        let (code, _, error) = finish(command.args(parts).arg(&path));
         assert_eq!(code, 0, "{error}");
-        Bundle { path, boot, system }
+        path
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -175,8 +184,10 @@ impl Board {
     /// The function of the initramfs that begins a trial.
     fn initramfs(&self) -> Command {
         let init = fs::read_to_string(source_tree().join("scripts/appliance/init")).unwrap();
-        let function = init.split("\nbegin_trial() {").nth(1).expect("begin_trial").split("\n}\n").next().unwrap();
-        let script = format!("begin_trial() {{{function}\n}}\nsay() {{ echo \"$*\"; }}\ncard=$1 begin_trial\n");
+        let function =
+            init.split("\nbegin_trial() {").nth(1).expect("begin_trial").split("\n}\n").next().unwrap();
+        let script =
+            format!("begin_trial() {{{function}\n}}\nsay() {{ echo \"$*\"; }}\ncard=$1 begin_trial\n");
         let mut command = Command::new("sh");
         command.args(["-c", &script, "init"]).arg(self.card()).stdin(Stdio::null());
         command
@@ -199,7 +210,15 @@ impl Board {
 
     fn serve(&self) -> Porthole {
         let mut command = porthole();
-        command.args(["--listen", "127.0.0.1:0", "--source", "pattern", "--size", "320x240", "--local-socket"]);
+        command.args([
+            "--listen",
+            "127.0.0.1:0",
+            "--source",
+            "pattern",
+            "--size",
+            "320x240",
+            "--local-socket",
+        ]);
         Porthole::spawn(command.arg(self.scratch.path("local.sock")))
     }
 
@@ -266,7 +285,10 @@ fn a_system_is_tried_serves_a_picture_and_is_permanent_and_the_next_takes_the_ot
     board.serve_and_confirm();
     assert_eq!([board.start(), board.start()], [FIRST, FIRST]);
     // The state partition was nobody's business.
-    assert_eq!(board.read(0, 512)[478..494], [&[0, 0, 0, 0, 0x83, 0, 0, 0][..], &STATE.to_le_bytes(), &8192u32.to_le_bytes()].concat());
+    assert_eq!(
+        board.read(0, 512)[478..494],
+        [&[0, 0, 0, 0, 0x83, 0, 0, 0][..], &STATE.to_le_bytes(), &8192u32.to_le_bytes()].concat()
+    );
 }
 
 #[test]
@@ -311,7 +333,10 @@ fn what_is_not_signed_for_this_card_and_this_board_is_refused_before_anything_is
         change(&mut bytes);
         Bundle { path: board.scratch.file(name, &bytes), boot: Vec::new(), system: Vec::new() }
     };
-    board.refuses(&board.bundle("unknown", NEWER, &["--key", "other.key"]), "it is signed with a key that this card");
+    board.refuses(
+        &board.bundle("unknown", NEWER, &["--key", "other.key"]),
+        "it is signed with a key that this card",
+    );
     let version = |bytes: &mut Vec<u8>| {
         let at = bytes.windows(5).position(|window| window == b"0.1.0").unwrap();
         bytes[at] = b'9';
@@ -324,13 +349,19 @@ fn what_is_not_signed_for_this_card_and_this_board_is_refused_before_anything_is
     };
     board.refuses(&changed("content", &first), "its content is not what was signed: send it again");
     let image = board.scratch.file("image", vec![0; MIB]);
-    board.refuses(&Bundle { path: image, boot: Vec::new(), system: Vec::new() }, "it is no system for an SD card: ");
+    board.refuses(
+        &Bundle { path: image, boot: Vec::new(), system: Vec::new() },
+        "it is no system for an SD card: ",
+    );
     let elsewhere = board.bundle("elsewhere", NEWER, &["--board", "raspberrypi,4-model-b"]);
     board.refuses(&elsewhere, &format!("it is for raspberrypi,4-model-b, and this board is {BOARD}: "));
     let foreign = board.bundle("foreign", NEWER, &["--arch", "riscv64"]);
     board.refuses(&foreign, &format!("it is for riscv64, and this machine is {ARCHITECTURE}: "));
     let older = board.bundle("older", OLDER, &[]);
-    board.refuses(&older, &format!("it is of {OLDER}, and the system that runs is newer, of {HERE}: --allow-older "));
+    board.refuses(
+        &older,
+        &format!("it is of {OLDER}, and the system that runs is newer, of {HERE}: --allow-older "),
+    );
     let (code, said) = board.install(&older, &["--allow-older"]);
     assert_eq!(code, 0, "{said}");
 
@@ -343,7 +374,8 @@ fn a_system_that_comes_in_part_or_to_a_card_that_fails_leaves_what_runs() {
     let Some(mut board) = Board::new() else { return };
     let good = board.bundle("good", NEWER, &[]);
     let whole = fs::read(&good.path).unwrap();
-    let half = Bundle { path: board.scratch.file("half", &whole[..whole.len() - 1]), boot: vec![], system: vec![] };
+    let half =
+        Bundle { path: board.scratch.file("half", &whole[..whole.len() - 1]), boot: vec![], system: vec![] };
     let (code, said) = board.install(&half, &[]);
     assert!(code == 1 && said.contains("half is not taken: it ends too early: send it again"), "{said}");
     assert_eq!([board.start(), board.start()], [FIRST, FIRST]);
@@ -356,7 +388,11 @@ fn a_system_that_comes_in_part_or_to_a_card_that_fails_leaves_what_runs() {
     for (variable, order, why) in [
         ("FAKEDISK_FAIL", "full", "No space left on device (os error 28); there is no room there"),
         ("FAKEDISK_FAIL", "broken", "Input/output error (os error 5); the card may be worn out"),
-        ("FAKEDISK_LIE", "0", "it does not give back what was written; the card may be worn out: take another one"),
+        (
+            "FAKEDISK_LIE",
+            "0",
+            "it does not give back what was written; the card may be worn out: take another one",
+        ),
     ] {
         let (code, said) = failing(variable, order);
         assert!(code == 1 && said.contains(why), "{order}: {said}");
@@ -365,6 +401,19 @@ fn a_system_that_comes_in_part_or_to_a_card_that_fails_leaves_what_runs() {
     board.system_before_is_untouched();
     board.takes(&good);
     assert_eq!([board.start(), board.start()], [SECOND, FIRST]);
+}
+
+#[test]
+fn a_system_that_is_larger_than_a_slot_is_not_begun() {
+    let Some(board) = Board::new() else { return };
+    board.takes(&board.bundle("good", NEWER, &[]));
+    let parts = ["boot", "system"].map(|name| board.scratch.path(name));
+    // As much as a slot holds, and a piece.
+    File::create(&parts[0]).unwrap().set_len(u64::from(SLOT) * SECTOR).unwrap();
+    let path = board.signed("large", NEWER, &[], &parts);
+    let large = Bundle { path, boot: Vec::new(), system: Vec::new() };
+    board.refuses(&large, "the card has no room for it: flash it again with the new image");
+    assert!(board.status().ends_with("next start: another system, on trial\n"));
 }
 
 #[test]
@@ -447,7 +496,10 @@ fn two_systems_at_once_do_not_mix() {
     std::io::Write::write_all(&mut sent, &bytes[..bytes.len() / 2]).unwrap();
     for words in [&["install", bundle.path.to_str().unwrap()][..], &["status"]] {
         let (code, said) = board.system(words);
-        assert!(code == 1 && said.contains("another system is being installed: wait until that is done"), "{said}");
+        assert!(
+            code == 1 && said.contains("another system is being installed: wait until that is done"),
+            "{said}"
+        );
     }
     std::io::Write::write_all(&mut sent, &bytes[bytes.len() / 2..]).unwrap();
     drop(sent);

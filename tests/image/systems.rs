@@ -92,7 +92,10 @@ pub fn bad_ones_go_back_and_a_good_one_stays(lab: &Lab, _: Left) -> Left {
     // With the settings and the state of the one before.
     assert_eq!(pi.run("cat /proc/sys/kernel/hostname").trim(), "garden");
     assert_eq!(pi.outcome("ls /run/porthole-appliance/state-made").0, 1, "the state was made anew");
-    assert!(card.get("network.toml").is_some_and(|text| text.contains("garden")), "the settings stay editable");
+    assert!(
+        card.get("network.toml").is_some_and(|text| text.contains("garden")),
+        "the settings stay editable"
+    );
     pi.restart();
     let mut pi = Pi::boot(&card, &with);
     assert_ne!(slot(&mut pi), before);
@@ -131,7 +134,12 @@ fn spoilt(lab: &Lab, scratch: &Scratch, name: &str, change: &str, line: &str) ->
 
     let bundle = folder.join("bad.system");
     let mut command = Command::new(source.join("scripts/system-bundle"));
-    command.arg("--key").arg(parts.join("tested.key")).args(["--version", "9.9.9", "--made", "20991231T000000Z"]);
+    command.arg("--key").arg(parts.join("tested.key")).args([
+        "--version",
+        "9.9.9",
+        "--made",
+        "20991231T000000Z",
+    ]);
     command.args(["--arch", "arm64", "--board", "raspberrypi,3-model-b"]);
     done(command.arg(&fat).arg(parts.join("system.squashfs")).arg(&bundle));
     bundle

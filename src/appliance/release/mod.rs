@@ -18,8 +18,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use choice::{Places, choose};
 use crate::os_release;
+use choice::{Places, choose};
 pub(crate) use error::ReleaseError;
 use slots::{Release, Slots};
 use trial::install;
@@ -241,7 +241,8 @@ mod tests {
         machine.confirm();
         assert_eq!(machine.boot(), "one");
         let start = |machine: &mut Machine, system: &str| {
-            fs::write(&machine.places.os_release, format!("ID=porthole\nIMAGE_VERSION=\"{system}\"\n")).unwrap();
+            fs::write(&machine.places.os_release, format!("ID=porthole\nIMAGE_VERSION=\"{system}\"\n"))
+                .unwrap();
             machine.slots = slots(&machine.places);
             machine.boot()
         };

@@ -116,8 +116,9 @@ pub(super) fn is_date(text: &str) -> bool {
 pub(super) fn open(from: &mut dyn BufRead, keys: &str) -> Result<SystemManifest, String> {
     let (manifest, signature) = read_head(from)?;
     verify(&manifest, &signature, keys)?;
-    let manifest: SystemManifest = serde_json::from_slice(&manifest)
-        .map_err(|error| format!("its manifest is for a newer or older appliance ({error}): flash the card again"))?;
+    let manifest: SystemManifest = serde_json::from_slice(&manifest).map_err(|error| {
+        format!("its manifest is for a newer or older appliance ({error}): flash the card again")
+    })?;
     match manifest.is_sound() {
         true => Ok(manifest),
         false => Err("its manifest makes no sense: make the system again with scripts/image".into()),
@@ -150,8 +151,9 @@ fn read_head(from: &mut dyn BufRead) -> Result<(Vec<u8>, String), String> {
 
 /// Checks that one of `keys` has signed the manifest. There is a key on each line that is no comment.
 fn verify(manifest: &[u8], signature: &str, keys: &str) -> Result<(), String> {
-    let signature = Signature::decode(signature)
-        .map_err(|error| format!("its signature is not minisign's ({error}): sign it again with scripts/image"))?;
+    let signature = Signature::decode(signature).map_err(|error| {
+        format!("its signature is not minisign's ({error}): sign it again with scripts/image")
+    })?;
     let lines = keys.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains(' '));
     let mut are_there = false;
     for key in lines.filter_map(|line| PublicKey::from_base64(line).ok()) {
@@ -165,9 +167,11 @@ fn verify(manifest: &[u8], signature: &str, keys: &str) -> Result<(), String> {
         }
     }
     match are_there {
-        true => Err("it is signed with a key that this card does not know: sign it with the key of the image that \
+        true => Err(
+            "it is signed with a key that this card does not know: sign it with the key of the image that \
                      is on the card, or flash the card again"
-            .into()),
+                .into(),
+        ),
         false => Err("this card knows no key, so that it takes no systems: flash it again".into()),
     }
 }
@@ -224,7 +228,10 @@ mod tests {
         let comment = SIGNED.replace("timestamp:1", "timestamp:2");
         assert_ne!(comment, SIGNED);
         assert!(why(b"porthole", &comment, &keys).starts_with("its signature is wrong ("));
-        assert!(why(b"porthole", SIGNED, OTHER_KEY).starts_with("it is signed with a key that this card does not"));
+        assert!(
+            why(b"porthole", SIGNED, OTHER_KEY)
+                .starts_with("it is signed with a key that this card does not")
+        );
         for none in ["", "untrusted comment: nothing\n", "RWnonsense\n"] {
             assert!(why(b"porthole", SIGNED, none).starts_with("this card knows no key"), "{none:?}");
         }
@@ -294,7 +301,9 @@ mod tests {
         let mut piece = *b".....";
         read_piece(&mut &b"piece and more"[..], &sum, &mut piece).unwrap();
         assert!(&piece == b"piece" && is_piece(&piece, &sum));
-        assert!(read_piece(&mut &b"peace"[..], &sum, &mut piece).unwrap_err().contains("not what was signed"));
+        assert!(
+            read_piece(&mut &b"peace"[..], &sum, &mut piece).unwrap_err().contains("not what was signed")
+        );
         assert!(read_piece(&mut &b"pie"[..], &sum, &mut piece).unwrap_err().contains("too early"));
         read_piece(&mut &b""[..], "", &mut piece).unwrap();
         assert!(piece == [0; 5] && is_piece(&piece, "") && !is_piece(b"\0\0\x01", ""));

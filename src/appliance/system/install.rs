@@ -25,13 +25,13 @@ pub(super) fn install(
     let refused = SystemError::refused(name);
     let manifest = bundle::open(from, &host.keys()).map_err(&refused)?;
     host.check(&manifest, may_be_older).map_err(&refused)?;
+    if !manifest.fits() {
+        return Err(refused("the card has no room for it: flash it again with the new image".into()));
+    }
     match card.standing(booted)? {
         Standing::Permanent => {}
         Standing::BeforeTrial => card.take_back(booted)?,
         Standing::OnTrial => return Err(SystemError::OnTrial),
-    }
-    if !manifest.fits() {
-        return Err(refused("the card has no room for it: flash it again with the new image".into()));
     }
     let boot = u64::from(card.table()?.spare());
     let system = boot + manifest.boot.sectors();
