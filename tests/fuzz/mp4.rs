@@ -36,7 +36,7 @@ pub fn mp4(data: &[u8]) {
         rest = behind;
         // Times as cameras have them, with some that go back, and some that are far away.
         let step = moments.next(usize::MAX) as u64;
-        at = if step % 7 == 0 { at / 2 } else { at.wrapping_add(step << (step % 5 * 9)) };
+        at = if step.is_multiple_of(7) { at / 2 } else { at.wrapping_add(step << (step % 5 * 9)) };
         let interval = Duration::from_micros(step.wrapping_mul(step % 3 * 1000));
         let mut slot = vec![0; data.len() * 3];
         if let Ok(written) = write_access_unit(unit, &mut slot, &mut sets) {
