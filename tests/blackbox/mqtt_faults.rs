@@ -10,8 +10,12 @@ use support::{Porthole, Scratch, descriptors, proc_status, until};
 use crate::mqtt::{LIVE, Rig, metric, watch};
 
 const ANYBODY: &str = "allow_anonymous true";
-/// Resident memory that comes and goes, in kB.
+/// Resident memory that comes and goes with connections, in kB.
 const RSS_SLACK_KB: u64 = 3 * 1024;
+/// The same while nothing but frames comes and goes.
+const FLAT_KB: u64 = 1024;
+/// Time for which a broker is stopped.
+const STOPPED: Duration = Duration::from_secs(30);
 
 fn rss(service: &Porthole) -> u64 {
     proc_status(service.pid(), "VmRSS")
@@ -69,6 +73,35 @@ fn the_last_will_of_a_service_that_is_killed_is_offline() {
     assert_eq!(listener.message_to("porthole/edge/status").payload, b"offline");
 }
 
+/// What a viewer sees for a while, and what the service takes meanwhile.
+#[derive(Debug, Default)]
+struct Seen {
+    frames: u32,
+    missed: u32,
+    longest: Duration,
+    most_rss: u64,
+    most_backlog: f64,
+}
+
+fn look(viewer: &mut Client, service: &Porthole, time: Duration) -> Seen {
+    let (mut seen, began) = (Seen::default(), Instant::now());
+    let (mut last, mut sequence) = (began, viewer.acknowledged().sequence);
+    while began.elapsed() < time {
+        let frame = viewer.acknowledged();
+        seen.longest = seen.longest.max(last.elapsed());
+        last = Instant::now();
+        seen.missed += frame.sequence - sequence - 1;
+        sequence = frame.sequence;
+        seen.frames += 1;
+        if seen.frames.is_multiple_of(30) {
+            seen.most_rss = seen.most_rss.max(rss(service));
+            seen.most_backlog = seen.most_backlog.max(metric(service, "backlog_bytes"));
+            last = Instant::now();
+        }
+    }
+    seen
+}
+
 #[test]
 fn a_broker_that_stops_reading_costs_nobody_anything() {
     let Some(rig) = Rig::new(ANYBODY) else { return };
@@ -80,34 +113,18 @@ fn a_broker_that_stops_reading_costs_nobody_anything() {
     });
     let mut viewer = Client::porthole(service.address, "/ws");
     // A busy machine delays everybody.
-    let (mut usual, mut sequence) = (0, viewer.acknowledged().sequence);
-    for _ in 0..200 {
-        let frame = viewer.acknowledged();
-        usual += frame.sequence - sequence - 1;
-        sequence = frame.sequence;
-    }
-    let (before, skipped) = (rss(&service), metric(&service, "skipped_total"));
+    let usual = look(&mut viewer, &service, STOPPED / 3);
+    let skipped = metric(&service, "skipped_total");
     rig.broker.signal(libc::SIGSTOP);
-    let (mut longest, mut last, mut most_rss, mut most_backlog) = (Duration::ZERO, Instant::now(), 0, 0.0f64);
-    let mut missed = 0;
     // Longer than until it is given up and called again.
-    for n in 0..600u32 {
-        let frame = viewer.acknowledged();
-        longest = longest.max(last.elapsed());
-        last = Instant::now();
-        missed += frame.sequence - sequence - 1;
-        sequence = frame.sequence;
-        if n % 30 == 0 {
-            most_rss = most_rss.max(rss(&service));
-            most_backlog = most_backlog.max(metric(&service, "backlog_bytes"));
-            last = Instant::now();
-        }
-    }
-    assert!(longest < Duration::from_secs(2), "the viewer waited {longest:?}");
-    assert!(missed < 60 + 6 * usual, "{missed} of 600 missed, {usual} of 200 before");
-    assert!(metric(&service, "skipped_total") > skipped + 100.0, "frames are skipped");
-    assert!(most_rss < before + RSS_SLACK_KB, "{before} kB grew to {most_rss}");
-    assert!(most_backlog > 0.0 && most_backlog < 450_000.0, "at most two frames: {most_backlog}");
+    let seen = look(&mut viewer, &service, STOPPED);
+    assert!(seen.longest < 2 * usual.longest + Duration::from_millis(500), "{seen:?}, before: {usual:?}");
+    // Twice as many in three times the time, and some more.
+    assert!(seen.missed < 6 * usual.missed + 30, "{seen:?}, before: {usual:?}");
+    let now_skipped = metric(&service, "skipped_total") - skipped;
+    assert!(now_skipped > f64::from(seen.frames) / 2.0, "{now_skipped} frames are skipped: {seen:?}");
+    assert!(seen.most_rss < usual.most_rss + FLAT_KB, "{seen:?}, before: {usual:?}");
+    assert!(seen.most_backlog > 0.0 && seen.most_backlog < 420_000.0, "more than two frames: {seen:?}");
     rig.broker.signal(libc::SIGCONT);
     let mut listener = rig.listener();
     let at = Instant::now();
