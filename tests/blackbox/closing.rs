@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
-use support::tls::{ClientStream, plain};
 use support::Porthole;
+use support::tls::{ClientStream, plain};
 
 /// Bytes that are on their way when the service has already answered.
 const BEHIND: usize = 64 << 10;
@@ -111,7 +111,9 @@ fn a_client_whose_request_is_refused_reads_why_though_it_goes_on_sending() {
     let put = |target: &str| {
         let length = body.len();
         let kind = "application/json";
-        format!("PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n")
+        format!(
+            "PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+        )
     };
     let requests = [
         (put("/controls/brightness"), 400),
@@ -128,7 +130,9 @@ fn a_client_whose_request_is_refused_reads_why_though_it_goes_on_sending() {
         stream.write_all(&body[..first]).expect("the connection was reset");
         let answer = head(&mut *stream);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "round {round}: {answer}");
-        let length = answer.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length = answer
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         let mut text = vec![0; length.unwrap_or(0)];
         stream.read_exact(&mut text).unwrap();
         finish(stream, &body[first..]);

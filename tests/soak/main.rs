@@ -189,7 +189,9 @@ fn main() {
         counted("frames"),
         counted("reopens")
     );
-    println!("| at rest, minutes | memory kB | written by it kB | descriptors | threads |\n|---|---|---|---|---|");
+    println!(
+        "| at rest, minutes | memory kB | written by it kB | descriptors | threads |\n|---|---|---|---|---|"
+    );
     for Sample { at, rss_kb, own_kb, descriptors, threads, .. } in &steps {
         println!("| {:.1} | {rss_kb} | {own_kb} | {descriptors} | {threads} |", at / 60.0);
     }

@@ -41,8 +41,10 @@ fn replace(text: &str, what: &str, with: &str) -> String {
 /// access list takes subscriptions and sends nothing.
 pub fn no_subscriptions(scratch: &Scratch) -> Option<String> {
     let folders = fs::read_dir("/usr/lib").ok()?.flatten().map(|folder| folder.path());
-    let plugin = folders.map(|path| path.join("mosquitto_dynamic_security.so")).find(|path| path.is_file())?;
-    let rules = r#"{"defaultACLAccess":{"publishClientSend":true,"publishClientReceive":true,"subscribe":false}}"#;
+    let plugin =
+        folders.map(|path| path.join("mosquitto_dynamic_security.so")).find(|path| path.is_file())?;
+    let rules =
+        r#"{"defaultACLAccess":{"publishClientSend":true,"publishClientReceive":true,"subscribe":false}}"#;
     let rules = scratch.file("dynamic-security.json", rules);
     let (plugin, rules) = (plugin.display(), rules.display());
     Some(format!("allow_anonymous true\nplugin {plugin}\nplugin_opt_config_file {rules}"))
