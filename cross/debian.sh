@@ -52,15 +52,36 @@ for_target() {
     [[ $arch != amd64 ]] || packages+=(nasm)
 }
 
+# The release of Debian that packages are taken of; this machine's own if it is empty.
+suite=
+
+# debs -- where packages of that release are kept.
+debs() {
+    echo "$cache/debs${suite:+-$suite}"
+}
+
+# sources COMPONENT -- this machine's own mirrors, with the lists of `suite`. What a release lacks that is newer is in its
+# backports, which apt takes only of packages that are asked for with a version.
+sources() {
+    local own
+    own=$(. /etc/os-release && echo "${VERSION_CODENAME:?}")
+    apt-get indextargets --format "deb [signed-by=$keyring] \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
+        'Created-By: Packages' 'Origin: Debian' | sed "s/ [^ ]*$/ $1/" |
+        if [[ $suite ]]; then
+            sed -n "s/ $own\(-updates\|-security\|-backports\|\) / $suite\1 /p" | sed "/ $suite /{p; s/ $suite / $suite-backports /}"
+        else
+            cat
+        fi | sort -u
+}
+
 # foreign ARCH COMMAND... -- runs an apt command as if this machine were of that architecture, with lists of its
 # own and this machine's own mirrors. Nothing of the system's configuration is touched.
 foreign() {
-    local arch=$1 apt=$cache/apt-$1
+    local arch=$1 apt=$cache/apt-$1${suite:+-$suite}
     shift
     if [[ ! -e $apt/apt.conf ]]; then
-        mkdir -p "$apt"/{lists,archives}/partial "$cache/debs"
-        apt-get indextargets --format "deb [signed-by=$keyring] \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
-            'Created-By: Packages' 'Origin: Debian' | sort -u >"$apt/sources.list"
+        mkdir -p "$apt"/{lists,archives}/partial "$(debs)"
+        sources main >"$apt/sources.list"
         [[ -s $apt/sources.list ]] || die "apt knows no Debian mirror; run apt-get update"
         cat >"$apt/apt.conf.new" <<CONF
 APT::Architecture "$arch";
@@ -89,22 +110,22 @@ deb() {
     version=${version//:/%3a}
     found=$(newest_deb "$1" "$name" "$version")
     if [[ -z $found ]]; then
-        mkdir -p "$cache/debs"
+        mkdir -p "$(debs)"
         # Lists that are there already are good enough, unless they are not.
-        if ! (cd "$cache/debs" && foreign "$1" apt-get -qq download "$2" >/dev/null 2>&1); then
+        if ! (cd "$(debs)" && foreign "$1" apt-get -qq download "$2" >/dev/null 2>&1); then
             foreign "$1" apt-get -qq update >&2 || echo "apt's lists for $1 are not all up to date" >&2
-            (cd "$cache/debs" && foreign "$1" apt-get -qq download "$2" >&2) ||
+            (cd "$(debs)" && foreign "$1" apt-get -qq download "$2" >&2) ||
                 die "apt has no $2 for $1 (its messages are above); a mirror in the middle of an update heals by itself"
         fi
         found=$(newest_deb "$1" "$name" "$version")
-        [[ $found ]] || die "apt downloaded $2 for $1, and it is not in $cache/debs"
+        [[ $found ]] || die "apt downloaded $2 for $1, and it is not in $(debs)"
     fi
     echo "$found"
 }
 
 # newest_deb ARCH NAME [VERSION] -- what there is of it already, for this architecture or for all; nothing if there is none.
 newest_deb() {
-    { compgen -G "$cache/debs/$2_${3:-*}_$1.deb" || compgen -G "$cache/debs/$2_${3:-*}_all.deb" || true; } |
+    { compgen -G "$(debs)/$2_${3:-*}_$1.deb" || compgen -G "$(debs)/$2_${3:-*}_all.deb" || true; } |
         sort -V | tail -1
 }
 
