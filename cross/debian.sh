@@ -149,6 +149,34 @@ stock_kernel() {
     echo "$kernel"
 }
 
+# newer_kernel -- the directory of the kernel of the release's backports, unpacked: that of the release itself has no
+# drivers for the plugs of a Raspberry Pi 5. It is the one that is newest when this is asked for the first time.
+newer_kernel() {
+    local package release there part
+    package=$(newest_deb arm64 'linux-binary-*-arm64')
+    if [[ $package ]]; then
+        release=${package##*/linux-binary-}
+        release=${release%%_*}
+    else
+        foreign arm64 apt-get -qq update >&2 || true
+        release=$(foreign arm64 apt-cache depends "linux-image-arm64/$suite-backports" |
+            sed -n 's/.*Depends: linux-image-\([0-9].*\)/\1/p' | head -1)
+        [[ $release ]] || die "apt does not say which kernel linux-image-arm64 of $suite-backports is"
+    fi
+    there=$cache/linux-$release
+    if [[ ! -e $there ]]; then
+        rm -rf "$there.new"
+        for part in base binary modules; do
+            package=$(deb arm64 "linux-$part-$release")
+            dpkg-deb -x "$package" "$there.new"
+        done
+        ln -s usr/lib "$there.new/lib"
+        depmod -b "$there.new" "$release"
+        mv "$there.new" "$there"
+    fi
+    echo "$there"
+}
+
 # sysroot -- a directory for rustc's --sysroot with the target's standard library. Call for_target before.
 sysroot() {
     local version root
