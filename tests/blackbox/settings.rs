@@ -303,6 +303,17 @@ fn what_is_wrong_is_told_with_line_value_and_remedy_and_everything_at_once() {
             "wifi = { country = \"DE\", ssid = \"a\", passphrase = \"12345678\" }".into(),
             "1: passphrase = ***: must stand on a line of its own, from which it can be taken",
         ),
+        (wifi("wpa3 = true\nopen = true"), "4: wpa3 = true: and open = true cannot both be"),
+        (
+            wifi(&format!("wpa3 = true\npassphrase = \"{}\"", "ab".repeat(32))),
+            "5: passphrase = ***: must be 8 to 63 letters, digits and signs of a US keyboard; with wpa3 = true",
+        ),
+        (
+            "[second_wifi]\nssid = \"b\"\nopen = true".into(),
+            "1: [second_wifi] = ...: is joined where the first is not to be had",
+        ),
+        (wifi("open = true\n[second_wifi]"), "5: [second_wifi] = ...: needs the network's name"),
+        (wifi("open = true\n[second_wifi]\nssid = \"b\""), "6: ssid = \"b\": needs its passphrase beside it"),
         (
             "[ethernet]\naddress = \"192.168.1.20\"".into(),
             "2: address = \"192.168.1.20\": \"192.168.1.20\" must be an address and",
@@ -436,6 +447,36 @@ fn a_broken_file_leaves_in_force_what_was_right_last_and_a_corrected_one_clears_
     appliance.card("network.toml", "password = \"\"\nadmin_password = \"\"\n");
     appliance.boot();
     assert!(appliance.read("boot/porthole-url.txt").unwrap().starts_with("http://porthole.local/?token="));
+}
+
+#[test]
+fn a_second_wifi_and_one_with_wpa3_are_joined_and_their_passphrases_leave_the_card() {
+    let appliance = Appliance::new();
+    let conf = || appliance.read("run/porthole-appliance/wpa_supplicant.conf").unwrap();
+    let file = |first: &str, second: &str| {
+        format!(
+            "[wifi]\ncountry = \"DE\"\nssid = \"IEEE\"\n{first}\n[second_wifi]\nssid = \"b\"\nwpa3 = true\n{second}\n"
+        )
+    };
+    appliance.card("network.toml", file("passphrase = \"password\"", "passphrase = \"a secret of ten\""));
+    appliance.boot();
+    assert_eq!(appliance.report(), None);
+    let both = conf();
+    let psk = both.find("psk=f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e\n");
+    let sae = both.find("sae_password=6120736563726574206f662074656e\n");
+    assert!(psk.is_some() && psk < sae && both.contains("priority=1\n"), "{both}");
+    let card = appliance.read("boot/network.toml").unwrap();
+    assert!(!card.contains("passphrase") && card.contains("[second_wifi]"), "{card}");
+
+    // What is kept opens both, and each by its own way only.
+    appliance.card("network.toml", file("", ""));
+    appliance.boot();
+    assert_eq!(appliance.report(), None);
+    assert_eq!(conf(), both);
+    appliance.card("network.toml", file("wpa3 = true", ""));
+    appliance.boot();
+    assert!(appliance.report().unwrap().contains("3: ssid = \"IEEE\": needs its passphrase beside it"));
+    assert_eq!(conf(), both, "what was right last");
 }
 
 #[test]

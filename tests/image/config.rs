@@ -27,9 +27,14 @@ pub fn confined() -> String {
 pub const WIFI: &str = "Garden \u{1f426} \"5\"";
 pub const PASSPHRASE: &str = "eleven years and a day";
 
-/// `network.toml` for that Wi-Fi.
+/// Another, which takes WPA3 only.
+pub const SECOND_WIFI: &str = "Workshop";
+pub const SECOND_PASSPHRASE: &str = "no \"quotes\" at all";
+
+/// `network.toml` for both.
 pub fn wifi() -> String {
     format!(
-        "[wifi]\ncountry = \"DE\"\nssid = '{WIFI}'\npassphrase = \"{PASSPHRASE}\"\naddress = \"192.168.88.20/24\"\n"
+        "[wifi]\ncountry = \"DE\"\nssid = '{WIFI}'\npassphrase = \"{PASSPHRASE}\"\naddress = \"192.168.88.20/24\"\n\
+         [second_wifi]\nssid = \"{SECOND_WIFI}\"\nwpa3 = true\npassphrase = '{SECOND_PASSPHRASE}'\n"
     )
 }

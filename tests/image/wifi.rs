@@ -1,6 +1,6 @@
 //! A board in somebody's Wi-Fi. The radios are the kernel's own, which hear each other and nothing else.
 
-use crate::config::{PASSPHRASE, WIFI, confined, wifi};
+use crate::config::{PASSPHRASE, SECOND_PASSPHRASE, SECOND_WIFI, WIFI, confined, wifi};
 use crate::pi::Pi;
 use crate::{Lab, Left};
 
@@ -34,6 +34,10 @@ pub fn it_joins_the_one_that_it_was_told_with_the_passphrase(lab: &Lab, left: Le
     let mut pi = lab.boot(&card);
     hear(&mut pi, PASSPHRASE);
     pi.until("it has joined again", UP);
+
+    // Where the first is not to be had.
+    hear_only(&mut pi, SECOND_WIFI, SECOND_PASSPHRASE, "SAE");
+    pi.until("it has joined the second", &format!("iw dev wlan0 link | grep 'SSID: {SECOND_WIFI}' && {UP}"));
     Some((pi, card))
 }
 
@@ -42,7 +46,11 @@ fn saving<const N: usize>(states: [&str; N]) -> String {
     states.map(|state| format!("Power save: {state}\n")).concat()
 }
 
-/// Brings an access point within hearing, instead of the one that was there.
+/// Brings an access point of the first Wi-Fi within hearing, instead of the one that was there.
 fn hear(pi: &mut Pi, passphrase: &str) {
-    pi.run(&format!("/test/radio {} \"{passphrase}\"", hex::encode(WIFI.as_bytes())));
+    hear_only(pi, WIFI, passphrase, "WPA-PSK");
+}
+
+fn hear_only(pi: &mut Pi, name: &str, passphrase: &str, way: &str) {
+    pi.run(&format!("/test/radio {} {} {way}", hex::encode(name), hex::encode(passphrase)));
 }

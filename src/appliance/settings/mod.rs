@@ -269,7 +269,7 @@ fn render(
     let faults: String =
         context.faults().chain(configuration.as_ref().err()).map(|error| format!("{error}\n")).collect();
     let mut rendered = vec![
-        (own.join("wpa_supplicant.conf"), network.wifi.as_ref().map(render::wpa_supplicant), 0o600),
+        (own.join("wpa_supplicant.conf"), render::wpa_supplicant(network), 0o600),
         (own.join("authorized_keys"), render::authorized_keys(network), 0o600),
         (own.join("hostname"), network.hostname.as_ref().map(|name| format!("{name}\n")), 0o644),
         (own.join("fault"), Some(faults).filter(|faults| !faults.is_empty()), 0o644),

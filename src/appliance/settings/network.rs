@@ -27,6 +27,7 @@ toml_table! {
         admin_password: Option<Spanned<Secret>>,
         ssh_key: Option<Spanned<OneOrMore>>,
         wifi: Option<Spanned<WifiSection>>,
+        second_wifi: Option<Spanned<WifiKeys>>,
         ethernet: Option<Spanned<AddressKeys>>,
     }
 }
@@ -40,9 +41,22 @@ toml_table! {
         passphrase: Option<Spanned<Secret>>,
         open: Option<Spanned<bool>>,
         hidden: Option<Spanned<bool>>,
+        wpa3: Option<Spanned<bool>>,
         address: Option<Spanned<OneOrMore>>,
         gateway: Option<Spanned<OneOrMore>>,
         dns: Option<Spanned<OneOrMore>>,
+    }
+}
+
+toml_table! {
+    /// `[second_wifi]`, and the same keys of `[wifi]`.
+    #[derive(Debug, Default)]
+    struct WifiKeys {
+        ssid: Option<Spanned<String>>,
+        passphrase: Option<Spanned<Secret>>,
+        open: Option<Spanned<bool>>,
+        hidden: Option<Spanned<bool>>,
+        wpa3: Option<Spanned<bool>>,
     }
 }
 
@@ -91,24 +105,35 @@ pub(super) struct Network {
     pub(super) ethernet: Addresses,
     /// The Wi-Fi it joins.
     pub(super) wifi: Option<Wifi>,
+    /// Another, which it joins where that one is not to be had.
+    pub(super) second_wifi: Option<WifiNetwork>,
 }
 
-/// A Wi-Fi to join.
+/// A Wi-Fi to join, and what is the same in all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Wifi {
     /// Country, which decides the channels that are allowed (ISO 3166-1).
     pub(super) country: String,
+    #[serde(flatten)]
+    pub(super) network: WifiNetwork,
+    /// Addresses of this machine there.
+    #[serde(flatten)]
+    pub(super) addresses: Addresses,
+}
+
+/// What a Wi-Fi is called, and how to get into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct WifiNetwork {
     /// Its name.
     pub(super) ssid: String,
-    /// Its key, 64 hexadecimal digits; `None` for one that is open.
+    /// Its key, 64 hexadecimal digits; with WPA3 the passphrase itself; `None` for one that is open.
     pub(super) passphrase: Option<String>,
     /// Whether it is open.
     pub(super) open: bool,
     /// Whether it does not announce its name.
     pub(super) hidden: bool,
-    /// Addresses of this machine there.
-    #[serde(flatten)]
-    pub(super) addresses: Addresses,
+    /// Whether it takes WPA3 only.
+    pub(super) wpa3: bool,
 }
 
 /// What the file says of a password.
@@ -136,13 +161,18 @@ pub(super) struct Checked {
 }
 
 impl Network {
+    /// Those that it joins, the first first.
+    pub(super) fn wifi_networks(&self) -> impl Iterator<Item = &WifiNetwork> {
+        self.wifi.iter().map(|wifi| &wifi.network).chain(&self.second_wifi)
+    }
+
     /// A file that says the same.
     pub(super) fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| unreachable!("texts, switches and lists: {error}"))
     }
 }
 
-/// Checks `text`. A Wi-Fi of the same name as that of `kept` may leave out its passphrase.
+/// Checks `text`. A Wi-Fi of the same name as one of `kept` may leave out its passphrase.
 ///
 /// # Errors
 /// All mistakes.
@@ -162,14 +192,15 @@ pub(super) fn check(path: &Path, text: &str, kept: Option<&Network>) -> Result<C
     };
     let password = [password("password", file.password), password("admin_password", file.admin_password)];
     let ethernet = checker.addresses(file.ethernet.map(Spanned::into_inner).unwrap_or_default());
-    let kept = kept.and_then(|kept| kept.wifi.as_ref());
+    let has_wifi = file.wifi.is_some();
     let wifi = file.wifi.and_then(|wifi| checker.wifi(wifi, kept));
+    let second_wifi = file.second_wifi.and_then(|second| checker.second_wifi(second, has_wifi, kept));
     let Checker { mistakes, secrets, .. } = checker;
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
     let [password, admin_password] = password;
-    let network = Network { hostname, ssh_key: ssh_key.unwrap_or_default(), ethernet, wifi };
+    let network = Network { hostname, ssh_key: ssh_key.unwrap_or_default(), ethernet, wifi, second_wifi };
     Ok(Checked { network, password, admin_password, secrets })
 }
 
@@ -246,54 +277,84 @@ impl Checker<'_> {
         }
     }
 
-    fn wifi(&mut self, section: Spanned<WifiSection>, kept: Option<&Wifi>) -> Option<Wifi> {
+    fn wifi(&mut self, section: Spanned<WifiSection>, kept: Option<&Network>) -> Option<Wifi> {
         let start = section.span().start;
-        let WifiSection { country, ssid, passphrase, open, hidden, address, gateway, dns } =
+        let WifiSection { country, ssid, passphrase, open, hidden, wpa3, address, gateway, dns } =
             section.into_inner();
         let addresses = self.addresses(AddressKeys { address, gateway, dns });
-        let place = ssid.as_ref().map_or(start, |ssid| ssid.span().start);
-        let (has_country, has_ssid) = (country.is_some(), ssid.is_some());
-        let shown = ssid.as_ref().map(|ssid| ssid.get_ref().to_toml()).unwrap_or_default();
+        let has_country = country.is_some();
         let country = self.value("country", country, |text| wifi::country(text));
+        if let Some(ssid) = ssid.as_ref().filter(|_| !has_country) {
+            let message = "needs beside it the country it is in: add country = \"DE\", or whichever it is";
+            self.mistake("ssid", ssid.get_ref().to_toml(), ssid.span().start, message.into());
+        }
+        let keys = WifiKeys { ssid, passphrase, open, hidden, wpa3 };
+        let network = self.wifi_network("[wifi]", start, keys, kept);
+        Some(Wifi { country: country?, network: network?, addresses })
+    }
+
+    fn second_wifi(
+        &mut self,
+        section: Spanned<WifiKeys>,
+        has_wifi: bool,
+        kept: Option<&Network>,
+    ) -> Option<WifiNetwork> {
+        const TABLE: &str = "[second_wifi]";
+        let start = section.span().start;
+        if !has_wifi {
+            let message =
+                "is joined where the first is not to be had: write this one as [wifi], or add that one";
+            self.mistake(TABLE, "...".into(), start, message.into());
+        }
+        self.wifi_network(TABLE, start, section.into_inner(), kept)
+    }
+
+    /// The keys of `table`, which begins at `start`.
+    fn wifi_network(
+        &mut self,
+        table: &'static str,
+        start: usize,
+        keys: WifiKeys,
+        kept: Option<&Network>,
+    ) -> Option<WifiNetwork> {
+        let WifiKeys { ssid, passphrase, open, hidden, wpa3 } = keys;
+        let place = ssid.as_ref().map_or(start, |ssid| ssid.span().start);
+        let has_ssid = ssid.is_some();
+        let shown = ssid.as_ref().map(|ssid| ssid.get_ref().to_toml()).unwrap_or_default();
         let ssid = self.value("ssid", ssid, |text| wifi::ssid(text));
         if !has_ssid {
-            self.mistake(
-                "[wifi]",
-                "...".into(),
-                start,
-                "needs the network's name: add ssid = \"...\"".into(),
-            );
-        } else if !has_country {
-            let message = "needs beside it the country it is in: add country = \"DE\", or whichever it is";
-            self.mistake("ssid", shown.clone(), place, message.into());
+            let message = "needs the network's name: add ssid = \"...\"";
+            self.mistake(table, "...".into(), start, message.into());
         }
         let has_passphrase = passphrase.is_some();
         let name = ssid.clone().unwrap_or_default();
-        let new = self.secret("passphrase", passphrase, |text| wifi::key(&name, text));
-        let open = self.value("open", open, |&open| match (open, has_passphrase) {
+        let is_open = open.as_ref().is_some_and(|open| *open.get_ref());
+        let wpa3 = self.value("wpa3", wpa3, |&wpa3| match (wpa3, is_open) {
+            (true, true) => Err("and open = true cannot both be: leave out one of them".into()),
+            (wpa3, _) => Ok(wpa3),
+        });
+        let is_wpa3 = wpa3 == Some(true);
+        let new = self.secret("passphrase", passphrase, |text| match is_wpa3 {
+            true => wifi::passphrase(text),
+            false => wifi::key(&name, text),
+        });
+        self.value("open", open, |&open| match (open, has_passphrase) {
             (true, true) => Err("and a passphrase cannot both be: leave out one of them".into()),
             (open, _) => Ok(open),
         });
-        let is_open = open == Some(true);
+        let known = kept.into_iter().flat_map(Network::wifi_networks);
+        let mut known = known.filter(|known| known.ssid == name && known.wpa3 == is_wpa3 && !is_open);
         let passphrase = match has_passphrase {
             true => new,
-            false => {
-                kept.filter(|kept| kept.ssid == name && !is_open).and_then(|kept| kept.passphrase.clone())
-            }
+            false => known.find_map(|known| known.passphrase.clone()),
         };
         if !name.is_empty() && !has_passphrase && !is_open && passphrase.is_none() {
             let message =
                 "needs its passphrase beside it: add passphrase = \"...\", or open = true if it has none";
             self.mistake("ssid", shown, place, message.into());
         }
-        Some(Wifi {
-            country: country?,
-            ssid: ssid?,
-            passphrase,
-            open: is_open,
-            hidden: hidden.is_some_and(Spanned::into_inner),
-            addresses,
-        })
+        let hidden = hidden.is_some_and(Spanned::into_inner);
+        Some(WifiNetwork { ssid: ssid?, passphrase, open: is_open, hidden, wpa3: is_wpa3 })
     }
 }
 

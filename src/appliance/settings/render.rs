@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::address::{Addresses, Subnet};
-use super::network::{Network, Wifi};
+use super::network::{Network, WifiNetwork};
 
 /// Route metrics: where there are both, packets take the cable, whose metric is smaller (systemd.network(5)).
 const ETHERNET_METRIC: u32 = 100;
@@ -45,15 +45,29 @@ fn interface(kind: &str, metric: u32, addresses: &Addresses) -> String {
     )
 }
 
-/// `wpa_supplicant.conf`. The name is written in hexadecimal: any byte may be part of it.
-pub(super) fn wpa_supplicant(wifi: &Wifi) -> String {
-    let Wifi { country, ssid, passphrase, hidden, .. } = wifi;
-    let key = match passphrase {
-        Some(key) => format!("key_mgmt=WPA-PSK\n\tpsk={key}"),
-        None => "key_mgmt=NONE".to_owned(),
+/// `wpa_supplicant.conf`. The country counts before the radio listens or sends. Of networks that are to be had, that with the
+/// larger priority is joined. With `sae_pwe=2` all access points with WPA3 will do, with the newer way of deriving an element
+/// from the passphrase and with the older.
+pub(super) fn wpa_supplicant(network: &Network) -> Option<String> {
+    let wifi = network.wifi.as_ref()?;
+    let sae = if network.wifi_networks().any(|wifi| wifi.wpa3) { "sae_pwe=2\n" } else { "" };
+    let networks: String =
+        network.wifi_networks().zip([1, 0]).map(|(wifi, priority)| wifi_block(wifi, priority)).collect();
+    Some(format!("country={}\n{sae}{networks}", wifi.country))
+}
+
+/// A `network` of `wpa_supplicant.conf`. Name and passphrase are written in hexadecimal: any byte may be part of them.
+fn wifi_block(wifi: &WifiNetwork, priority: u8) -> String {
+    let WifiNetwork { ssid, passphrase, hidden, wpa3, .. } = wifi;
+    let key = match (passphrase, wpa3) {
+        (Some(passphrase), true) => {
+            format!("key_mgmt=SAE\n\tieee80211w=2\n\tsae_password={}", hex::encode(passphrase))
+        }
+        (Some(key), false) => format!("key_mgmt=WPA-PSK\n\tpsk={key}"),
+        (None, _) => "key_mgmt=NONE".to_owned(),
     };
     let (ssid, scan) = (hex::encode(ssid), u8::from(*hidden));
-    format!("country={country}\nnetwork={{\n\tssid={ssid}\n\tscan_ssid={scan}\n\t{key}\n}}\n")
+    format!("network={{\n\tssid={ssid}\n\tscan_ssid={scan}\n\tpriority={priority}\n\t{key}\n}}\n")
 }
 
 /// `authorized_keys`.
@@ -64,6 +78,7 @@ pub(super) fn authorized_keys(network: &Network) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::network::Wifi;
     use super::*;
 
     #[test]
@@ -88,24 +103,42 @@ mod tests {
         assert!(ethernet.contains("[Route]\nGateway=192.168.1.1\nMetric=100\n"), "{ethernet}");
     }
 
+    fn wifi(ssid: &str, passphrase: Option<String>, wpa3: bool) -> WifiNetwork {
+        WifiNetwork { ssid: ssid.into(), passphrase, open: false, hidden: !wpa3, wpa3 }
+    }
+
+    fn joins(first: WifiNetwork, second_wifi: Option<WifiNetwork>) -> Network {
+        let wifi = Wifi { country: "DE".into(), network: first, addresses: Addresses::default() };
+        Network { wifi: Some(wifi), second_wifi, ..Network::default() }
+    }
+
     #[test]
     fn whatever_a_network_is_called_is_one_value_of_wpa_supplicant() {
-        let mut wifi = Wifi {
-            country: "DE".into(),
-            ssid: "a\"\n}b".into(),
-            passphrase: Some("ab".repeat(32)),
-            open: false,
-            hidden: true,
-            addresses: Addresses::default(),
-        };
         let key = "ab".repeat(32);
+        let closed = joins(wifi("a\"\n}b", Some(key.clone()), false), None);
         assert_eq!(
-            wpa_supplicant(&wifi),
+            wpa_supplicant(&closed).unwrap(),
             format!(
-                "country=DE\nnetwork={{\n\tssid=61220a7d62\n\tscan_ssid=1\n\tkey_mgmt=WPA-PSK\n\tpsk={key}\n}}\n"
+                "country=DE\nnetwork={{\n\tssid=61220a7d62\n\tscan_ssid=1\n\tpriority=1\n\tkey_mgmt=WPA-PSK\n\tpsk={key}\n}}\n"
             )
         );
-        wifi.passphrase = None;
-        assert!(wpa_supplicant(&wifi).contains("key_mgmt=NONE\n"));
+        let open = wpa_supplicant(&joins(wifi("a", None, false), None)).unwrap();
+        assert!(open.contains("key_mgmt=NONE\n"), "{open}");
+        assert_eq!(wpa_supplicant(&Network::default()), None);
+    }
+
+    #[test]
+    fn a_second_network_comes_after_the_first_and_wpa3_has_its_own_passphrase() {
+        let both =
+            joins(wifi("a", Some("ab".repeat(32)), false), Some(wifi("b", Some("p\"\n}".into()), true)));
+        let text = wpa_supplicant(&both).unwrap();
+        let (first, second) =
+            text.strip_prefix("country=DE\nsae_pwe=2\nnetwork=").unwrap().split_once("network=").unwrap();
+        assert!(
+            first.contains("ssid=61\n") && first.contains("priority=1\n") && first.contains("WPA-PSK"),
+            "{text}"
+        );
+        let expected = "{\n\tssid=62\n\tscan_ssid=0\n\tpriority=0\n\tkey_mgmt=SAE\n\tieee80211w=2\n\tsae_password=70220a7d\n}\n";
+        assert_eq!(second, expected);
     }
 }

@@ -24,12 +24,22 @@ pub(super) fn ssid(text: &str) -> Result<String, String> {
     }
 }
 
+/// The passphrase of a network with WPA3, as it is: SAE proves to know it anew each time, and there is no key to keep instead
+/// (IEEE 802.11-2020, 12.4).
+pub(super) fn passphrase(text: &str) -> Result<String, String> {
+    match (8..=63).contains(&text.len()) && is_printable(text) {
+        true => Ok(text.to_owned()),
+        false => Err("must be 8 to 63 letters, digits and signs of a US keyboard; with wpa3 = true there is no key of 64 \
+                      digits instead"
+            .into()),
+    }
+}
+
 /// The key of a network, from its passphrase or as it is. The key opens this network only, and does not reveal the
 /// passphrase, which may be used elsewhere too.
 pub(super) fn key(ssid: &str, passphrase: &str) -> Result<String, String> {
-    let printable = passphrase.bytes().all(|b| (b' '..=b'~').contains(&b));
     match passphrase.len() {
-        8..=63 if printable => {
+        8..=63 if is_printable(passphrase) => {
             let mut key = [0; KEY_BYTES];
             pbkdf2_hmac::<Sha1>(passphrase.as_bytes(), ssid.as_bytes(), ROUNDS, &mut key);
             Ok(hex::encode(key))
@@ -39,6 +49,10 @@ pub(super) fn key(ssid: &str, passphrase: &str) -> Result<String, String> {
                   network that has none is written open = true"
             .into()),
     }
+}
+
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
 #[cfg(test)]
@@ -66,7 +80,9 @@ mod tests {
         let (long, no_hex) = ("x".repeat(65), "x".repeat(64));
         for text in ["", "seven77", "umlaut \u{fc}ber", "tab\tbed here", &long, &no_hex] {
             assert!(key("a", text).unwrap_err().starts_with("must be 8 to 63"), "{text}");
+            assert!(passphrase(text).unwrap_err().starts_with("must be 8 to 63"), "{text}");
         }
+        assert!(passphrase(&"ab".repeat(32)).is_err() && passphrase("eight la") == Ok("eight la".into()));
         assert!(ssid("").is_err() && ssid(&"x".repeat(33)).is_err() && ssid(&"x".repeat(32)).is_ok());
         assert_eq!(country("de").unwrap(), "DE");
         assert!(["", "D", "DEU", "4x"].iter().all(|text| country(text).is_err()));
