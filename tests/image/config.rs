@@ -27,7 +27,7 @@ pub fn confined() -> String {
 pub const WIFI: &str = "Garden \u{1f426} \"5\"";
 pub const PASSPHRASE: &str = "eleven years and a day";
 
-/// Another, which takes WPA3 only.
+/// Another, which takes WPA3 only and does not tell its name.
 pub const SECOND_WIFI: &str = "Workshop";
 pub const SECOND_PASSPHRASE: &str = "no \"quotes\" at all";
 
@@ -35,6 +35,6 @@ pub const SECOND_PASSPHRASE: &str = "no \"quotes\" at all";
 pub fn wifi() -> String {
     format!(
         "[wifi]\ncountry = \"DE\"\nssid = '{WIFI}'\npassphrase = \"{PASSPHRASE}\"\naddress = \"192.168.88.20/24\"\n\
-         [second_wifi]\nssid = \"{SECOND_WIFI}\"\nwpa3 = true\npassphrase = '{SECOND_PASSPHRASE}'\n"
+         [second_wifi]\nssid = \"{SECOND_WIFI}\"\nwpa3 = true\nhidden = true\npassphrase = '{SECOND_PASSPHRASE}'\n"
     )
 }

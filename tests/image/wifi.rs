@@ -17,6 +17,9 @@ pub fn it_joins_the_one_that_it_was_told_with_the_passphrase(lab: &Lab, left: Le
     hear(&mut pi, "somebody else's passphrase");
     pi.until("it is turned away", "journalctl -b -u appliance-wifi | grep 'pre-shared key may be incorrect'");
     assert_ne!(pi.outcome(UP).0, 0, "without the passphrase");
+    // The access point leaves that to others.
+    let rules = pi.run("iw reg get");
+    assert!(rules.contains("country DE:"), "the country counts before it has joined: {rules}");
     hear(&mut pi, PASSPHRASE);
     pi.until("it has joined", UP);
     pi.until("it has its address", ADDRESSED);
@@ -36,7 +39,7 @@ pub fn it_joins_the_one_that_it_was_told_with_the_passphrase(lab: &Lab, left: Le
     pi.until("it has joined again", UP);
 
     // Where the first is not to be had.
-    hear_only(&mut pi, SECOND_WIFI, SECOND_PASSPHRASE, "SAE");
+    hear_only(&mut pi, SECOND_WIFI, SECOND_PASSPHRASE, "SAE hidden");
     pi.until("it has joined the second", &format!("iw dev wlan0 link | grep 'SSID: {SECOND_WIFI}' && {UP}"));
     Some((pi, card))
 }
