@@ -291,19 +291,20 @@ impl Service<'_> {
 pub struct Footprint {
     pub descriptors: u64,
     pub threads: u64,
-    pub resident_kib: u64,
+    /// What it has written: heap, stacks, rings. Code that is read from the disk comes and goes as the machine has room.
+    pub own_kib: u64,
 }
 
 impl Footprint {
     fn of(guest: &Guest, pid: &str) -> Self {
         let words = guest.run(&format!(
-            "ls /proc/{pid}/fd | wc -l; awk '/^VmRSS:|^Threads:/ {{ print $2 }}' /proc/{pid}/status"
+            "ls /proc/{pid}/fd | wc -l; awk '/^RssAnon:|^Threads:/ {{ print $2 }}' /proc/{pid}/status"
         ));
         let mut numbers = words.split_whitespace().map(|word| word.parse().unwrap());
         let mut next = || numbers.next().unwrap();
         // In the order of the kernel's file.
-        let (descriptors, resident_kib, threads) = (next(), next(), next());
-        Self { descriptors, threads, resident_kib }
+        let (descriptors, own_kib, threads) = (next(), next(), next());
+        Self { descriptors, threads, own_kib }
     }
 }
 
