@@ -118,7 +118,8 @@ fn a_broker_that_stops_reading_costs_nobody_anything() {
     rig.broker.signal(libc::SIGSTOP);
     // Longer than until it is given up and called again.
     let seen = look(&mut viewer, &service, STOPPED);
-    assert!(seen.longest < 2 * usual.longest + Duration::from_millis(500), "{seen:?}, before: {usual:?}");
+    let longest = (2 * usual.longest + Duration::from_millis(500)).min(Duration::from_secs(2));
+    assert!(seen.longest < longest, "{seen:?}, before: {usual:?}");
     // Twice as many in three times the time, and some more.
     assert!(seen.missed < 6 * usual.missed + 30, "{seen:?}, before: {usual:?}");
     let now_skipped = metric(&service, "skipped_total") - skipped;

@@ -161,7 +161,7 @@ pub(super) struct Checked {
 }
 
 impl Network {
-    /// Those that it joins, the first first.
+    /// Those that it joins, in the order in which it prefers them.
     pub(super) fn wifi_networks(&self) -> impl Iterator<Item = &WifiNetwork> {
         self.wifi.iter().map(|wifi| &wifi.network).chain(&self.second_wifi)
     }

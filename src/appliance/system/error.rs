@@ -34,7 +34,9 @@ pub(crate) enum SystemError {
     #[error("{}: {source}{remedy}", path.display())]
     Card { path: PathBuf, remedy: &'static str, source: io::Error },
     /// There was no picture in time.
-    #[error("the system on trial is not confirmed within {within} s: {reason}")]
+    #[error(
+        "the system on trial is not confirmed within {within} s: {reason}; restart to return to the system before"
+    )]
     Unconfirmed { within: u64, reason: String },
     /// Standard output is closed.
     #[error("cannot write to standard output: {0}")]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use log::info;
 
-use super::bundle::{self, Content, PIECE, SystemManifest};
+use super::bundle::{self, Content, PIECE};
 use super::card::{Card, Standing};
 use super::error::SystemError;
 use super::host::Host;
@@ -21,7 +21,7 @@ pub(super) fn install(
     card: &mut Card,
     booted: u32,
     may_be_older: bool,
-) -> Result<SystemManifest, SystemError> {
+) -> Result<(), SystemError> {
     let refused = SystemError::refused(name);
     let manifest = bundle::open(from, &host.keys()).map_err(&refused)?;
     host.check(&manifest, may_be_older).map_err(&refused)?;
@@ -43,7 +43,7 @@ pub(super) fn install(
     // It fits, so that this is less than a slot has.
     card.begin_trial(manifest.boot.sectors() as u32)?;
     info!("the system of {}, version {}, is on trial at the next start", manifest.made, manifest.version);
-    Ok(manifest)
+    Ok(())
 }
 
 fn write(

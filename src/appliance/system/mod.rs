@@ -1,22 +1,22 @@
 //! Updates of the whole system, without flashing the card again: two slots, each with a boot partition (the board's
 //! firmware, kernel, initramfs) and a root file system. The partition table says which one is started (`table`).
 //!
-//! A new system is written into the slot that does not run, and is on trial at the next start. Its initramfs takes the
-//! trial away before anything else: every further start is one of the system before, until the new one has served a
+//! A new system is written into the slot that does not run, and is on trial at the next start. Its initramfs ends the
+//! trial before anything else: every further start is one of the system before, until the new one has served a
 //! picture. Each step is one sector that is written, so that the power may be cut at any point:
 //!
 //! | step | sector | a start after a cut, or after any failure from then on |
 //! |---|---|---|
 //! | a piece of the system is written and read back | spare slot | the system before |
-//! | the ways back and forth are kept | 8, 9 | the system before |
+//! | the tables for both outcomes are kept | 8, 9 | the system before |
 //! | the trial is announced | 0 | the new system, once |
 //! | the initramfs of the new system begins the trial (`scripts/appliance/init`) | 0 | the system before |
 //! | it has served a picture | 0 | the new system |
 //!
 //! A system on trial that panics restarts after ten seconds (`panic=10`), one that hangs is ended by the watchdog, and one
-//! that serves nothing restarts by itself (`appliance-system.service`). One thing is not survived: a kernel or firmware
-//! that does not reach its own initramfs. Debian's kernel has no way to tell the board's firmware to start something else
-//! once (`tryboot`), so that nobody could take the trial away before.
+//! that serves nothing restarts by itself (`appliance-system.service`). A kernel or firmware that does not reach its own
+//! initramfs is not survived: Debian's kernel cannot tell the board's firmware to start something else once (`tryboot`), so
+//! nothing ends the trial before.
 //!
 //! The programs that serve have slots of their own (`release`).
 #![forbid(unsafe_code)]
@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), SystemError> {
                 }
             };
             let mut card = Card::open_to_install(&place.card)?;
-            install::install(&mut from, &file, &host, &mut card, place.booted, allow_older).map(drop)
+            install::install(&mut from, &file, &host, &mut card, place.booted, allow_older)
         }
         Action::Confirm { socket, program, within } => confirm(&place, &socket, &program, within),
         Action::Discard => discard(&place),
