@@ -291,20 +291,24 @@ impl Service<'_> {
 pub struct Footprint {
     pub descriptors: u64,
     pub threads: u64,
-    /// What it has written: heap, stacks, rings. Code that is read from the disk comes and goes as the machine has room.
+    /// Heap, stacks, rings. The kernel counts pages of a camera's buffers too, as soon as they are touched: how many that are
+    /// depends on the sizes of the last pictures.
     pub own_kib: u64,
+    /// Buffers of cameras that it has mapped.
+    pub camera_mappings: u64,
 }
 
 impl Footprint {
     fn of(guest: &Guest, pid: &str) -> Self {
         let words = guest.run(&format!(
-            "ls /proc/{pid}/fd | wc -l; awk '/^RssAnon:|^Threads:/ {{ print $2 }}' /proc/{pid}/status"
+            "ls /proc/{pid}/fd | wc -l; awk '/^RssAnon:|^Threads:/ {{ print $2 }}' /proc/{pid}/status; \
+             grep -c /dev/video /proc/{pid}/maps || true"
         ));
         let mut numbers = words.split_whitespace().map(|word| word.parse().unwrap());
         let mut next = || numbers.next().unwrap();
         // In the order of the kernel's file.
-        let (descriptors, own_kib, threads) = (next(), next(), next());
-        Self { descriptors, threads, own_kib }
+        let (descriptors, own_kib, threads, camera_mappings) = (next(), next(), next(), next());
+        Self { descriptors, threads, own_kib, camera_mappings }
     }
 }
 

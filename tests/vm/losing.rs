@@ -109,6 +109,7 @@ pub fn fifty_losses_leave_nothing_behind(guest: &Guest) {
     let (now, camera_now) = (service.footprint(), camera.footprint());
     assert_eq!(now.descriptors, service_before.descriptors);
     assert_eq!(now.threads, service_before.threads);
+    assert!(now.camera_mappings > 0 && now.camera_mappings == service_before.camera_mappings, "{now:?}");
     assert!(now.own_kib <= service_before.own_kib + 512, "{service_before:?}, then {now:?}");
     // And the camera itself, or its next fifty would be another test.
     assert_eq!(camera_now.descriptors, camera_before.descriptors);
