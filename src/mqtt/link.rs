@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{Packet, PubAck, Subscribe, SubscribeFilter, Unsubscribe};
+use rumqttc::mqttbytes::v4::{Packet, PubAck, Subscribe, SubscribeFilter};
 use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::sync::{MutexGuard, Notify};
@@ -128,11 +128,6 @@ impl BrokerLink {
             }
         }
         self.send(&Packet::Subscribe(packet)).await
-    }
-
-    /// Ends subscriptions.
-    pub(crate) async fn unsubscribe(&self, topics: Vec<String>) -> Result<(), NotPublished> {
-        self.send(&Packet::Unsubscribe(Unsubscribe { pkid: self.next_id(), topics })).await
     }
 
     /// Sends DISCONNECT, after which the broker does not publish the last will (MQTT 3.1.1, section 3.14).

@@ -4,7 +4,7 @@
 //!
 //! | file | what belongs there |
 //! |---|---|
-//! | `pair` | [`BrokerPair`]: two sessions where a broker has several addresses |
+//! | `failover` | [`BrokerFailover`]: several sessions where a broker has several addresses |
 //! | `session` | [`BrokerSession`]: one connection to a broker after another |
 //! | `handshake` | from the options to a connection that the broker accepted |
 //! | `link` | [`BrokerLink`]: what is written to one connection, and how much of it is on its way |
@@ -25,11 +25,11 @@
 mod backoff;
 pub(crate) mod camera_filter;
 mod error;
+mod failover;
 mod handshake;
 mod link;
 mod options;
 pub(crate) mod packets;
-mod pair;
 mod session;
 mod size_guard;
 pub(crate) mod topics;
@@ -38,9 +38,9 @@ pub(crate) mod watch;
 
 pub use camera_filter::CameraFilter;
 pub(crate) use error::MqttError;
+pub(crate) use failover::{BrokerFailover, FailoverHandles};
 pub(crate) use link::{BrokerLink, FramesInFlight, NotPublished};
 pub use options::BrokerAccess;
 pub(crate) use options::{BrokerKeys, BrokerOptions, LastWill};
-pub(crate) use pair::{BrokerPair, PairHandles};
 pub(crate) use session::{BrokerEvent, BrokerHandle, BrokerSession};
 pub use url::BrokerUrl;

@@ -18,7 +18,7 @@ use super::control::{self, SetRequest};
 use super::home_assistant::{AnnouncedCamera, AnnouncedDevice, DiscoveryTopics};
 use super::image;
 use super::live;
-use super::retract::{self, retract};
+use super::retract::retract;
 use super::settings::PublisherSettings;
 use super::shared::PublishedCamera;
 use super::state;
@@ -27,7 +27,9 @@ use crate::camera::Camera;
 use crate::frame::Timestamp;
 use crate::mqtt::topics::{CameraRequest, HostTopics, OFFLINE, ONLINE};
 use crate::mqtt::watch::{ClockAnswer, WatchRequest};
-use crate::mqtt::{BrokerEvent, BrokerKeys, BrokerOptions, BrokerPair, LastWill, NotPublished, PairHandles};
+use crate::mqtt::{
+    BrokerEvent, BrokerFailover, BrokerKeys, BrokerOptions, FailoverHandles, LastWill, NotPublished,
+};
 use crate::status::{MqttReporter, Watcher};
 use crate::web::CameraStates;
 
@@ -103,7 +105,7 @@ impl BrokerPublisher {
         let names: Vec<&str> = self.cameras.iter().map(Camera::name).collect();
         let discovery = DiscoveryTopics::new(self.settings.discovery.clone(), &topics);
         let filters = subscriptions(&topics, &names).into_iter().chain(discovery.filters()).collect();
-        let (pair, broker, events) = BrokerPair::new(&options, filters, EVENTS);
+        let (failover, broker, events) = BrokerFailover::new(&options, filters, EVENTS);
         let (connections, connected) = watch::channel(0);
         let mut tasks = JoinSet::new();
         let cameras: Vec<CameraPart> = self
@@ -132,8 +134,7 @@ impl BrokerPublisher {
             counters: Arc::clone(&self.reporter.counters),
         };
         tasks.spawn(announcer.run(messages));
-        tasks.spawn(retract::run(topics.clone(), broker.live.clone(), connections.subscribe()));
-        tasks.spawn(pair.run());
+        tasks.spawn(failover.run());
         let edge = Edge {
             topics,
             discovery,
@@ -176,16 +177,18 @@ impl BrokerPublisher {
     }
 }
 
-/// What is subscribed to.
+/// What each session subscribes to as soon as it has connected, and for as long as it lasts. A cluster that elects its leaders stops
+/// reading a session that subscribes or unsubscribes, for four seconds with nats-server 2.9, and live frames would wait meanwhile.
+/// So the states come back as often as they are published, although only those count that the broker kept from earlier.
 fn subscriptions(topics: &HostTopics, cameras: &[&str]) -> Vec<String> {
     let requests = cameras.iter().flat_map(|name| {
         let camera = topics.camera(name);
         [camera.watch(), camera.image_get(), camera.set_any_control()]
     });
-    requests.chain([topics.status()]).collect()
+    requests.chain([topics.status(), topics.any_state()]).collect()
 }
 
-async fn disconnect(broker: &PairHandles, topics: &HostTopics) {
+async fn disconnect(broker: &FailoverHandles, topics: &HostTopics) {
     let Some(link) = broker.kept.link() else { return };
     let disconnected = async {
         if link.publish(&topics.status(), OFFLINE.as_bytes(), true).await.is_ok() {
@@ -205,7 +208,7 @@ struct Edge {
     discovery: DiscoveryTopics,
     announce: mpsc::Sender<DiscoveryMessage>,
     cameras: Vec<CameraPart>,
-    broker: PairHandles,
+    broker: FailoverHandles,
     /// Counts the connections.
     connections: watch::Sender<u64>,
     reporter: MqttReporter,

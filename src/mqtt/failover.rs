@@ -1,9 +1,10 @@
-//! Two sessions with one broker, at different addresses: live messages go by one, and what the broker keeps by the other. When one
-//! is lost, the other takes over what is live at once.
+//! Up to three sessions with one broker, at different addresses: live messages go by one, what the broker keeps by another, and the
+//! third stands by. When that of the live messages is lost, the one that stands by takes over at once.
 //!
 //! A cluster that has lost a node elects leaders, for up to eleven seconds with nats-server 2.9. Meanwhile it accepts no session, and
 //! takes nothing to keep: a session that publishes such a message is not read for four seconds. One that is subscribed already and
-//! publishes nothing to be kept goes on without a pause.
+//! publishes nothing to be kept goes on without a pause. With two addresses, the session that is left may have published something to
+//! be kept before the loss was noticed.
 #![forbid(unsafe_code)]
 
 use std::future::poll_fn;
@@ -22,8 +23,8 @@ use super::link::BrokerLink;
 use super::options::BrokerOptions;
 use super::session::{BrokerEvent, BrokerHandle, BrokerSession};
 
-/// Sessions, if the broker has as many addresses.
-const SESSIONS: usize = 2;
+/// Sessions, if the broker has as many addresses: one for what is live, one for what is kept, one that stands by.
+const SESSIONS: usize = 3;
 /// A session that is alone for this long carries everything. Longer than a node is usually away: when it comes back, what is kept
 /// stops what is live once more.
 const SHARE_AFTER: Duration = Duration::from_secs(60);
@@ -36,12 +37,12 @@ const STUCK_CHECK: Duration = Duration::from_millis(250);
 
 /// Which sessions carry what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct PairRoles {
+struct SessionRoles {
     live: Option<usize>,
     kept: Option<usize>,
 }
 
-impl PairRoles {
+impl SessionRoles {
     /// The roles after a change. A session keeps its role while it is connected, but what is live comes first. One session has
     /// both roles only if it `may_share`.
     fn assign(self, connected: &[bool], may_share: bool) -> Self {
@@ -53,9 +54,9 @@ impl PairRoles {
     }
 }
 
-/// One session of a pair.
+/// One of the sessions.
 #[derive(Debug)]
-struct PairedSession {
+struct FailoverSession {
     session: Option<BrokerSession>,
     handle: BrokerHandle,
     events: mpsc::Receiver<BrokerEvent>,
@@ -64,53 +65,53 @@ struct PairedSession {
 
 /// Keeps its sessions while it [runs](Self::run). With one address it is a single session.
 #[derive(Debug)]
-pub(crate) struct BrokerPair {
-    sessions: Vec<PairedSession>,
+pub(crate) struct BrokerFailover {
+    sessions: Vec<FailoverSession>,
     /// What each session subscribes to when it has connected.
     subscriptions: Vec<String>,
     live: watch::Sender<Option<Arc<BrokerLink>>>,
     kept: watch::Sender<Option<Arc<BrokerLink>>>,
     events: mpsc::Sender<BrokerEvent>,
-    roles: PairRoles,
+    roles: SessionRoles,
     /// From then on one session may have both roles.
     share_at: Instant,
     /// How much the live connection had carried, and since when nothing more.
     progress: Option<(u64, Instant)>,
 }
 
-/// The connections of a pair. Cheap to clone.
+/// The connections for each role. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct PairHandles {
+pub(crate) struct FailoverHandles {
     /// For live messages, which the broker does not keep.
     pub(crate) live: BrokerHandle,
     /// For all others.
     pub(crate) kept: BrokerHandle,
 }
 
-impl BrokerPair {
+impl BrokerFailover {
     /// Sessions that subscribe to `subscriptions`. What comes is told once. [`BrokerEvent::Connected`] means that there is another
     /// connection for what is kept, and [`BrokerEvent::Lost`] that there is no connection.
     pub(crate) fn new(
         options: &BrokerOptions,
         subscriptions: Vec<String>,
         events: usize,
-    ) -> (Self, PairHandles, mpsc::Receiver<BrokerEvent>) {
+    ) -> (Self, FailoverHandles, mpsc::Receiver<BrokerEvent>) {
         let session = |url| {
             let mut options = options.clone();
             options.access.url = url;
             let (session, handle, receiver) = BrokerSession::new(options, events);
-            PairedSession { session: Some(session), handle, events: receiver, address: None }
+            FailoverSession { session: Some(session), handle, events: receiver, address: None }
         };
         let sessions = options.access.url.split(SESSIONS).into_iter().map(session).collect();
         let ((live, live_handle), (kept, kept_handle)) = (BrokerHandle::new(), BrokerHandle::new());
         let (sender, receiver) = mpsc::channel(events.max(1));
-        let handles = PairHandles { live: live_handle, kept: kept_handle };
-        let roles = PairRoles::default();
+        let handles = FailoverHandles { live: live_handle, kept: kept_handle };
+        let roles = SessionRoles::default();
         // Before the first loss there is no election.
         let share_at = Instant::now();
-        let pair =
+        let failover =
             Self { sessions, subscriptions, live, kept, events: sender, roles, share_at, progress: None };
-        (pair, handles, receiver)
+        (failover, handles, receiver)
     }
 
     /// Keeps connections to the broker, until the receiver of the events is dropped.
@@ -201,7 +202,7 @@ impl BrokerPair {
         let may_share = connected.len() == 1 || Instant::now() >= self.share_at;
         let (before, after) = (self.roles, self.roles.assign(&connected, may_share));
         self.roles = after;
-        let PairRoles { live, kept } = after;
+        let SessionRoles { live, kept } = after;
         if live != before.live
             && before.live.is_some()
             && let Some(address) = self.address(live)
@@ -238,7 +239,7 @@ impl BrokerPair {
 }
 
 /// The next event of any session. Cancel safe.
-async fn next_event(sessions: &mut [PairedSession]) -> (usize, BrokerEvent) {
+async fn next_event(sessions: &mut [FailoverSession]) -> (usize, BrokerEvent) {
     poll_fn(|context| {
         for (index, session) in sessions.iter_mut().enumerate() {
             if let Poll::Ready(Some(event)) = session.events.poll_recv(context) {
@@ -254,13 +255,13 @@ async fn next_event(sessions: &mut [PairedSession]) -> (usize, BrokerEvent) {
 mod tests {
     use super::*;
 
-    fn roles(live: Option<usize>, kept: Option<usize>) -> PairRoles {
-        PairRoles { live, kept }
+    fn roles(live: Option<usize>, kept: Option<usize>) -> SessionRoles {
+        SessionRoles { live, kept }
     }
 
     #[test]
     fn what_is_live_goes_on_by_the_session_that_is_left() {
-        let both = PairRoles::default().assign(&[true, true], false);
+        let both = SessionRoles::default().assign(&[true, true], false);
         assert_eq!(both, roles(Some(0), Some(1)));
         let one = both.assign(&[false, true], false);
         assert_eq!(one, roles(Some(1), None), "what is kept would stop what is live");
@@ -272,10 +273,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_live_goes_on_by_the_session_that_stands_by() {
+        let all = SessionRoles::default().assign(&[true, true, true], false);
+        assert_eq!(all, roles(Some(0), Some(1)));
+        let without_live = all.assign(&[false, true, true], false);
+        assert_eq!(without_live, roles(Some(2), Some(1)), "what is kept may be blocked already");
+        assert_eq!(
+            without_live.assign(&[true, true, true], false),
+            without_live,
+            "the one that is back stands by"
+        );
+        assert_eq!(all.assign(&[true, false, true], false), roles(Some(0), Some(2)));
+        assert_eq!(without_live.assign(&[false, true, false], false), roles(Some(1), None));
+    }
+
+    #[test]
     fn a_session_that_had_everything_gives_what_is_kept_to_the_other() {
-        let alone = PairRoles::default().assign(&[false, true], true);
+        let alone = SessionRoles::default().assign(&[false, true], true);
         assert_eq!(alone, roles(Some(1), Some(1)));
         assert_eq!(alone.assign(&[true, true], false), roles(Some(1), Some(0)));
-        assert_eq!(PairRoles::default().assign(&[true], true), roles(Some(0), Some(0)), "a single one");
+        assert_eq!(SessionRoles::default().assign(&[true], true), roles(Some(0), Some(0)), "a single one");
     }
 }
