@@ -177,6 +177,32 @@ newer_kernel() {
     echo "$there"
 }
 
+# newer_emulator -- QEMU of the release, as a program for this machine: with all that it links to, as this machine's libraries may
+# be too old for it. Only for amd64.
+newer_emulator() {
+    local there=$cache/qemu-$suite package name names
+    [[ $(dpkg --print-architecture) == amd64 ]] || return
+    if [[ ! -e $there ]]; then
+        rm -rf "$there.new"
+        mkdir -p "$there.new"
+        foreign amd64 apt-get -qq update >&2 || true
+        names=$(foreign amd64 apt-get -qq install --simulate --no-install-recommends qemu-system-arm | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+        for name in $names; do
+            package=$(deb amd64 "${name%:amd64}")
+            dpkg-deb -x "$package" "$there.new"
+        done
+        cat >"$there.new/qemu-system-aarch64" <<'PROGRAM'
+#!/bin/sh
+here=$(dirname "$0")
+exec "$here/usr/lib64/ld-linux-x86-64.so.2" --library-path "$here/usr/lib/x86_64-linux-gnu" \
+    "$here/usr/bin/qemu-system-aarch64" -L "$here/usr/share/qemu" "$@"
+PROGRAM
+        chmod +x "$there.new/qemu-system-aarch64"
+        mv "$there.new" "$there"
+    fi
+    echo "$there/qemu-system-aarch64"
+}
+
 # sysroot -- a directory for rustc's --sysroot with the target's standard library. Call for_target before.
 sysroot() {
     local version root

@@ -1,10 +1,12 @@
-//! The SD-card image itself, booted on an emulated Raspberry Pi 3B: settings, pictures, LEDs, and what power cuts leave.
+//! The SD-card image itself, booted on an emulated Raspberry Pi 3B, and once on a 4B: settings, pictures, LEDs, and what power
+//! cuts leave.
 //!
 //! `scripts/image --test` builds what this takes and calls it; on its own it does nothing. The image is the one that
 //! people flash: kernel, initramfs and device tree come from its FAT partition, as the board's firmware would take them.
 //! A second initramfs brings a remote control on the serial console and an emulated USB camera along.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod board;
 mod card;
 mod config;
 mod confined;
@@ -36,6 +38,8 @@ pub struct Lab {
     /// The program that is on the image, and one that is no good, both for the board.
     program: PathBuf,
     dud: PathBuf,
+    /// A QEMU that knows newer boards than that of Debian 12 does; `None` if none is to be had.
+    newer_qemu: Option<String>,
     /// How often the power is cut, and what decides when.
     cuts: u32,
     seed: u64,
@@ -93,6 +97,7 @@ const CARDS: &[&[Test]] = &[
         wifi::it_joins_the_one_that_it_was_told_with_the_passphrase,
         confined::it_has_no_more_than_the_unit_says,
     ],
+    tests![serving::a_raspberry_pi_4_serves_its_camera_and_lights_its_led],
     tests![settings::a_broken_file_is_told_and_does_no_harm],
     tests![watchdog::it_is_armed],
 ];
@@ -114,6 +119,7 @@ fn main() -> ExitCode {
         overlay,
         program,
         dud,
+        newer_qemu: std::env::var("PORTHOLE_IMAGE_QEMU").ok().filter(|path| !path.is_empty()),
         cuts: number("PORTHOLE_CUTS").unwrap_or(3) as u32,
         seed: number("PORTHOLE_CUT_SEED").unwrap_or_else(fresh),
     };

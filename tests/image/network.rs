@@ -19,7 +19,7 @@ use support::tools::missing;
 const SERVES: i32 = 0;
 const ROLLED_BACK: i32 = 2;
 /// Seconds that a new version has to serve a picture. An emulated processor takes its time; a bad one never will.
-const WAIT_FOR_GOOD_S: &str = "90";
+const WAIT_FOR_GOOD_S: &str = "600";
 const WAIT_FOR_BAD_S: &str = "10";
 
 pub fn it_is_found_by_its_name_and_takes_new_versions_over_ssh(lab: &Lab, _: Left) -> Left {

@@ -1,4 +1,4 @@
-//! A Raspberry Pi 3B, emulated: what its firmware would do, its power switch, its serial console, and its pins.
+//! A Raspberry Pi, emulated: what its firmware would do, its power switch, its serial console, and its pins.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -9,18 +9,16 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::board::{Board, RASPBERRY_PI_3B};
 use crate::card::{Card, bytes};
 use crate::lan::Lan;
 
-const QEMU: &str = "qemu-system-aarch64";
 /// Emulated in any case: a test must not depend on what this host can do. In one thread, a boot takes half the work of the
 /// host that it takes in four (12.7 s instead of 25 s of a processor), and is as fast.
-const BOARD: [&str; 6] = ["-machine", "raspi3b", "-accel", "tcg,thread=single", "-no-reboot", "-nodefaults"];
+const EMULATED: [&str; 4] = ["-accel", "tcg,thread=single", "-no-reboot", "-nodefaults"];
 /// Programs and libraries at the same addresses in all processes: QEMU before 8 translates them anew for each address, which
 /// is half of what it has to translate while Debian 13 starts.
 const ADDRESSES: &str = "norandmaps";
-/// Levels of GPIO0 to GPIO31: BCM2835 ARM Peripherals, GPLEV0.
-const LEVELS: &str = "xp /1wx 0x3f200034";
 /// What QEMU's monitor says when it is done.
 const PROMPT: &[u8] = b"(qemu) ";
 /// Begin and end of an answer: `guest/remote`.
@@ -33,8 +31,11 @@ pub const DEADLINE: Duration = Duration::from_secs(600);
 pub struct With<'a> {
     /// What is brought along into the system.
     pub overlay: Option<&'a Path>,
-    /// The device tree: that of another board tells of what is wired to the same pins there.
-    pub tree: &'a str,
+    pub board: &'static Board,
+    /// The QEMU that emulates it.
+    pub qemu: &'a str,
+    /// Instead of the board's own device tree: that of another board tells of what is wired to the same pins there.
+    pub tree: Option<&'a str>,
     /// More for the kernel's command line.
     pub kernel: &'a str,
     /// What its Ethernet is plugged into.
@@ -43,7 +44,8 @@ pub struct With<'a> {
 
 impl Default for With<'_> {
     fn default() -> Self {
-        Self { overlay: None, tree: "bcm2837-rpi-3-b.dtb", kernel: "", lan: None }
+        let qemu = "qemu-system-aarch64";
+        Self { overlay: None, board: &RASPBERRY_PI_3B, qemu, tree: None, kernel: "", lan: None }
     }
 }
 
@@ -56,20 +58,23 @@ pub struct Pi {
     heard: Vec<u8>,
     log: PathBuf,
     since: Instant,
+    board: &'static Board,
 }
 
 impl Pi {
     /// Switches it on with this card in it.
     pub fn on(card: &Card, with: &With) -> Self {
+        let board = with.board;
         let [kernel, initrd, tree, cmdline] =
-            ["vmlinuz", "initrd", with.tree, "cmdline.txt"].map(|name| card.take(name));
+            ["vmlinuz", "initrd", with.tree.unwrap_or(board.tree), "cmdline.txt"].map(|name| card.take(name));
+        change(&tree, board.changes);
         if let Some(overlay) = with.overlay {
             append(&initrd, overlay);
         }
         let folder = card.folder();
         let (monitor, console, log) = (folder.path("monitor"), folder.path("console"), folder.path("log"));
-        let mut command = with.lan.map_or_else(|| Command::new(QEMU), |lan| lan.command(QEMU));
-        command.args(BOARD).args(["-display", "none"]);
+        let mut command = with.lan.map_or_else(|| Command::new(with.qemu), |lan| lan.command(with.qemu));
+        command.args(["-machine", board.machine]).args(EMULATED).args(["-display", "none"]);
         if with.lan.is_some() {
             command.args(Lan::ADAPTER);
         }
@@ -79,7 +84,12 @@ impl Pi {
         command
             .args([
                 "-append",
-                &format!("{} {ADDRESSES} {}", fs::read_to_string(cmdline).unwrap().trim(), with.kernel),
+                &format!(
+                    "{} {ADDRESSES} {} {}",
+                    fs::read_to_string(cmdline).unwrap().trim(),
+                    board.kernel,
+                    with.kernel
+                ),
             ])
             .args(["-drive", &format!("file={},if=sd,format=raw", card.path.display())])
             .args(["-monitor", &format!("unix:{},server=on,wait=off", monitor.display())])
@@ -91,8 +101,10 @@ impl Pi {
                     log.display()
                 ),
             ])
-            .args(["-serial", "null", "-serial", "chardev:console"])
             .stdin(Stdio::null());
+        for port in 0..2 {
+            command.args(["-serial", if port == board.console { "chardev:console" } else { "null" }]);
+        }
         // SAFETY: one system call between fork and exec. It ties the machine's life to this thread, the main one.
         unsafe { command.pre_exec(drop_with_parent) };
         let since = Instant::now();
@@ -104,7 +116,7 @@ impl Pi {
             })
         };
         let (monitor, console) = (connect(&monitor), connect(&console));
-        let mut this = Self { qemu, monitor, console, heard: Vec::new(), log, since };
+        let mut this = Self { qemu, monitor, console, heard: Vec::new(), log, since, board };
         this.answer_of_monitor();
         this
     }
@@ -251,11 +263,12 @@ impl Pi {
     /// Whether a GPIO line is high, as somebody with a voltmeter would see it.
     #[track_caller]
     pub fn is_high(&mut self, line: u32) -> bool {
-        writeln!(self.monitor, "{LEVELS}").unwrap();
+        let register = self.board.levels + line / 32 * 4;
+        writeln!(self.monitor, "xp /1wx {register:#x}").unwrap();
         let answer = self.answer_of_monitor();
         let levels = answer.lines().find_map(|line| line.split_once(": 0x"));
         let levels = levels.and_then(|(_, hex)| u32::from_str_radix(hex.trim(), 16).ok());
-        levels.unwrap_or_else(|| panic!("no levels in {answer:?}")) >> line & 1 != 0
+        levels.unwrap_or_else(|| panic!("no levels in {answer:?}")) >> (line % 32) & 1 != 0
     }
 
     #[track_caller]
@@ -276,6 +289,15 @@ impl Drop for Pi {
     fn drop(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
+    }
+}
+
+/// Changes a device tree.
+fn change(tree: &Path, changes: &[&[&str]]) {
+    for change in changes {
+        let words = change.iter().map(|word| if *word == "TREE" { tree.as_os_str() } else { word.as_ref() });
+        let status = Command::new("fdtput").args(words).status().expect("fdtput");
+        assert!(status.success(), "fdtput {change:?}");
     }
 }
 

@@ -2,11 +2,13 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
+use crate::board::RASPBERRY_PI_4B;
 use crate::card::Card;
 use crate::config::{CAMERA, PASSWORD, PASSWORD_IN_URL, wifi};
 use crate::pi::{DEADLINE, Pi, With, wait};
 use crate::{Lab, Left};
 use support::picture::Stamp;
+use support::tools::missing;
 
 const POWER: u32 = 23;
 const ON_AIR: u32 = 17;
@@ -78,7 +80,7 @@ pub fn the_led_on_the_board_is_lit_while_it_serves(lab: &Lab, _: Left) -> Left {
     let card = lab.card("");
     // For the test after this one, which takes it at the first start too.
     card.put("network.toml", &wifi());
-    let mut pi = Pi::boot(&card, &With { tree: "bcm2837-rpi-zero-2-w.dtb", ..lab.with() });
+    let mut pi = Pi::boot(&card, &With { tree: Some("bcm2837-rpi-zero-2-w.dtb"), ..lab.with() });
     // At the first start, when nothing has waited for udev, and by nobody but the service.
     let lit = "cd /sys/class/leds/ACT && grep -v '^0' brightness && grep '^.none.' trigger";
     pi.until("it is the service's", lit);
@@ -88,6 +90,27 @@ pub fn the_led_on_the_board_is_lit_while_it_serves(lab: &Lab, _: Left) -> Left {
     pi.run("systemctl start porthole");
     wait("it is lit again", DEADLINE, || (!pi.is_high(ACT)).then_some(()));
     Some((pi, card))
+}
+
+/// The kernel, the device tree and the board file of a 4B, where its own lines are.
+pub fn a_raspberry_pi_4_serves_its_camera_and_lights_its_led(lab: &Lab, _: Left) -> Left {
+    const ACT: u32 = 42;
+    let Some(qemu) = &lab.newer_qemu else {
+        missing("QEMU 9 or newer, which emulates a Raspberry Pi 4");
+        return None;
+    };
+    let card = Card::flashed(&lab.image, &["--hostname", "garden"], PASSWORD);
+    // The LEDs of the board file.
+    card.put("porthole.toml", "[[camera]]\nwidth = 640\nheight = 480\nfps = 5\nlinger_s = 0\n");
+    let mut pi = Pi::boot(&card, &With { board: &RASPBERRY_PI_4B, qemu, ..lab.with() });
+    let first = snapshot(&mut pi);
+    assert!(snapshot(&mut pi).number > first.number, "always the same picture");
+    let state = pi.run(&get("/state"));
+    assert!(state.contains("\"board\":\"rpi-4b\""), "{state}");
+    wait("it is lit", DEADLINE, || pi.is_high(ACT).then_some(()));
+    pi.run("systemctl stop porthole");
+    wait("it is dark", DEADLINE, || (!pi.is_high(ACT)).then_some(()));
+    None
 }
 
 /// When what was done, by the guest's clock.

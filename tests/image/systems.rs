@@ -19,6 +19,8 @@ use support::{Scratch, finish};
 /// What a deployment ends with: `scripts/deploy`.
 const KEPT: i32 = 0;
 const ROLLED_BACK: i32 = 2;
+/// Seconds until it is clear which system the board has kept. An emulated processor takes its time.
+const WAIT_S: &str = "3600";
 /// What the initramfs does once a trial has begun, and what it ends with: `scripts/appliance/init`.
 const FOUND: &str = "say \"the system is on $system";
 const ENDS: &str = "exec switch_root ";
@@ -47,7 +49,10 @@ pub fn bad_ones_go_back_and_a_good_one_stays(lab: &Lab, _: Left) -> Left {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/deploy");
         let target = format!("root@{address}");
         let options = options.iter().flat_map(|option| ["--ssh-option", option]);
-        let words = ["--system", bundle.to_str().unwrap()].into_iter().chain(options).chain([&*target]);
+        let words = ["--wait", WAIT_S, "--system", bundle.to_str().unwrap()]
+            .into_iter()
+            .chain(options)
+            .chain([&*target]);
         let (code, said) = lan.run(script.to_str().unwrap(), &words.collect::<Vec<_>>());
         (code, String::from_utf8_lossy(&said).into_owned())
     };
