@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use super::announce::{Announcer, DiscoveryMessage, ListedControls};
+use super::connection::EdgeConnection;
 use super::control::{self, SetRequest};
 use super::home_assistant::{AnnouncedCamera, AnnouncedDevice, DiscoveryTopics};
 use super::image;
@@ -43,8 +44,6 @@ const EVENTS: usize = 32;
 const SET_REQUESTS: usize = 32;
 /// Messages at topics of discovery that wait. There are few: one for each camera, and one when Home Assistant has started.
 const DISCOVERY_MESSAGES: usize = 64;
-/// Time for a message to come back from the broker.
-const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time to publish `offline` and to disconnect. Without it, the broker publishes the last will.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 /// Problems with messages that are remembered, so that each is logged once.
@@ -216,29 +215,18 @@ struct Edge {
     problems: BTreeSet<String>,
 }
 
-/// The connection as far as it is known.
-#[derive(Default)]
-struct EdgeConnection {
-    address: Option<String>,
-    /// The last error that was logged.
-    error: Option<String>,
-    /// When the message at `status` must have come back.
-    echo_by: Option<Instant>,
-}
-
 impl Edge {
     async fn run(mut self, mut events: mpsc::Receiver<BrokerEvent>) {
         let (mut connection, mut count) = (EdgeConnection::default(), interval(COUNT_INTERVAL));
         loop {
-            let echo_by = connection.echo_by;
+            let echo_by = connection.echo.due();
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => self.take(event, &mut connection).await,
                     None => return,
                 },
                 () = sleep_until(echo_by.unwrap_or_else(Instant::now)), if echo_by.is_some() => {
-                    connection.echo_by = None;
-                    self.echo_is_missing(&mut connection);
+                    self.echo_is_missing(&mut connection).await;
                 }
                 _ = count.tick() => self.count(),
             }
@@ -257,11 +245,8 @@ impl Edge {
             BrokerEvent::Connected(address) => {
                 info!("mqtt: connected to {address}");
                 self.reporter.connection(Some(&address), None);
-                *connection = EdgeConnection {
-                    address: Some(address),
-                    error: None,
-                    echo_by: Some(Instant::now() + ECHO_TIMEOUT),
-                };
+                *connection = EdgeConnection { address: Some(address), ..EdgeConnection::default() };
+                connection.echo.published(Instant::now());
                 if *self.connections.borrow() > 0 {
                     self.reporter.counters.reconnects.add(1);
                 }
@@ -274,7 +259,7 @@ impl Edge {
                     warn!("mqtt: {error}");
                 }
                 self.reporter.connection(None, Some(&error));
-                *connection = EdgeConnection { address: None, error: Some(error), echo_by: None };
+                *connection = EdgeConnection { error: Some(error), ..EdgeConnection::default() };
             }
             BrokerEvent::Message { topic, payload, is_retained } => {
                 if topic == self.topics.status() {
@@ -334,18 +319,28 @@ impl Edge {
 
     /// The message at `status` came back, or somebody else's: the broker may just have noticed that an earlier connection ended.
     async fn take_echo(&mut self, payload: &[u8], connection: &mut EdgeConnection) {
-        if payload == ONLINE.as_bytes() {
-            connection.echo_by = None;
-        } else if connection.echo_by.is_none() {
-            connection.echo_by = Some(Instant::now() + ECHO_TIMEOUT);
-            let Some(link) = self.broker.kept.link() else { return };
-            // The connection ended otherwise.
-            let _ = link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await;
+        if payload != ONLINE.as_bytes() {
+            if connection.echo.due().is_none() {
+                self.publish_status(connection).await;
+            }
+        } else if connection.echo.came() {
+            info!("mqtt: the broker gives back what is published at {} again", self.topics.status());
+            self.reporter.connection(connection.address.as_deref(), None);
         }
     }
 
-    /// MQTT 3.1.1 has no way to refuse a message, so what is not allowed is seen by what does not come back.
-    fn echo_is_missing(&mut self, connection: &mut EdgeConnection) {
+    /// Publishes once more that this machine is there. Without a connection, that is done at the next one.
+    async fn publish_status(&self, connection: &mut EdgeConnection) {
+        let Some(link) = self.broker.kept.link() else { return };
+        connection.echo.published(Instant::now());
+        // The connection ended otherwise.
+        let _ = link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await;
+    }
+
+    async fn echo_is_missing(&mut self, connection: &mut EdgeConnection) {
+        if !connection.echo.is_missing() {
+            return self.publish_status(connection).await;
+        }
         let problem = format!(
             "the broker does not give back what was published at {}: its access list refuses it; let this user read and write \
              topics below {}",

@@ -6,6 +6,7 @@
 //! | file | what belongs there |
 //! |---|---|
 //! | `edge` | [`BrokerPublisher`]: what comes from the broker, and what is published at a new connection |
+//! | `connection` | what is known of the connection, and whether the broker gives back what is published |
 //! | `announce` | what Home Assistant is told, and when |
 //! | `live` | live frames while a front end wants them |
 //! | `image` | images now and then |
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod connection;
 mod control;
 mod edge;
 mod home_assistant;

@@ -120,6 +120,8 @@ fn viewers_of_a_cluster_notice_nothing_when_nodes_are_killed_and_come_back() {
         // Each was connected to two nodes of three at any time.
         assert!(count(service, "reconnects") >= 2, "{camera}");
     }
+    until("what the broker keeps is published", || edge.state()["mqtt"]["error"].is_null().then_some(()));
+    assert!(!edge.log().contains("access list"), "{}", edge.log());
     let frames = edge.camera()["frames"].as_u64().unwrap();
     let shown = one.camera()["frames"].as_u64().unwrap();
     println!(
