@@ -152,26 +152,26 @@ stock_kernel() {
 # newer_kernel -- the directory of the kernel of the release's backports, unpacked: that of the release itself has no
 # drivers for the plugs of a Raspberry Pi 5. It is the one that is newest when this is asked for the first time.
 newer_kernel() {
-    local package release there part
+    local package named there part
     package=$(newest_deb arm64 'linux-binary-*-arm64')
     if [[ $package ]]; then
-        release=${package##*/linux-binary-}
-        release=${release%%_*}
+        named=${package##*/linux-binary-}
+        named=${named%%_*}
     else
         foreign arm64 apt-get -qq update >&2 || true
-        release=$(foreign arm64 apt-cache depends "linux-image-arm64/$suite-backports" |
+        named=$(foreign arm64 apt-cache depends "linux-image-arm64/$suite-backports" |
             sed -n 's/.*Depends: linux-image-\([0-9].*\)/\1/p' | head -1)
-        [[ $release ]] || die "apt does not say which kernel linux-image-arm64 of $suite-backports is"
+        [[ $named ]] || die "apt does not say which kernel linux-image-arm64 of $suite-backports is"
     fi
-    there=$cache/linux-$release
+    there=$cache/linux-$named
     if [[ ! -e $there ]]; then
         rm -rf "$there.new"
         for part in base binary modules; do
-            package=$(deb arm64 "linux-$part-$release")
+            package=$(deb arm64 "linux-$part-$named")
             dpkg-deb -x "$package" "$there.new"
         done
         ln -s usr/lib "$there.new/lib"
-        depmod -b "$there.new" "$release"
+        depmod -b "$there.new" "$named"
         mv "$there.new" "$there"
     fi
     echo "$there"
