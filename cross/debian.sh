@@ -152,33 +152,33 @@ stock_kernel() {
 # newer_kernel -- the directory of the kernel of the release's backports, unpacked: that of the release itself has no
 # drivers for the plugs of a Raspberry Pi 5. It is the one that is newest when this is asked for the first time.
 newer_kernel() {
-    local package named there part
+    local package kernel_release there part
     package=$(newest_deb arm64 'linux-binary-*-arm64')
     if [[ $package ]]; then
-        named=${package##*/linux-binary-}
-        named=${named%%_*}
+        kernel_release=${package##*/linux-binary-}
+        kernel_release=${kernel_release%%_*}
     else
         foreign arm64 apt-get -qq update >&2 || true
-        named=$(foreign arm64 apt-cache depends "linux-image-arm64/$suite-backports" |
+        kernel_release=$(foreign arm64 apt-cache depends "linux-image-arm64/$suite-backports" |
             sed -n 's/.*Depends: linux-image-\([0-9].*\)/\1/p' | head -1)
-        [[ $named ]] || die "apt does not say which kernel linux-image-arm64 of $suite-backports is"
+        [[ $kernel_release ]] || die "apt does not say which kernel linux-image-arm64 of $suite-backports is"
     fi
-    there=$cache/linux-$named
+    there=$cache/linux-$kernel_release
     if [[ ! -e $there ]]; then
         rm -rf "$there.new"
         for part in base binary modules; do
-            package=$(deb arm64 "linux-$part-$named")
+            package=$(deb arm64 "linux-$part-$kernel_release")
             dpkg-deb -x "$package" "$there.new"
         done
         ln -s usr/lib "$there.new/lib"
-        depmod -b "$there.new" "$named"
+        depmod -b "$there.new" "$kernel_release"
         mv "$there.new" "$there"
     fi
     echo "$there"
 }
 
-# newer_emulator -- QEMU of the release, as a program for this machine: with all that it links to, as this machine's libraries may
-# be too old for it. Only for amd64.
+# newer_emulator -- QEMU of the release, as a program for this machine, with the libraries of that release. Fails on machines other
+# than amd64, and where it is not to be had.
 newer_emulator() {
     local there=$cache/qemu-$suite package name names
     [[ $(dpkg --print-architecture) == amd64 ]] || return
@@ -186,10 +186,11 @@ newer_emulator() {
         rm -rf "$there.new"
         mkdir -p "$there.new"
         foreign amd64 apt-get -qq update >&2 || true
-        names=$(foreign amd64 apt-get -qq install --simulate --no-install-recommends qemu-system-arm | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+        # Failures are passed on by hand, as bash does not end a function that is called in a condition.
+        names=$(foreign amd64 apt-get -qq install --simulate --no-install-recommends qemu-system-arm |
+            sed -n 's/^Inst \([^ ]*\) .*/\1/p') && [[ $names ]] || return
         for name in $names; do
-            package=$(deb amd64 "${name%:amd64}")
-            dpkg-deb -x "$package" "$there.new"
+            package=$(deb amd64 "${name%:amd64}") && dpkg-deb -x "$package" "$there.new" || return
         done
         cat >"$there.new/qemu-system-aarch64" <<'PROGRAM'
 #!/bin/sh

@@ -8,9 +8,11 @@ use tokio::time::Instant;
 
 /// Time for a message to come back from the broker.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// It is published so often before its absence is told: a cluster that elects its leaders drops what is to be kept, for up to eleven
+/// Its absence is told when it has not come back so often: a cluster that elects its leaders drops what is to be kept, for up to eleven
 /// seconds with nats-server 2.9.
 const ATTEMPTS: u32 = 3;
+/// Time between two attempts after that: an access list may be corrected.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The connection as far as it is known.
 #[derive(Debug, Default)]
@@ -38,19 +40,21 @@ impl Echo {
 
     /// It is published.
     pub(super) fn published(&mut self, now: Instant) {
-        self.due = Some(now + TIMEOUT);
+        self.due = Some(now + if self.is_told() { RETRY_INTERVAL } else { TIMEOUT });
     }
 
     /// It came back. Returns whether its absence was told.
     pub(super) fn came(&mut self) -> bool {
-        let was_told = self.missed >= ATTEMPTS;
-        *self = Self::default();
-        was_told
+        std::mem::take(self).is_told()
     }
 
-    /// It did not come in time. Returns whether that is to be told. Otherwise it is to be published again.
-    pub(super) fn is_missing(&mut self) -> bool {
+    /// It did not come in time, and is to be published again. Returns whether its absence is to be told.
+    pub(super) fn missed(&mut self) -> bool {
         (self.due, self.missed) = (None, self.missed.saturating_add(1));
+        self.is_told()
+    }
+
+    fn is_told(&self) -> bool {
         self.missed >= ATTEMPTS
     }
 }
@@ -60,16 +64,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_absence_is_told_once_it_is_no_chance() {
+    fn absence_is_told_after_the_third_time_and_taken_back() {
         let (mut echo, now) = (Echo::default(), Instant::now());
         for attempt in 1..=ATTEMPTS {
             echo.published(now);
             assert_eq!(echo.due(), Some(now + TIMEOUT));
-            assert_eq!(echo.is_missing(), attempt == ATTEMPTS);
+            assert_eq!(echo.missed(), attempt == ATTEMPTS);
             assert_eq!(echo.due(), None);
         }
-        assert!(echo.came(), "somebody has changed the access list");
         echo.published(now);
-        assert!(!echo.is_missing() && !echo.came() && echo.due().is_none());
+        assert_eq!(echo.due(), Some(now + RETRY_INTERVAL));
+        assert!(echo.missed(), "it is still absent");
+        assert!(echo.came(), "the access list was corrected");
+        echo.published(now);
+        assert!(!echo.missed() && !echo.came() && echo.due().is_none());
     }
 }

@@ -246,12 +246,13 @@ impl Edge {
                 info!("mqtt: connected to {address}");
                 self.reporter.connection(Some(&address), None);
                 *connection = EdgeConnection { address: Some(address), ..EdgeConnection::default() };
-                connection.echo.published(Instant::now());
                 if *self.connections.borrow() > 0 {
                     self.reporter.counters.reconnects.add(1);
                 }
                 // What fails here fails because the connection ended: everything is published again at the next one.
-                let _ = self.publish_online().await;
+                if self.publish_status(connection).await.is_ok() {
+                    self.connections.send_modify(|number| *number += 1);
+                }
             }
             BrokerEvent::Lost(error) => {
                 let error = error.to_string();
@@ -263,7 +264,7 @@ impl Edge {
             }
             BrokerEvent::Message { topic, payload, is_retained } => {
                 if topic == self.topics.status() {
-                    self.take_echo(&payload, connection).await;
+                    self.take_status(&payload, connection).await;
                 } else if let Some(name) = self.topics.state_of(&topic) {
                     self.take_kept_state(&name, &payload, is_retained).await;
                 } else if self.discovery.takes(&topic) {
@@ -298,12 +299,12 @@ impl Edge {
         }
     }
 
-    /// What is done at a new connection.
-    async fn publish_online(&mut self) -> Result<(), NotPublished> {
-        let Some(link) = self.broker.kept.link() else { return Ok(()) };
+    /// Publishes that this machine is there, which must come back.
+    async fn publish_status(&self, connection: &mut EdgeConnection) -> Result<(), NotPublished> {
+        let link = self.broker.kept.link().ok_or(NotPublished::NotConnected)?;
+        connection.echo.published(Instant::now());
         link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await?;
         self.reporter.counters.published.add(1);
-        self.connections.send_modify(|number| *number += 1);
         Ok(())
     }
 
@@ -317,11 +318,12 @@ impl Edge {
         }
     }
 
-    /// The message at `status` came back, or somebody else's: the broker may just have noticed that an earlier connection ended.
-    async fn take_echo(&mut self, payload: &[u8], connection: &mut EdgeConnection) {
+    /// A message came at `status`: what was published, or the last will of an earlier connection whose end the broker has just noticed.
+    async fn take_status(&mut self, payload: &[u8], connection: &mut EdgeConnection) {
         if payload != ONLINE.as_bytes() {
             if connection.echo.due().is_none() {
-                self.publish_status(connection).await;
+                // Without a connection it is published at the next one.
+                let _ = self.publish_status(connection).await;
             }
         } else if connection.echo.came() {
             info!("mqtt: the broker gives back what is published at {} again", self.topics.status());
@@ -329,26 +331,19 @@ impl Edge {
         }
     }
 
-    /// Publishes once more that this machine is there. Without a connection, that is done at the next one.
-    async fn publish_status(&self, connection: &mut EdgeConnection) {
-        let Some(link) = self.broker.kept.link() else { return };
-        connection.echo.published(Instant::now());
-        // The connection ended otherwise.
-        let _ = link.publish(&self.topics.status(), ONLINE.as_bytes(), true).await;
-    }
-
     async fn echo_is_missing(&mut self, connection: &mut EdgeConnection) {
-        if !connection.echo.is_missing() {
-            return self.publish_status(connection).await;
+        if connection.echo.missed() {
+            let problem = format!(
+                "the broker does not give back what was published at {}: its access list refuses it; let this user read and write \
+                 topics below {}",
+                self.topics.status(),
+                self.topics.base()
+            );
+            self.log_once(format!("mqtt: {problem}"));
+            self.reporter.connection(connection.address.as_deref(), Some(&problem));
         }
-        let problem = format!(
-            "the broker does not give back what was published at {}: its access list refuses it; let this user read and write \
-             topics below {}",
-            self.topics.status(),
-            self.topics.base()
-        );
-        self.log_once(format!("mqtt: {problem}"));
-        self.reporter.connection(connection.address.as_deref(), Some(&problem));
+        // Without a connection it is published at the next one.
+        let _ = self.publish_status(connection).await;
     }
 
     async fn take_request(&self, topic: &str, payload: &[u8], is_retained: bool) -> Result<(), String> {

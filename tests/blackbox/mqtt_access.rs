@@ -149,7 +149,7 @@ fn a_broker_that_wants_a_password_is_told_as_that_and_used_once_it_has_one() {
 }
 
 #[test]
-fn topics_that_an_access_list_refuses_are_told() {
+fn topics_that_an_access_list_refuses_are_told_until_it_is_corrected() {
     let scratch = Scratch::new();
     let acl = scratch.file("acl", "topic read #\ntopic write elsewhere/#\n");
     let Some(rig) = Rig::new(&format!("allow_anonymous true\nacl_file {}", acl.display())) else { return };
@@ -162,6 +162,11 @@ fn topics_that_an_access_list_refuses_are_told() {
         "{state}"
     );
     assert_eq!(service.log().matches("access list").count(), 1, "{}", service.log());
+    std::fs::write(&acl, "topic readwrite #\n").unwrap();
+    // It reads its access list again.
+    rig.broker.signal(libc::SIGHUP);
+    service.until_logged("the broker gives back what is published at porthole/edge/status again");
+    assert_eq!(service.state()["mqtt"]["error"], Value::Null);
 }
 
 #[test]

@@ -92,7 +92,7 @@ pub fn the_led_on_the_board_is_lit_while_it_serves(lab: &Lab, _: Left) -> Left {
     Some((pi, card))
 }
 
-/// The kernel, the device tree and the board file of a 4B, where its own lines are.
+/// Kernel, device tree and board file of a 4B, whose green LED is at GPIO42 and lit when that is high.
 pub fn a_raspberry_pi_4_serves_its_camera_and_lights_its_led(lab: &Lab, _: Left) -> Left {
     const ACT: u32 = 42;
     let Some(qemu) = &lab.newer_qemu else {
